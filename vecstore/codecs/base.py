@@ -1,0 +1,218 @@
+"""The contracts of codecs and transforms, and the words that all of them use.
+
+n rows, d (or dim) dimensions, m subspaces, k centroids, b bits. A row is one vector, its bytes are its
+code. Rows are (n, dim) float32 and codes (n, code_bytes) uint8, always C-contiguous; component j of row i
+is rows[i, j], so nothing below says it again. Input of any other real dtype is converted block by block,
+never as a whole.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Self
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.parts import Part, dumps
+from vecstore.errors import InputError, ShapeError
+from vecstore.kernels.finite import first_bad_row
+from vecstore.kernels.threads import spread
+from vecstore.ledger import Ledger
+
+Rows = NDArray[np.float32]
+Codes = NDArray[np.uint8]
+Array = NDArray[Any]
+
+BFLOAT16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+
+# A block of rows as float32: half of a usual second-level cache, so that the kernel finds it there.
+_BLOCK_BYTES = 1 << 19
+
+
+def check_rows(rows: Array, dim: int | None = None) -> Array:
+    """Returns rows as they are if they are (n, dim) of a real dtype; ShapeError otherwise."""
+    array = np.asarray(rows)
+    real = array.dtype == BFLOAT16 or array.dtype.kind in "fiu"
+    if array.ndim != 2 or not real or (dim is not None and array.shape[1] != dim):
+        wanted = "(n, dim)" if dim is None else f"(n, {dim})"
+        raise ShapeError(f"rows are {array.dtype} {array.shape}; expected a real dtype, {wanted}")
+    if array.shape[1] == 0:
+        raise ShapeError(f"rows are {array.shape}; expected at least one dimension")
+    return array
+
+
+def as_float32(rows: Array) -> Rows:
+    """rows (n, d) of a real dtype as contiguous float32; the same array if it is that already."""
+    if rows.dtype == BFLOAT16:
+        wide = rows.view(np.uint16).astype(np.uint32) << 16
+        return np.ascontiguousarray(wide.view(np.float32))
+    if rows.dtype.kind == "f" and rows.dtype.itemsize > 4:
+        with np.errstate(over="ignore"):  # What overflows becomes infinite, and is refused as such.
+            return np.ascontiguousarray(rows, dtype=np.float32)
+    return np.ascontiguousarray(rows, dtype=np.float32)
+
+
+def block_rows(dim: int) -> int:
+    """How many float32 rows of this width make one block of work."""
+    return max(64, _BLOCK_BYTES // (4 * dim))
+
+
+def refuse_nonfinite(rows: Rows, first: int = 0) -> None:
+    """InputError, with the row's number, if any value of rows is NaN or infinite."""
+    bad = first_bad_row(rows)
+    if bad >= 0:
+        dim = int(np.argmin(np.isfinite(rows[bad])))
+        raise InputError(
+            f"row {first + bad} holds {rows[bad, dim]} in dimension {dim}; lossy codecs take finite values "
+            "only (drop the row, or use lossless or f32)"
+        )
+
+
+class Codec(Part):
+    """A fitted, immutable map row <-> code. Born by `fit`, so an untrained codec cannot exist.
+
+    A codec is a frozen dataclass: scalar fields are its configuration, array fields its learned state.
+    It adds `fit(sample, *, seed=0, ...)`, `code_bytes`, `_encode` and `_decode`.
+    """
+
+    keeps_nonfinite: ClassVar[bool] = False  # True where NaN and infinity come back bit for bit
+    is_lossless: ClassVar[bool] = False
+    dim: int
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
+        """Learns from sample (n, dim) float32. Configuration comes by keyword. n may be smaller than k."""
+
+    @property
+    @abstractmethod
+    def code_bytes(self) -> int:
+        """Bytes per row, side data included."""
+
+    @property
+    def side_bytes(self) -> int:
+        """Bytes per row of scales and norms, a part of code_bytes."""
+        return 0
+
+    @abstractmethod
+    def _encode(self, rows: Rows, codes: Codes) -> None:
+        """Writes the codes of a block of finite, contiguous float32 rows."""
+
+    @abstractmethod
+    def _decode(self, codes: Codes, rows: Rows) -> None:
+        """Writes the rows of a block of contiguous codes; any bytes are a legal code."""
+
+    def encode(self, rows: Array, *, out: Codes | None = None) -> Codes:
+        """rows (n, dim), any real dtype, -> codes (n, code_bytes). Rows on several threads, same result.
+
+        Raises ShapeError for a wrong shape or dtype, InputError with the row for NaN and infinity.
+        """
+        rows = check_rows(rows, self.dim)
+        codes = _output(out, (len(rows), self.code_bytes), np.uint8)
+
+        def work(start: int, stop: int) -> None:
+            block = as_float32(rows[start:stop])
+            if not self.keeps_nonfinite:
+                refuse_nonfinite(block, start)
+            self._encode(block, codes[start:stop])
+
+        spread(len(rows), block_rows(self.dim), work)
+        return codes
+
+    def decode(self, codes: Array, *, out: Rows | None = None) -> Rows:
+        """codes (n, code_bytes) uint8 -> rows (n, dim) float32. Raises ShapeError."""
+        if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != self.code_bytes:
+            raise ShapeError(
+                f"codes are {codes.dtype} {codes.shape}; expected uint8 (n, {self.code_bytes}) for {self.spec}"
+            )
+        codes = np.ascontiguousarray(codes)
+        rows = _output(out, (len(codes), self.dim), np.float32)
+        spread(
+            len(codes), block_rows(self.dim), lambda start, stop: self._decode(codes[start:stop], rows[start:stop])
+        )
+        return rows
+
+    def ledger(self, rows: int) -> Ledger:
+        """The bytes of a collection of `rows` rows: codes, side data, learned state."""
+        side = rows * self.side_bytes
+        return Ledger(codes=rows * self.code_bytes - side, side=side, shared=len(dumps(self)))
+
+
+class BlockCodec(Part):
+    """A fitted, immutable map between blocks of rows and bytes, for codes of no fixed size."""
+
+    keeps_nonfinite: ClassVar[bool] = True
+    is_lossless: ClassVar[bool] = True
+    dim: int
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
+        """Learns from sample (n, dim) float32. Configuration comes by keyword."""
+
+    @property
+    def code_bytes(self) -> None:
+        """None: a row has no size of its own."""
+        return None
+
+    @property
+    def side_bytes(self) -> int:
+        """Zero: whatever a block needs is inside its bytes."""
+        return 0
+
+    @abstractmethod
+    def encode_block(self, rows: Array) -> bytes:
+        """rows (n, dim), any real dtype -> bytes. The same rows give the same bytes."""
+
+    @abstractmethod
+    def decode_block(self, block: bytes | memoryview) -> Rows:
+        """bytes -> rows (n, dim) float32. CorruptError if the bytes cannot be a block."""
+
+
+class Transform(Part):
+    """A fitted, immutable map row -> row that stands before a codec in a chain.
+
+    It adds `fit(sample, *, seed=0, ...)`, `dim_out`, `_apply` and `_invert`. `dim` is the width of the
+    rows that it takes. What `invert` needs of a row beyond the transformed row is its side data, kept in
+    front of the row's code.
+    """
+
+    dim: int
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
+        """Learns from sample (n, dim) float32. Configuration comes by keyword."""
+
+    @property
+    @abstractmethod
+    def dim_out(self) -> int:
+        """Width of the rows that it gives."""
+
+    @property
+    def side_bytes(self) -> int:
+        """Bytes per row of side data."""
+        return 0
+
+    @abstractmethod
+    def apply(self, rows: Rows, side: Codes) -> Rows:
+        """rows (n, dim) -> rows (n, dim_out); writes side (n, side_bytes)."""
+
+    @abstractmethod
+    def invert(self, rows: Rows, side: Codes) -> Rows:
+        """rows (n, dim_out), side (n, side_bytes) -> rows (n, dim): the inverse, or the least-squares one."""
+
+    def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]] | None:
+        """queries (q, dim) -> queries (q, dim_out) and offsets (q,) with <query, invert(row)> equal to
+        <pulled, row> + offset for every row; None for a transform whose inverse is not affine."""
+        return None
+
+
+def _output(out: Array | None, shape: tuple[int, int], dtype: type[np.generic]) -> Array:
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ShapeError(f"out is {out.dtype} {out.shape}; expected contiguous {np.dtype(dtype)} {shape}")
+    return out

@@ -1,0 +1,168 @@
+"""Saving and loading of codecs and transforms: configuration as JSON, learned state as named arrays.
+
+The bytes are one Arrow IPC stream: the configuration stands in its schema's metadata, each array is one
+column with one list value. Nothing is pickled and nothing that is read is executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.errors import CorruptError, FormatError
+from vecstore.spec import Spec, Step, Value
+
+_KEY = b"vecstore.codec"
+_VERSION = 1
+_DTYPES = {"float32", "float64", "float16", "uint8", "uint16", "uint32", "uint64", "int32", "int64"}
+
+Scalar = Value | None
+Finder = Callable[[str], "type[Part]"]
+
+
+class Part:
+    """What can stand in a chain: a frozen dataclass of scalars (configuration) and arrays (state)."""
+
+    name: ClassVar[str]  # on disk for ever: other bytes need another name
+
+    def config(self) -> dict[str, Scalar]:
+        """The scalar fields."""
+        return {key: value for key, value in self._fields().items() if not isinstance(value, np.ndarray)}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The array fields."""
+        return {key: value for key, value in self._fields().items() if isinstance(value, np.ndarray)}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Scalar], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The inverse of `config` and `arrays`; CorruptError if fields are missing or do not fit."""
+        names = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+        given = {**config, **arrays}
+        if set(given) != names:
+            raise CorruptError(
+                f"codec {cls.name!r} is stored with fields {sorted(given)}; expected {sorted(names)}"
+            )
+        try:
+            return cls(**given)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CorruptError(f"codec {cls.name!r} is stored with values that do not fit: {error}") from error
+
+    @property
+    def steps(self) -> Sequence[Part]:
+        """The parts of a chain, in order; of anything else, itself."""
+        return (self,)
+
+    @property
+    def spec(self) -> Spec:
+        """The text form in full; `fit` with it and the same sample and seed gives the same part."""
+        return Spec(tuple(Step(part.name, part.options()) for part in self.steps))
+
+    @property
+    def identity(self) -> str:
+        """sha256, hexadecimal, over configuration and state."""
+        return _identity(self)
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """The keywords of `fit` that a spec may give."""
+        parameters = inspect.signature(cls.fit).parameters.values()  # type: ignore[attr-defined]
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
+
+    def options(self) -> dict[str, Value]:
+        """The configuration that a spec gives, without what was left to chance or choice (None)."""
+        config = self.config()
+        found = {key: config.get(key) for key in self.option_names()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _fields(self) -> dict[str, Any]:
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {field.name: getattr(self, field.name) for field in fields if field.init}
+
+
+def require(array: NDArray[Any], shape: tuple[int | None, ...], dtype: type[np.generic]) -> None:
+    """ValueError unless array has this dtype and shape (None: any length) and, if float, finite values."""
+    fits = array.ndim == len(shape) and all(
+        want in (None, have) for have, want in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        raise ValueError(f"an array is {array.dtype} {array.shape}; expected {np.dtype(dtype)} {shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError("an array holds NaN or infinity; expected finite values")
+
+
+def dumps(part: Part) -> bytes:
+    """The part as bytes that `loads` takes; the same part gives the same bytes."""
+    described, columns, names = [], [], []
+    for index, step in enumerate(part.steps):
+        shapes = {}
+        for key, array in step.arrays().items():
+            shapes[key] = list(array.shape)
+            values = pa.array(np.ascontiguousarray(array).reshape(-1))
+            offsets = pa.array([0, len(values)], pa.int64())
+            columns.append(pa.LargeListArray.from_arrays(offsets, values))
+            names.append(f"{index}.{key}")
+        described.append({"name": step.name, "config": step.config(), "shapes": shapes})
+    header = json.dumps({"version": _VERSION, "steps": described}, sort_keys=True, allow_nan=False)
+    fields = [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)]
+    schema = pa.schema(fields, metadata={_KEY: header.encode()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        if columns:
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+    return bytes(sink.getvalue())
+
+
+def loads(data: bytes | memoryview, find: Finder) -> list[Part]:
+    """The parts of a chain from the bytes of `dumps`; `find` gives the class of a name.
+
+    Raises CorruptError for bytes that cannot be a codec, FormatError for a newer version.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+            header = json.loads((reader.schema.metadata or {})[_KEY])
+            table = reader.read_all()
+            table.validate(full=True)
+    except (pa.ArrowException, KeyError, ValueError, OSError, RecursionError) as error:
+        raise CorruptError(f"these bytes are no codec: {error}") from error
+    try:
+        if header["version"] > _VERSION:
+            raise FormatError(
+                f"codec state has version {header['version']}; this vecstore reads up to {_VERSION}: upgrade it"
+            )
+        return [_part(index, entry, table, find) for index, entry in enumerate(header["steps"])]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptError(f"codec state is not laid out as expected: {error!r}") from error
+
+
+def _part(index: int, entry: dict[str, Any], table: pa.Table, find: Finder) -> Part:
+    arrays = {}
+    for key, shape in entry["shapes"].items():
+        column = table.column(f"{index}.{key}").combine_chunks()
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        if str(values.dtype) not in _DTYPES or any(not isinstance(size, int) or size < 0 for size in shape):
+            raise CorruptError(f"array {key!r} of codec {entry['name']!r} is {values.dtype} {shape}")
+        if int(np.prod(shape, dtype=object)) != values.size:
+            raise CorruptError(
+                f"array {key!r} of codec {entry['name']!r} has {values.size} values; expected {shape}"
+            )
+        arrays[key] = np.ascontiguousarray(values.reshape(shape))
+    return find(entry["name"]).from_parts(entry["config"], arrays)
+
+
+def _identity(part: Part) -> str:
+    digest = hashlib.sha256()
+    for step in part.steps:
+        described = {"name": step.name, "config": step.config()}
+        digest.update(json.dumps(described, sort_keys=True, allow_nan=False).encode())
+        for key, array in sorted(step.arrays().items()):
+            digest.update(f"{key} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

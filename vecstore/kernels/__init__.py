@@ -1,0 +1,1 @@
+"""Numba loops, one topic a file; arrays in, arrays out, no checks."""

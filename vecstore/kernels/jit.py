@@ -1,0 +1,74 @@
+"""The one decorator under which every kernel is compiled, and the cache that it is kept in.
+
+numba stamps a cached kernel with the file that defines it and never looks at the files it calls, so
+the cache folder is named after a hash of the whole kernels folder and the instruction set: a change
+in any kernel file starts an empty cache, and helpers can be shared between files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import numba
+from numba.core import config
+
+from vecstore.kernels.isa import ISA
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Sums may be reordered and contracted; never nnan or ninf: NaN rows must stay visible.
+SUMS = frozenset({"reassoc", "contract"})
+
+
+def _cache_root() -> Path | None:
+    """The first folder that can be written: NUMBA_CACHE_DIR, the user's cache, the temporary folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    user = f"vecstore-{os.getuid() if hasattr(os, 'getuid') else os.environ.get('USERNAME', '')}"
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    digest = hashlib.sha256(f"{ISA} {numba.__version__}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    for root in (given, os.path.join(home, "vecstore"), os.path.join(tempfile.gettempdir(), user)):
+        if not root:
+            continue
+        folder = Path(root) / f"kernels-{digest.hexdigest()[:16]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+CACHE = _cache_root()
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compiles at the first call; releases the GIL; division by zero gives infinity or NaN."""
+    return _compile(function, False)
+
+
+def sums_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """As `kernel`, with sums in any order: results differ in the last bits between machines."""
+    return _compile(function, set(SUMS))
+
+
+def _compile(function: Callable[P, R], fastmath: bool | set[str]) -> Callable[P, R]:
+    # A function typed at a prompt has no file to stamp its cache with; numba then refuses to cache it.
+    cached = CACHE is not None and os.path.exists(function.__code__.co_filename)
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(CACHE) if cached else before
+    try:
+        compiled: Callable[P, R] = numba.njit(
+            cache=cached, nogil=True, error_model="numpy", fastmath=fastmath
+        )(function)
+    finally:
+        config.CACHE_DIR = before
+    return compiled

@@ -1,0 +1,54 @@
+"""One setting for all threads, and the splitting of a call's rows over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+from vecstore.errors import SpecError
+
+_threads = 0
+
+
+def set_threads(threads: int) -> None:
+    """How many threads a call may use from now on in this process; 0 means one for each processor."""
+    global _threads
+    if threads < 0:
+        raise SpecError(f"threads is {threads}; expected 0 (one for each processor) or more")
+    _threads = threads
+
+
+def get_threads() -> int:
+    """How many threads a call uses."""
+    if _threads:
+        return _threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int, pid: int) -> ThreadPoolExecutor:
+    # The process id is part of the key: a pool does not survive a fork.
+    return ThreadPoolExecutor(threads, thread_name_prefix="vecstore")
+
+
+def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None:
+    """Calls work(start, stop) for blocks of `block_rows` rows, on all threads; waits for all of them.
+
+    Work must depend on its own rows alone. If blocks fail, the error of the first of them is raised, so
+    that the same input gives the same message on any number of threads.
+    """
+    starts = range(0, rows, block_rows)
+    threads = get_threads()
+    if threads == 1 or len(starts) < 2:
+        for start in starts:
+            work(start, min(start + block_rows, rows))
+        return
+    futures = [
+        _pool(threads, os.getpid()).submit(work, start, min(start + block_rows, rows)) for start in starts
+    ]
+    errors = [future.exception() for future in futures]
+    for error in errors:
+        if error is not None:
+            raise error

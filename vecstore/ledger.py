@@ -1,0 +1,110 @@
+"""The byte account, and what a budget is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+from vecstore.errors import BudgetError
+
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_TOTAL = re.compile(r"([0-9.]+)\s*([kKMGT]i?)?B")
+_FORMS = "'64MiB', '64MB', '5%', '48B/row' or '1.5bit/dim'"
+
+# Shared bytes beyond this share of the codes count into a per-row budget.
+SHARED_ALLOWANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Bytes by what they are for; the parts sum to `total`.
+
+    codes: the codes without side data. side: per-row scales and norms inside the codes. shared: learned
+    state (codebooks, rotations). ids: the keys. index: what finds rows. format: headers, padding,
+    checksums. carried: further columns.
+    """
+
+    codes: int = 0
+    side: int = 0
+    shared: int = 0
+    ids: int = 0
+    index: int = 0
+    format: int = 0
+    carried: int = 0
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts, in bytes."""
+        return sum(dataclasses.astuple(self))
+
+    def as_dict(self) -> dict[str, int]:
+        """The parts and `total`, for JSON."""
+        return {**dataclasses.asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A bound on bytes: `amount` of `unit`, one of `total`, `share`, `row` (bytes), `dim` (bits)."""
+
+    amount: float
+    unit: str
+    text: str
+
+    def row_bytes(self, dim: int, rows: int | None, overhead: float = 0.0) -> float:
+        """The bytes that codes and side data of one row may take, shared bytes not yet taken off.
+
+        rows: needed for totals; overhead: bytes per row that a total or a share also pays for (ids, format).
+        """
+        if self.unit == "row":
+            return self.amount
+        if self.unit == "dim":
+            return self.amount * dim / 8
+        if self.unit == "share":
+            return self.amount * dim * 4 - overhead
+        if rows is None:
+            raise BudgetError(f"budget {self.text!r} is a total; say how many rows come (--rows N)")
+        return self.amount / max(rows, 1) - overhead
+
+    def total_bytes(self, dim: int, rows: int) -> float | None:
+        """What the whole file may take without carried columns; None for a budget per row."""
+        if self.unit == "total":
+            return self.amount
+        return self.amount * dim * 4 * rows if self.unit == "share" else None
+
+    def keeps(self, ledger: Ledger, dim: int, rows: int) -> bool:
+        """Whether the account stays inside the budget."""
+        total = self.total_bytes(dim, rows)
+        if total is not None:
+            return ledger.total - ledger.carried <= total
+        used = ledger.codes + ledger.side
+        extra = max(0.0, ledger.shared - SHARED_ALLOWANCE * ledger.codes)
+        return used + extra <= self.row_bytes(dim, rows) * rows + 1e-6
+
+
+def parse_budget(text: str) -> Budget:
+    """Reads `64MiB`, `64MB`, `5%`, `48B/row` or `1.5bit/dim`; BudgetError for anything else."""
+    text = str(text).strip()
+    number, unit = text, ""
+    if text.endswith("%"):
+        number, unit = text[:-1], "share"
+    elif text.endswith("B/row"):
+        number, unit = text[:-5], "row"
+    elif text.endswith("bit/dim"):
+        number, unit = text[:-7], "dim"
+    elif match := _TOTAL.fullmatch(text):
+        prefix = (match[2] or "").replace("K", "k") if match[2] == "K" else (match[2] or "")
+        number, unit = match[1], "total"
+        scale = _UNITS[prefix]
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = float("nan")
+    if not unit or not 0 < amount < float("inf"):
+        raise BudgetError(f"budget {text!r} cannot be read; expected a positive {_FORMS}")
+    if unit == "share":
+        amount /= 100
+    elif unit == "total":
+        amount *= scale
+    return Budget(amount, unit, text)
