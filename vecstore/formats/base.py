@@ -1,0 +1,92 @@
+"""What every reader and writer of vectors offers, and the batches that move between them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A few rows on their way: zero-copy views of Arrow columns where the format allows it.
+
+    rows: (n, dim), the dtype of the source (float32, float16, bfloat16, uint8, ...). ids: (n,) int64 or
+    string, None where the source has none (the row number is the id). columns: whatever else is carried,
+    n rows, or None. path and first: the file, and the number in it of the first row, for messages.
+    """
+
+    rows: NDArray[Any]
+    ids: pa.Array | None
+    columns: pa.RecordBatch | None
+    path: str
+    first: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Source(ABC):
+    """Vectors that are read in one pass, batch by batch, in bounded memory."""
+
+    path: str
+    dim: int
+    dtype: np.dtype[Any]
+    rows: int | None = None  # how many there are, where the format says so
+    id_type: pa.DataType | None = None  # int64 or string; None: the source has no ids
+    columns: pa.Schema = pa.schema([])  # the carried columns
+    rereadable: bool = True  # False for a pipe
+
+    @abstractmethod
+    def batches(self, batch_rows: int) -> Iterator[Batch]:
+        """All rows in order, in batches of at most batch_rows; InputError names the file and the row."""
+
+    def take(self, numbers: NDArray[np.int64]) -> NDArray[Any] | None:
+        """The rows with these ascending numbers, (n, dim); None where only a pass can find them."""
+        return None
+
+    def close(self) -> None:
+        """Lets go of files; nothing is read after it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Sink(ABC):
+    """A file being written; it appears under its name when `close` is called and not before."""
+
+    path: str
+
+    @abstractmethod
+    def write(self, batch: Batch) -> None:
+        """Appends the rows, with ids and columns where the format can hold them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finishes the file, makes it durable and publishes it under its name."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Leaves nothing behind; harmless after `close`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
