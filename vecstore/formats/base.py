@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,7 +51,7 @@ class Source(ABC):
         """The rows with these ascending numbers, (n, dim); None where only a pass can find them."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most sources hold a file, some hold none
         """Lets go of files; nothing is read after it."""
 
     def __enter__(self) -> Self:
@@ -63,10 +63,25 @@ class Source(ABC):
         self.close()
 
 
+@dataclass(frozen=True)
+class RowLayout:
+    """What a sink is told before the first row: width and dtype of rows, kind of ids, carried columns.
+
+    dtype is what the target keeps where it can (float32, float16, ...). id_type: pa.int64(), pa.string(),
+    or None if there are no ids to write.
+    """
+
+    dim: int
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
+    id_type: pa.DataType | None = None
+    columns: pa.Schema = field(default_factory=lambda: pa.schema([]))
+
+
 class Sink(ABC):
     """A file being written; it appears under its name when `close` is called and not before."""
 
     path: str
+    notes: list[str]  # what the target cannot hold, for people; complete once the sink is open
 
     @abstractmethod
     def write(self, batch: Batch) -> None:
