@@ -24,6 +24,7 @@ from vecstore.kernels.simd import (
     WORD,
     Builder,
     Value,
+    add_lanes,
     address,
     emit_call,
     emit_fma,
@@ -71,6 +72,18 @@ def _lowest(builder: Builder, tile: Value) -> Value:
         pairs = zip(left[::2], left[1::2], strict=True)
         left = [builder.select(builder.fcmp_ordered("<", b, a), b, a) for a, b in pairs]
     return left[0]
+
+
+@instruction(types.UniTuple(FLOATS, 2), _TILE)
+def _lowest_and_place(builder: Builder, tile: Value) -> Value:
+    """The smallest of BLOCK distances and the first centroid of the block that has it, in each lane."""
+    left = cgutils.unpack_tuple(builder, tile, BLOCK)
+    places = [ir.Constant(FLOATS.llvm, [float(c)] * LANES) for c in range(BLOCK)]
+    while len(left) > 1:
+        later = [builder.fcmp_ordered("<", left[i + 1], left[i]) for i in range(0, len(left), 2)]
+        left = [builder.select(less, left[2 * i + 1], left[2 * i]) for i, less in enumerate(later)]
+        places = [builder.select(less, places[2 * i + 1], places[2 * i]) for i, less in enumerate(later)]
+    return cgutils.pack_array(builder, [left[0], places[0]])
 
 
 @instruction(types.int64, ADDRESS, ADDRESS, types.int64, types.float32)
@@ -132,6 +145,26 @@ def _nearest(points: F32, book: int, width: int, blocks: int, found: F32) -> Non
 
 
 @kernel
+def _nearest_of_few(points: F32, book: int, width: int, blocks: int, found: F32) -> None:
+    """As `_nearest`, but found[1] is the centroid: cheaper where there are one or two blocks."""
+    best = splat(np.float32(np.inf))
+    place = splat(np.float32(0))
+    rows = address(points)
+    at = book
+    for block in range(blocks):
+        tile = _no_distances()
+        for t in range(width):
+            tile = _add_dimension(tile, rows + t * (LANES * 4), at)
+            at += BLOCK * 4
+        lowest, inside = _lowest_and_place(tile)
+        inside = add_lanes(inside, splat(np.float32(block * BLOCK)))
+        place = where_less(lowest, best, inside, place)
+        best = where_less(lowest, best, lowest, best)
+    store(address(found), best)
+    store(address(found) + LANES * 4, place)
+
+
+@kernel
 def assign_vectors(
     rows: F32, book: F32, starts: NDArray[np.int64], codes: NDArray[np.uint8], points: F32, found: F32
 ) -> None:
@@ -149,6 +182,11 @@ def assign_vectors(
             part = address(book) + starts[j] * blocks * BLOCK * 4
             for i in range(low, min(n, low + step), LANES):
                 _transpose(rows, i, starts[j], width, points)
+                if blocks <= 2:
+                    _nearest_of_few(points, part, width, blocks, found)
+                    for r in range(min(LANES, n - i)):
+                        codes[i + r, j] = np.uint8(found[LANES + r])
+                    continue
                 _nearest(points, part, width, blocks, found)
                 for r in range(min(LANES, n - i)):
                     block = np.int64(found[LANES + r])

@@ -198,10 +198,25 @@ def fma_lanes(builder: Builder, a: Value, b: Value, c: Value) -> Value:
     return emit_fma(builder, a, b, c)
 
 
+@instruction(FLOATS, FLOATS, FLOATS)
+def add_lanes(builder: Builder, a: Value, b: Value) -> Value:
+    """a + b in each lane."""
+    return builder.fadd(a, b)
+
+
 @instruction(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS)
 def where_less(builder: Builder, a: Value, b: Value, then: Value, otherwise: Value) -> Value:
     """`then` in each lane where a < b, else `otherwise`."""
     return builder.select(builder.fcmp_ordered("<", a, b), then, otherwise)
+
+
+def copier(count: int) -> Instruction:
+    """An instruction (source, target) that copies `count` float32 from address to address."""
+
+    def copy(builder: Builder, source: Value, target: Value) -> None:
+        emit_store(builder, target, emit_load(builder, source, ir.VectorType(FLOAT, count)))
+
+    return instruction(types.void, ADDRESS, ADDRESS)(copy)
 
 
 @instruction(types.void, ADDRESS, types.int64, ADDRESS)
