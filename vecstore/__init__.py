@@ -1,0 +1,3 @@
+"""vecstore: embedding compression and storage, counted to the byte."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,37 @@
+"""vecstore codecs: the names that a spec can be made of."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+import click
+
+from vecstore import registry
+from vecstore.cli.output import json_option, print_json, print_pairs
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", required=False)
+@json_option
+def codecs(name: str | None, as_json: bool) -> None:
+    """Lists codecs and transforms, or tells all about NAME.
+
+    Example: vecstore codecs pq
+    """
+    if name is None:
+        found = registry.list_codecs()
+        if as_json:
+            print_json(found)
+        else:
+            print_pairs(list(found.items()))
+        return
+    part = registry.find(name)
+    sheet = inspect.getdoc(sys.modules[part.__module__]) or ""
+    options = part.option_names()
+    if as_json:
+        print_json({"name": name, "options": options, "sheet": sheet})
+        return
+    click.echo(sheet)
+    click.echo(f"\noptions: {', '.join(f'{option}=' for option in options) or 'none'}")
+    click.echo(f"{inspect.getdoc(part.fit)}")  # type: ignore[attr-defined]

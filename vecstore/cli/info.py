@@ -1,0 +1,44 @@
+"""vecstore info: what an archive holds and what each part of it costs."""
+
+from __future__ import annotations
+
+import click
+
+from vecstore import api
+from vecstore.cli.output import json_option, print_json, print_pairs, size
+
+
+@click.command()
+@click.argument("path", metavar="PATH")
+@json_option
+def info(path: str, as_json: bool) -> None:
+    """Shows rows, codec and the byte account of the archive PATH.
+
+    Example: vecstore info items.arrow
+    """
+    with api.open(path) as archive:
+        ledger = archive.ledger()
+        found = {
+            "rows": len(archive),
+            "dim": archive.dim,
+            "spec": str(archive.spec),
+            "metric": archive.metric,
+            "format_version": archive.format_version,
+            "generations": 1,
+            "codec_identity": archive.codec.identity,
+            "columns": {field.name: str(field.type) for field in archive.columns},
+            "id_type": str(archive.id_type),
+            "card": archive.card,
+            "ledger": ledger.as_dict(),
+        }
+    if as_json:
+        print_json(found)
+        return
+    shown = {key: value for key, value in found.items() if key not in ("ledger", "columns", "card")}
+    columns = ", ".join(f"{field.name} ({field.type})" for field in archive.columns) or "none"
+    lines: list[tuple[str, object]] = [*shown.items(), ("carried columns", columns)]
+    rows = max(len(archive), 1)
+    for name, count in ledger.as_dict().items():
+        if count:
+            lines.append((f"bytes {name}", f"{size(count)} ({count / rows:.2f} a row)"))
+    print_pairs(lines)

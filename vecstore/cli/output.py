@@ -1,0 +1,81 @@
+"""What commands print: tables for people, JSON for programs, progress for those who wait."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+force_option = click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads; 0: one for each processor."
+)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on one line of stdout; infinities and NaN, which JSON has not, become null."""
+    click.echo(json.dumps(_clean(value)))
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def print_pairs(pairs: Sequence[tuple[str, object]]) -> None:
+    """Names and values, one a line, aligned."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def print_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table of text: the first column to the left, the others to the right."""
+    widths = [max(len(line[at]) for line in (header, *lines)) for at in range(len(header))]
+    for line in (header, *lines):
+        cells = [
+            f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}"
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Notes, each once, on stderr."""
+    for note in dict.fromkeys(notes):
+        click.echo(f"Note: {note}", err=True)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1,234 B, 12.3 kB, 4.56 MB."""
+    if count < 10_000:
+        return f"{count:,.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 1000 or unit == "TB":
+            return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
+    raise AssertionError(count)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A bar of rows on stderr while the block runs, if stderr is a terminal; else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns: list[Any] = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("rows")]
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

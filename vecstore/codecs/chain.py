@@ -1,0 +1,97 @@
+"""Transforms with a codec behind them, which together are a codec.
+
+A code is the side data of each transform, in order, followed by the codec's own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import Codec, Codes, Rows, Transform, refuse_nonfinite
+from vecstore.codecs.parts import Part, Scalar
+from vecstore.errors import CorruptError, SpecError
+
+
+@dataclass(frozen=True, eq=False)
+class Chain(Codec):
+    """One or more transforms, then a codec; `registry.fit` and `registry.loads` make it."""
+
+    name: ClassVar[str] = "chain"
+    transforms: tuple[Transform, ...]
+    codec: Codec
+
+    def __post_init__(self) -> None:
+        parts: tuple[Transform | Codec, ...] = (*self.transforms, self.codec)
+        for before, after in zip(self.transforms, parts[1:], strict=True):
+            if before.dim_out != after.dim:
+                raise CorruptError(
+                    f"{before.name!r} gives {before.dim_out} dimensions; {after.name!r} takes {after.dim}"
+                )
+
+    @classmethod
+    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
+        """Not here: parts are fitted one after the other by `registry.fit`."""
+        raise SpecError("a chain is fitted through its spec: vecstore.fit('pca:dim=64+pq:m=16', sample)")
+
+    @property
+    def dim(self) -> int:  # type: ignore[override]
+        """Width of the rows that it takes."""
+        return self.transforms[0].dim
+
+    @property
+    def steps(self) -> Sequence[Part]:
+        """The transforms, then the codec."""
+        return (*self.transforms, self.codec)
+
+    def config(self) -> dict[str, Scalar]:
+        """Empty: each step carries its own."""
+        return {}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Empty: each step carries its own."""
+        return {}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Scalar], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Not here: `registry.loads` puts the steps together."""
+        raise CorruptError("a chain cannot be a step of a chain")
+
+    @property
+    def code_bytes(self) -> int:
+        """Side data of all steps and the codec's code."""
+        return sum(part.side_bytes for part in self.transforms) + self.codec.code_bytes
+
+    @property
+    def side_bytes(self) -> int:
+        """Side data of all steps."""
+        return sum(part.side_bytes for part in self.transforms) + self.codec.side_bytes
+
+    def _encode(self, rows: Rows, codes: Codes) -> None:
+        at = 0
+        for transform in self.transforms:
+            side = np.empty((len(rows), transform.side_bytes), np.uint8)
+            rows = transform.apply(rows, side)
+            codes[:, at : at + transform.side_bytes] = side
+            at += transform.side_bytes
+        refuse_nonfinite(rows)  # Finite rows can overflow on their way.
+        if at == 0:
+            self.codec._encode(rows, codes)
+            return
+        own = np.empty((len(rows), self.codec.code_bytes), np.uint8)
+        self.codec._encode(rows, own)
+        codes[:, at:] = own
+
+    def _decode(self, codes: Codes, rows: Rows) -> None:
+        at = sum(part.side_bytes for part in self.transforms)
+        found = np.empty((len(codes), self.codec.dim), np.float32)
+        self.codec._decode(np.ascontiguousarray(codes[:, at:]), found)
+        for transform in reversed(self.transforms):
+            at -= transform.side_bytes
+            side = np.ascontiguousarray(codes[:, at : at + transform.side_bytes])
+            found = transform.invert(found, side)
+        rows[:] = found

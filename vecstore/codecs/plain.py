@@ -1,0 +1,76 @@
+"""Plain floating-point codecs: the values themselves, in 4 or 2 bytes each.
+
+    code_bytes  f32: 4 dim; f16, bf16: 2 dim; little-endian
+    error       f32: none, any bit pattern; f16: <= 2**-11 relative (2**-25 absolute below 2**-14);
+                bf16: <= 2**-8 relative
+    source      IEEE 754-2019, binary32 and binary16; bfloat16: the upper half of binary32, ties to even
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import ml_dtypes
+import numpy as np
+
+from vecstore.codecs.base import Codec, Codes, Rows
+from vecstore.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class _Plain(Codec):
+    dim: int
+    stored: ClassVar[np.dtype[Any]]
+
+    @classmethod
+    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
+        """Learns nothing but the width."""
+        return cls(dim=sample.shape[1])
+
+    @property
+    def code_bytes(self) -> int:
+        """One value after the other."""
+        return self.dim * self.stored.itemsize
+
+    def _encode(self, rows: Rows, codes: Codes) -> None:
+        target = codes.view(self.stored)
+        with np.errstate(over="ignore"):
+            target[:] = rows
+        if not self.keeps_nonfinite and not np.isfinite(target.astype(np.float32).max(initial=0.0)):
+            raise self._overflow(rows)
+        if not self.keeps_nonfinite and not np.isfinite(target.astype(np.float32).min(initial=0.0)):
+            raise self._overflow(rows)
+
+    def _overflow(self, rows: Rows) -> InputError:
+        worst = rows.reshape(-1)[np.abs(rows).argmax()]
+        return InputError(f"a row holds {worst:g}, beyond what {self.name} can hold (use bf16 or f32)")
+
+    def _decode(self, codes: Codes, rows: Rows) -> None:
+        rows[:] = codes.view(self.stored)
+
+
+@dataclass(frozen=True, eq=False)
+class F32(_Plain):
+    """float32 as it is: bit for bit, NaN payloads included."""
+
+    name: ClassVar[str] = "f32"
+    stored: ClassVar[np.dtype[Any]] = np.dtype("<f4")
+    keeps_nonfinite: ClassVar[bool] = True
+    is_lossless: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, eq=False)
+class F16(_Plain):
+    """float16: 11 significant bits, values up to 65,504."""
+
+    name: ClassVar[str] = "f16"
+    stored: ClassVar[np.dtype[Any]] = np.dtype("<f2")
+
+
+@dataclass(frozen=True, eq=False)
+class BF16(_Plain):
+    """bfloat16: 8 significant bits, the range of float32."""
+
+    name: ClassVar[str] = "bf16"
+    stored: ClassVar[np.dtype[Any]] = np.dtype(ml_dtypes.bfloat16)

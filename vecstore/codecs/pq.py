@@ -1,0 +1,119 @@
+"""pq: product quantization, one centroid number per subspace.
+
+    code_bytes  bits=8: m; bits=4: ceil(m / 2), the lower nibble first. Subspaces are contiguous, in order;
+                where m does not divide dim the first dim mod m of them are one dimension wider
+    error       not bounded; each subspace gets its nearest centroid by squared distance
+    shared      4 dim 2**bits bytes
+    source      Jegou, Douze, Schmid 2011, doi:10.1109/TPAMI.2010.57, section II
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import Codec, Codes, Rows
+from vecstore.codecs.parts import require
+from vecstore.errors import InputError, SpecError
+from vecstore.kernels import kmeans, product, scalar
+
+_DEFAULT_WIDTH = 8  # dimensions per subspace where neither m nor bytes is given
+_ITERATIONS = 25
+# Squares of larger values, summed over a subspace, leave the range of float32.
+_LARGEST = 1e17
+
+
+@dataclass(frozen=True, eq=False)
+class Pq(Codec):
+    """Product quantization: m= subspaces, 256 or 16 (bits=4) centroids each."""
+
+    name: ClassVar[str] = "pq"
+    dim: int
+    m: int
+    bits: int
+    centroids: NDArray[np.float32]  # (k, dim), k <= 2**bits; row c: centroid c of every subspace, in order
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 4) or not 1 <= self.m <= self.dim:
+            raise ValueError(f"pq has bits={self.bits}, m={self.m} in {self.dim} dimensions")
+        require(self.centroids, (None, self.dim), np.float32)
+        if not 1 <= len(self.centroids) <= 2**self.bits:
+            raise ValueError(f"pq has {len(self.centroids)} centroids; expected 1 to {2**self.bits}")
+
+    @classmethod
+    def fit(
+        cls,
+        sample: Rows,
+        *,
+        seed: int = 0,
+        m: int | None = None,
+        bits: int = 8,
+        bytes: int | None = None,
+    ) -> Self:
+        """m: subspaces, 1 to dim; by default one for each 8 dimensions. bits: 8 or 4. bytes: the row's
+        size instead of m. Of fewer rows than centroids, each distinct row becomes one."""
+        dim = sample.shape[1]
+        if bits not in (8, 4):
+            raise SpecError(f"pq has bits={bits}; expected 8 or 4")
+        if bytes is not None:
+            if m is not None and (m * bits + 7) // 8 != bytes:
+                raise SpecError(f"pq has m={m} and bytes={bytes}, which do not agree; give one of them")
+            fill = bytes * 8 // bits
+            # With two codes to a byte an odd number of subspaces leaves the last nibble empty.
+            m = m or (dim if bits == 4 and fill == dim + 1 else fill)
+        elif m is None:
+            m = max(1, dim // _DEFAULT_WIDTH)
+        if not 1 <= m <= dim:
+            raise SpecError(f"pq has m={m}; the rows have {dim} dimensions, so 1 to that")
+        if not len(sample):
+            raise InputError("pq is fitted on rows, and there are none")
+        _refuse_large(sample)
+        k = min(2**bits, len(sample))
+        centroids = kmeans.train_product(sample, _starts(dim, m), k, iterations=_ITERATIONS, seed=seed)
+        return cls(dim=dim, m=m, bits=bits, centroids=centroids)
+
+    @property
+    def code_bytes(self) -> int:
+        """One byte or one nibble per subspace."""
+        return (self.m * self.bits + 7) // 8
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """First dimension of each subspace and, last, dim: (m + 1,)."""
+        return _starts(self.dim, self.m)
+
+    @cached_property
+    def _book(self) -> NDArray[np.float32]:
+        return product.lay_out(self.centroids, self.starts)
+
+    def _encode(self, rows: Rows, codes: Codes) -> None:
+        _refuse_large(rows)
+        if self.bits == 8:
+            product.assign(rows, self._book, self.starts, codes)
+            return
+        wide = np.empty((len(rows), self.m), np.uint8)
+        product.assign(rows, self._book, self.starts, wide)
+        scalar.pack4(wide, codes)
+
+    def _decode(self, codes: Codes, rows: Rows) -> None:
+        if self.bits == 4:
+            wide = np.empty((len(codes), self.m), np.uint8)
+            scalar.unpack4(codes, wide)
+            codes = wide
+        product.decode(codes, self.centroids, self.starts, rows)
+
+
+def _starts(dim: int, m: int) -> NDArray[np.int64]:
+    widths = np.full(m, dim // m, np.int64)
+    widths[: dim % m] += 1
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+
+
+def _refuse_large(rows: Rows) -> None:
+    largest = max(float(rows.max(initial=0.0)), -float(rows.min(initial=0.0)))
+    if largest > _LARGEST:
+        raise InputError(f"a row holds a value of size {largest:g}; pq takes values up to {_LARGEST:g}")

@@ -1,0 +1,80 @@
+"""normalize: scales each row to unit length.
+
+    side_bytes  2: the norm as float16, relative to the sample's largest norm; 0 with keep=false
+    inverse     relative error of the norm <= 2**-11; with keep=false every row gets length one
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import Codes, Rows, Transform
+from vecstore.errors import InputError
+
+_LARGEST = 2.0**15  # headroom: float16 ends at 65,504, so norms up to twice the sample's largest fit
+
+
+@dataclass(frozen=True, eq=False)
+class Normalize(Transform):
+    """Transform: scales rows to unit length; keeps each norm as float16 (keep=false: forgets it)."""
+
+    name: ClassVar[str] = "normalize"
+    dim: int
+    keep: bool
+    scale: float  # a power of two: stored norm = norm * scale
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"normalize has scale={self.scale}; expected a positive number")
+
+    @classmethod
+    def fit(cls, sample: Rows, *, seed: int = 0, keep: bool = True) -> Self:
+        """keep: whether the norm is stored, so that `invert` gives it back."""
+        largest = float(row_norms(sample).max(initial=0.0))
+        scale = 2.0 ** (math.floor(math.log2(_LARGEST / largest)) if largest > 0 else 0)
+        return cls(dim=sample.shape[1], keep=keep, scale=scale)
+
+    @property
+    def dim_out(self) -> int:
+        """As wide as what it takes."""
+        return self.dim
+
+    @property
+    def side_bytes(self) -> int:
+        """One float16."""
+        return 2 if self.keep else 0
+
+    def apply(self, rows: Rows, side: Codes) -> Rows:
+        """rows / |rows|; a zero row stays zero. InputError for a norm beyond twice the sample's largest."""
+        norms = row_norms(rows)
+        if self.keep:
+            stored = norms * self.scale
+            if stored.max(initial=0.0) > 65504:
+                raise InputError(
+                    f"a row has norm {norms.max():g}; normalize was fitted to norms up to {65504 / self.scale:g}"
+                )
+            side.view("<f2")[:, 0] = stored
+        safe = np.where(norms > 0, norms, 1.0)
+        return (rows / safe[:, None]).astype(np.float32)
+
+    def invert(self, rows: Rows, side: Codes) -> Rows:
+        """rows scaled to their stored norm, or to unit length."""
+        norms = row_norms(rows)
+        wanted: NDArray[np.float64] = np.ones(len(rows))
+        if self.keep:
+            wanted = side.view("<f2")[:, 0].astype(np.float64) / self.scale
+            wanted = np.where(np.isfinite(wanted), wanted, 0.0)
+        # The codec between rounds the unit row, so its own length is taken out first.
+        factor = np.where(norms > 0, wanted / np.where(norms > 0, norms, 1.0), 0.0)
+        return (rows * factor[:, None]).astype(np.float32)
+
+
+def row_norms(rows: Rows) -> NDArray[np.float64]:
+    """The length of each row, in float64; of an infinite or NaN row whatever it comes to."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))

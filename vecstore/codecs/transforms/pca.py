@@ -1,0 +1,82 @@
+"""pca: turns rows onto their principal axes, keeps the first ones.
+
+    side_bytes  0
+    inverse     least squares (exact up to rounding where all axes are kept)
+    source      Pearson 1901, doi:10.1080/14786440109462720; eigenvectors of the sample's covariance
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import Codes, Rows, Transform
+from vecstore.codecs.parts import require
+from vecstore.codecs.transforms.center import mean_row
+from vecstore.errors import SpecError
+from vecstore.kernels.matmul import matmul
+
+
+@dataclass(frozen=True, eq=False)
+class Pca(Transform):
+    """Transform: principal axes, the first dim= of them (all by default)."""
+
+    name: ClassVar[str] = "pca"
+    dim: int
+    mean: NDArray[np.float32]  # (dim,)
+    axes: NDArray[np.float32]  # (dim, kept), orthonormal columns, by falling variance
+
+    def __post_init__(self) -> None:
+        require(self.mean, (self.dim,), np.float32)
+        require(self.axes, (self.dim, None), np.float32)
+        if not 1 <= self.axes.shape[1] <= self.dim:
+            raise ValueError(f"pca has {self.axes.shape[1]} axes in {self.dim} dimensions")
+
+    @classmethod
+    def fit(cls, sample: Rows, *, seed: int = 0, dim: int | None = None) -> Self:
+        """dim: how many axes are kept, 1 to the width of the rows; by default all."""
+        width = sample.shape[1]
+        kept = width if dim is None else dim
+        if not 1 <= kept <= width:
+            raise SpecError(f"pca has dim={dim}; the rows have {width}, so 1 to that")
+        mean = mean_row(sample)
+        covariance = np.zeros((width, width))
+        for start in range(0, len(sample), 8192):  # float64 of a few rows at a time, not of the whole
+            centred = sample[start : start + 8192].astype(np.float64) - mean
+            covariance += centred.T @ centred
+        vectors = np.linalg.eigh(covariance)[1][:, ::-1][:, :kept]
+        # The sign of an eigenvector is arbitrary; fixed, so that equal samples give equal axes.
+        signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
+        axes = np.ascontiguousarray(vectors * signs, dtype=np.float32)
+        return cls(dim=width, mean=mean, axes=axes)
+
+    def options(self) -> dict[str, int | float | bool | str]:
+        """The spec's `dim` is the number of axes."""
+        return {"dim": self.dim_out}
+
+    @property
+    def dim_out(self) -> int:
+        """The number of axes."""
+        return self.axes.shape[1]
+
+    def apply(self, rows: Rows, side: Codes) -> Rows:
+        """(rows - mean) @ axes."""
+        return product(rows - self.mean, self.axes)
+
+    def invert(self, rows: Rows, side: Codes) -> Rows:
+        """rows @ axes.T + mean."""
+        return product(rows, np.ascontiguousarray(self.axes.T)) + self.mean
+
+    def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """<q, axes row + mean> = <axes.T q, row> + <q, mean>."""
+        return product(queries, self.axes), queries.astype(np.float64) @ self.mean.astype(np.float64)
+
+
+def product(rows: Rows, matrix: NDArray[np.float32]) -> Rows:
+    """rows (n, a) @ matrix (a, b); a row's result does not depend on its neighbours or the machine."""
+    out = np.empty((len(rows), matrix.shape[1]), np.float32)
+    matmul(np.ascontiguousarray(rows), matrix, out)
+    return out

@@ -1,0 +1,1 @@
+"""The choice of a codec under a budget."""

@@ -1,0 +1,176 @@
+"""Names to codecs and transforms: what ships stands in two tables, others' come by entry point.
+
+Other packages add a codec with an entry point in the group `vecstore.codecs` that names a subclass of
+Codec, BlockCodec or Transform; it is loaded only when a name is in neither table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+
+from vecstore.codecs.base import Array, BlockCodec, Codec, Rows, Transform, as_float32, check_rows
+from vecstore.codecs.base import refuse_nonfinite
+from vecstore.codecs.chain import Chain
+from vecstore.codecs.lossless import Lossless
+from vecstore.codecs.parts import Part, dumps, loads as load_parts
+from vecstore.codecs.plain import BF16, F16, F32
+from vecstore.codecs.pq import Pq
+from vecstore.codecs.sq import Sq
+from vecstore.codecs.transforms.center import Center
+from vecstore.codecs.transforms.normalize import Normalize
+from vecstore.codecs.transforms.pca import Pca
+from vecstore.codecs.transforms.prefix import Prefix
+from vecstore.codecs.transforms.rotate import Rotate
+from vecstore.errors import CorruptError, FormatError, InputError, SpecError
+from vecstore.spec import Spec, Step, parse, unknown
+
+__all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads", "names", "register"]
+
+AnyCodec = Codec | BlockCodec
+
+CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
+    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq)
+}
+TRANSFORMS: Mapping[str, type[Transform]] = {
+    transform.name: transform for transform in (Center, Normalize, Pca, Rotate, Prefix)
+}
+GROUP = "vecstore.codecs"
+
+_registered: dict[str, type[Part]] = {}
+
+
+def register(part: type[Part]) -> None:
+    """Adds a codec or transform for this process; SpecError if its name is taken."""
+    if part.name in {*CODECS, *TRANSFORMS, *_registered, *_entry_points()}:
+        raise SpecError(f"the name {part.name!r} is taken; names last on disk, so choose another")
+    _registered[part.name] = part
+
+
+def names() -> list[str]:
+    """All names that `find` knows."""
+    return [*CODECS, *TRANSFORMS, *_registered, *_entry_points()]
+
+
+def find(name: str) -> type[Part]:
+    """The class of a name; SpecError with the near names if nothing carries it."""
+    found = CODECS.get(name) or TRANSFORMS.get(name) or _registered.get(name)
+    if found is not None:
+        return found
+    entry = _entry_points().get(name)
+    if entry is None:
+        raise unknown("codec", name, names())
+    loaded = entry.load()
+    if not (isinstance(loaded, type) and issubclass(loaded, Codec | BlockCodec | Transform)):
+        raise SpecError(f"entry point {name!r} gives {loaded!r}; expected a Codec, BlockCodec or Transform")
+    if loaded.name != name:
+        raise SpecError(f"entry point {name!r} gives a codec named {loaded.name!r}; the two must agree")
+    return loaded
+
+
+def list_codecs() -> dict[str, str]:
+    """{name: one-line description} of every codec and transform."""
+    return {name: (inspect.getdoc(find(name)) or "").partition("\n")[0] for name in names()}
+
+
+def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
+    """A codec for `spec` learned from sample (n, dim) of a real dtype.
+
+    Raises SpecError for a spec that cannot be, ShapeError and InputError for a sample that cannot.
+    """
+    spec = parse(spec) if isinstance(spec, str) else spec
+    classes = _classes(spec)
+    rows = as_float32(check_rows(sample))
+    if any(not issubclass(part, BlockCodec | F32) for part in classes):
+        refuse_nonfinite(rows)
+    transforms: list[Transform] = []
+    for step, part in zip(spec.steps[:-1], classes[:-1], strict=True):
+        transform = _fit(part, step, rows, seed)
+        assert isinstance(transform, Transform)
+        rows = transform.apply(rows, np.empty((len(rows), transform.side_bytes), np.uint8))
+        refuse_nonfinite(rows)
+        transforms.append(transform)
+    last = spec.steps[-1]
+    if isinstance(size := last.options.get("bytes"), int):  # `bytes=` is the whole row, side data included
+        side = sum(transform.side_bytes for transform in transforms)
+        last = Step(last.name, {**last.options, "bytes": size - side})
+    codec = _fit(classes[-1], last, rows, seed)
+    if not transforms:
+        assert isinstance(codec, Codec | BlockCodec)
+        return codec
+    assert isinstance(codec, Codec)
+    return Chain(tuple(transforms), codec)
+
+
+def loads(data: bytes | memoryview) -> AnyCodec:
+    """The codec from the bytes of `dumps`, with the same identity.
+
+    Raises CorruptError for bytes that are no codec, FormatError for a codec that is not installed.
+    """
+    parts = load_parts(data, _find_stored)
+    *transforms, codec = parts or [None]
+    if not isinstance(codec, Codec | BlockCodec) or not all(isinstance(t, Transform) for t in transforms):
+        raise CorruptError("codec state does not end in one codec behind transforms")
+    if not transforms:
+        return codec
+    if not isinstance(codec, Codec):
+        raise CorruptError(f"codec state chains {codec.name!r}, which takes no transforms")
+    return Chain(tuple(typing.cast("list[Transform]", transforms)), codec)
+
+
+def _find_stored(name: str) -> type[Part]:
+    try:
+        return find(name)
+    except SpecError as error:
+        raise FormatError(f"this needs the codec {name!r}, which is not installed: {error}") from error
+
+
+def _entry_points() -> dict[str, Any]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _classes(spec: Spec) -> list[type[Part]]:
+    """The classes of a chain, checked to be transforms and then one codec, with known options."""
+    classes = [find(step.name) for step in spec.steps]
+    for step, part in zip(spec.steps[:-1], classes[:-1], strict=True):
+        if not issubclass(part, Transform):
+            raise SpecError(f"{step.name!r} is a codec and must end the chain; spec {str(spec)!r} goes on")
+    if issubclass(classes[-1], Transform):
+        raise SpecError(f"spec {str(spec)!r} ends in the transform {classes[-1].name!r}; add a codec, '+pq'")
+    if len(classes) > 1 and issubclass(classes[-1], BlockCodec):
+        raise SpecError(f"{classes[-1].name!r} takes no transforms: what a transform rounds is lost already")
+    for step, part in zip(spec.steps, classes, strict=True):
+        for key in step.options:
+            if key not in part.option_names():
+                raise unknown(f"option of {step.name!r}", key, part.option_names())
+    return classes
+
+
+def _fit(part: type[Part], step: Step, rows: Rows, seed: int) -> Part:
+    options = dict(_typed(part, step))
+    parameters = inspect.signature(part.fit).parameters.values()  # type: ignore[attr-defined]
+    for needed in parameters:
+        if needed.kind is needed.KEYWORD_ONLY and needed.default is needed.empty and needed.name not in options:
+            raise SpecError(f"{step.name!r} needs {needed.name}=, as in '{step.name}:{needed.name}=64'")
+    fitted: Part = part.fit(rows, seed=seed, **options)  # type: ignore[attr-defined]
+    return fitted
+
+
+def _typed(part: type[Part], step: Step) -> Iterator[tuple[str, object]]:
+    """The options with the types that `fit` asks for; SpecError where a value has another."""
+    hints = typing.get_type_hints(part.fit)  # type: ignore[attr-defined]
+    for key, value in step.options.items():
+        wanted = [kind for kind in typing.get_args(hints[key]) or (hints[key],) if kind is not types.NoneType]
+        if float in wanted and type(value) is int:
+            value = float(value)
+        if type(value) not in wanted:
+            kinds = " or ".join(kind.__name__ for kind in wanted)
+            raise SpecError(f"option {key}={value} of {step.name!r} is no {kinds}")
+        yield key, value

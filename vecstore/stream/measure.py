@@ -1,0 +1,43 @@
+"""What a codec loses, measured on rows that it was not fitted on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import BlockCodec, Codec, as_float32
+
+
+class Loss:
+    """Sums of squared errors and of squared distances to the mean, over rows that stream by."""
+
+    def __init__(self, codec: Codec | BlockCodec) -> None:
+        self._codec = codec
+        self._error = 0.0
+        self._square = 0.0
+        self._sum = np.zeros(codec.dim)
+        self.rows = 0
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Encodes and decodes rows (n, dim) of a real dtype and adds what they lose."""
+        self.rows += len(rows)
+        if isinstance(self._codec, BlockCodec) or self._codec.is_lossless or not len(rows):
+            return
+        exact = as_float32(rows).astype(np.float64)
+        back = self._codec.decode(self._codec.encode(rows))
+        self._error += float(np.square(exact - back).sum())
+        self._square += float(np.square(exact).sum())
+        self._sum += exact.sum(axis=0)
+
+    @property
+    def relative_mse(self) -> float:
+        """Sum of squared errors over sum of squared distances to the mean; 0 for lossless codecs.
+
+        Of rows that are all alike the distance is zero: then 0 if the error is, else infinity.
+        """
+        if self._error == 0:
+            return 0.0
+        spread = self._square - float(np.square(self._sum).sum()) / self.rows
+        return self._error / spread if spread > 0 else float("inf")

@@ -1,0 +1,61 @@
+"""Arrays and Arrow tables in memory, read like files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import check_rows
+from vecstore.errors import ShapeError
+from vecstore.formats.base import Batch, Source
+
+
+class ArraySource(Source):
+    """rows (n, dim) of a real dtype, with optional ids (n,) int64 or str."""
+
+    def __init__(self, rows: NDArray[Any], ids: object = None) -> None:
+        self._rows = check_rows(rows)
+        self._ids = None if ids is None else id_array(ids)
+        if self._ids is not None and len(self._ids) != len(self._rows):
+            raise ShapeError(f"there are {len(self._ids)} ids for {len(self._rows)} rows")
+        self.path = "array"
+        self.rows, self.dim = self._rows.shape
+        self.dtype = self._rows.dtype
+        self.id_type = None if self._ids is None else self._ids.type
+
+    def batches(self, batch_rows: int) -> Iterator[Batch]:
+        """Slices of the array."""
+        for start in range(0, len(self._rows), batch_rows):
+            rows = self._rows[start : start + batch_rows]
+            ids = None if self._ids is None else self._ids.slice(start, len(rows))
+            yield Batch(rows, ids, None, self.path, start)
+
+    def take(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        """The rows with these numbers."""
+        return self._rows[numbers]
+
+
+def id_array(ids: object) -> pa.Array:
+    """ids, any sequence or array of integers or strings, as an Arrow array of int64 or string.
+
+    Raises ShapeError for anything else, nulls and mixed types included.
+    """
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    if isinstance(ids, str | int):
+        ids = [ids]
+    try:
+        array = ids if isinstance(ids, pa.Array) else pa.array(ids)
+        if len(array) == 0 and pa.types.is_null(array.type):
+            return array.cast(pa.int64())
+        if pa.types.is_integer(array.type) and not array.null_count:
+            return array.cast(pa.int64())
+        if (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)) and not array.null_count:
+            return array.cast(pa.string())
+    except (pa.ArrowException, TypeError, OverflowError, ValueError) as error:
+        raise ShapeError(f"ids cannot be read: {error}; expected int64 or str, all of one kind") from error
+    raise ShapeError(f"ids are {array.type} with {array.null_count} nulls; expected int64 or str, no nulls")

@@ -1,0 +1,119 @@
+"""The rows that a codec is fitted on, and those that it is measured on instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.formats.base import Batch, Source
+
+SAMPLE_ROWS = 65536
+SAMPLE_BYTES = 96 << 20  # as float32, so that wide rows do not fill the memory
+HELD_OUT_ROWS = 8192
+_PIPE_STRIDE = 64  # of a stream of unknown length every 64th row is measured
+_BATCH_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Sample:
+    """rows (n, dim) of the source's dtype with their ascending numbers (n,) in the source.
+
+    total: rows in the source, None for a pipe that goes on. batches: all rows of the source, in order.
+    """
+
+    rows: NDArray[Any]
+    numbers: NDArray[np.int64]
+    total: int | None
+    batches: Iterator[Batch]
+
+    def held_out(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Those of the rows start to stop that were not fitted on and are to be measured, as numbers."""
+        stride = _PIPE_STRIDE
+        if self.total is not None:
+            stride = max(1, (self.total - len(self.numbers)) // HELD_OUT_ROWS)
+        numbers = np.arange(start + (-start) % stride, stop, stride, dtype=np.int64)
+        if self.total is not None and self.total == len(self.numbers):
+            return numbers  # Too few rows to keep any back: measured on what was fitted.
+        places = np.searchsorted(self.numbers, numbers)
+        places[places == len(self.numbers)] = 0
+        fitted = self.numbers[places] == numbers if len(self.numbers) else np.zeros(len(numbers), bool)
+        return numbers[~fitted]
+
+
+def draw(source: Source, seed: int, batch_rows: int = _BATCH_ROWS) -> Sample:
+    """A random sample; small collections keep a tenth of their rows back for measuring.
+
+    A source with random access is read in places, any other file in a pass of its own; a pipe gives its
+    first rows, which are then encoded with the rest.
+    """
+    count = max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * source.dim)))
+    rng = np.random.default_rng(seed)
+    if not source.rereadable:
+        return _from_pipe(source, count, rng, batch_rows)
+    if source.rows is not None:
+        numbers = _choose(source.rows, count, rng)
+        rows = source.take(numbers)
+        if rows is not None:
+            return Sample(rows, numbers, source.rows, source.batches(batch_rows))
+    rows, numbers, total = _reservoir(source.batches(batch_rows), count, rng, source)
+    kept = _keep_back(numbers, total, rng)
+    return Sample(rows[kept], numbers[kept], total, source.batches(batch_rows))
+
+
+def _choose(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    if total > count:
+        return np.sort(rng.choice(total, count, replace=False)).astype(np.int64)
+    numbers = np.arange(total, dtype=np.int64)
+    return numbers[_keep_back(numbers, total, rng)]
+
+
+def _keep_back(numbers: NDArray[np.int64], total: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Positions in numbers that stay in the sample: all, or nine tenths where the sample is everything."""
+    places = np.arange(len(numbers), dtype=np.int64)
+    if len(numbers) < total or total < 20:
+        return places
+    back = rng.choice(total, min(total // 10, HELD_OUT_ROWS), replace=False)
+    return np.delete(places, back)
+
+
+def _reservoir(
+    batches: Iterable[Batch], count: int, rng: np.random.Generator, source: Source
+) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+    """Algorithm R (Vitter 1985, doi:10.1145/3147.3165), a batch at a time; the same for any batch size."""
+    rows = np.empty((count, source.dim), source.dtype)
+    numbers = np.empty(count, np.int64)
+    seen = 0
+    for batch in batches:
+        own = np.arange(seen, seen + len(batch), dtype=np.int64)
+        slots = np.where(own < count, own, (rng.random(len(batch)) * (own + 1)).astype(np.int64))
+        chosen = np.flatnonzero(slots < count)
+        rows[slots[chosen]] = batch.rows[chosen]  # of two rows for one slot the later one stays
+        numbers[slots[chosen]] = own[chosen]
+        seen += len(batch)
+    filled = min(seen, count)
+    order = np.argsort(numbers[:filled])
+    return rows[order], numbers[order], seen
+
+
+def _from_pipe(source: Source, count: int, rng: np.random.Generator, batch_rows: int) -> Sample:
+    batches = source.batches(batch_rows)
+    buffered: list[Batch] = []
+    seen, ended = 0, True
+    for batch in batches:
+        buffered.append(batch)
+        seen += len(batch)
+        if seen >= count:
+            ended = False
+            break
+    everything = [batch.rows for batch in buffered] or [np.empty((0, source.dim), source.dtype)]
+    rows = np.concatenate(everything)
+    numbers = np.arange(seen, dtype=np.int64)
+    if ended:
+        kept = _keep_back(numbers, seen, rng)
+        rows, numbers = rows[kept], numbers[kept]
+    return Sample(rows, numbers, seen if ended else None, chain(buffered, batches))
