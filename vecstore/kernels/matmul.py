@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numpy.typing import NDArray
 
 from vecstore.kernels.isa import ISA, LANES
@@ -27,6 +27,8 @@ from vecstore.kernels.simd import (
     emit_load,
     emit_splat,
     emit_store,
+    emit_tile,
+    emit_vectors,
     empty_floats,
     fma,
     instruction,
@@ -70,22 +72,22 @@ def _tile(rows: int) -> tuple[Instruction, Instruction, Instruction]:
 
     @instruction(kind)
     def start(builder: Builder) -> Value:
-        return cgutils.pack_array(builder, [ir.Constant(FLOATS.llvm, [0.0] * LANES)] * count)
+        return emit_tile(builder, [ir.Constant(FLOATS.llvm, [0.0] * LANES)] * count)
 
     @instruction(kind, kind, ADDRESS, types.int64, ADDRESS)
     def add(builder: Builder, tile: Value, left: Value, stride: Value, right: Value) -> Value:
-        sums = cgutils.unpack_tuple(builder, tile, count)
+        sums = emit_vectors(builder, tile)
         columns = [emit_load(builder, right, FLOATS.llvm, 4 * LANES * v) for v in range(VECTORS)]
         for r in range(rows):
             value = emit_splat(builder, emit_load(builder, left, FLOAT), FLOATS.llvm)
             for v, column in enumerate(columns):
                 sums[r * VECTORS + v] = emit_fma(builder, value, column, sums[r * VECTORS + v])
             left = builder.add(left, stride)
-        return cgutils.pack_array(builder, sums)
+        return emit_tile(builder, sums)
 
     @instruction(types.void, kind, ADDRESS, types.int64)
     def save(builder: Builder, tile: Value, at: Value, stride: Value) -> None:
-        sums = cgutils.unpack_tuple(builder, tile, count)
+        sums = emit_vectors(builder, tile)
         for r in range(rows):
             for v in range(VECTORS):
                 emit_store(builder, at, sums[r * VECTORS + v], 4 * LANES * v)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numpy.typing import NDArray
 
 from vecstore.kernels.isa import ISA, LANES
@@ -24,12 +24,15 @@ from vecstore.kernels.simd import (
     WORD,
     Builder,
     Value,
+    Vector,
     add_lanes,
     address,
     emit_call,
     emit_fma,
     emit_load,
     emit_splat,
+    emit_tile,
+    emit_vectors,
     fma,
     instruction,
     splat,
@@ -43,65 +46,82 @@ BLOCK = 8 if ISA == "avx2" else 16  # as many sums as fit the registers
 ROWS_BYTES = 1 << 18  # rows handled at a time: they and one sub-codebook stay in the level 2 cache
 F32 = NDArray[np.float32]
 _TILE = tile_of(BLOCK)
-_CENTROIDS = ir.VectorType(FLOAT, BLOCK)
+_CENTROIDS = Vector(FLOAT, BLOCK)
 
 
 @instruction(_TILE)
 def _no_distances(builder: Builder) -> Value:
     """BLOCK vectors of zeros."""
-    return cgutils.pack_array(builder, [ir.Constant(FLOATS.llvm, [0.0] * LANES)] * BLOCK)
+    return emit_tile(builder, [ir.Constant(FLOATS.llvm, [0.0] * LANES)] * BLOCK)
 
 
 @instruction(_TILE, _TILE, ADDRESS, ADDRESS)
 def _add_dimension(builder: Builder, tile: Value, rows: Value, centroids: Value) -> Value:
     """tile[c] += (rows - centroids[c])^2 for one dimension of LANES rows and of BLOCK centroids."""
     points = emit_load(builder, rows, FLOATS.llvm)
-    sums = cgutils.unpack_tuple(builder, tile, BLOCK)
+    sums = emit_vectors(builder, tile)
     for c in range(BLOCK):
         value = emit_load(builder, centroids, FLOAT, 4 * c)
         gap = builder.fsub(points, emit_splat(builder, value, FLOATS.llvm))
         sums[c] = emit_fma(builder, gap, gap, sums[c])
-    return cgutils.pack_array(builder, sums)
+    return emit_tile(builder, sums)
 
 
 @instruction(FLOATS, _TILE)
 def _lowest(builder: Builder, tile: Value) -> Value:
     """The smallest of BLOCK distances, in each lane."""
-    left = cgutils.unpack_tuple(builder, tile, BLOCK)
+    left = emit_vectors(builder, tile)
     while len(left) > 1:
         pairs = zip(left[::2], left[1::2], strict=True)
         left = [builder.select(builder.fcmp_ordered("<", b, a), b, a) for a, b in pairs]
     return left[0]
 
 
-@instruction(types.UniTuple(FLOATS, 2), _TILE)
+@instruction(tile_of(2), _TILE)
 def _lowest_and_place(builder: Builder, tile: Value) -> Value:
     """The smallest of BLOCK distances and the first centroid of the block that has it, in each lane."""
-    left = cgutils.unpack_tuple(builder, tile, BLOCK)
+    left = emit_vectors(builder, tile)
     places = [ir.Constant(FLOATS.llvm, [float(c)] * LANES) for c in range(BLOCK)]
     while len(left) > 1:
         later = [builder.fcmp_ordered("<", left[i + 1], left[i]) for i in range(0, len(left), 2)]
         left = [builder.select(less, left[2 * i + 1], left[2 * i]) for i, less in enumerate(later)]
         places = [builder.select(less, places[2 * i + 1], places[2 * i]) for i, less in enumerate(later)]
-    return cgutils.pack_array(builder, [left[0], places[0]])
+    return emit_tile(builder, [left[0], places[0]])
 
 
-@instruction(types.int64, ADDRESS, ADDRESS, types.int64, types.float32)
-def _place_in_block(builder: Builder, row: Value, block: Value, width: Value, lowest: Value) -> Value:
-    """First centroid of a block at distance `lowest` from one row, whose values lie LANES apart."""
-    held = cgutils.alloca_once_value(builder, ir.Constant(_CENTROIDS, [0.0] * BLOCK))
-    with cgutils.for_range(builder, width) as loop:
-        at_row = builder.add(row, builder.mul(loop.index, ir.Constant(WORD, 4 * LANES)))
-        at_block = builder.add(block, builder.mul(loop.index, ir.Constant(WORD, 4 * BLOCK)))
-        value = emit_splat(builder, emit_load(builder, at_row, FLOAT), _CENTROIDS)
-        gap = builder.fsub(value, emit_load(builder, at_block, _CENTROIDS))
-        builder.store(emit_fma(builder, gap, gap, builder.load(held)), held)
-    equal = builder.fcmp_ordered("==", builder.load(held), emit_splat(builder, lowest, _CENTROIDS))
+@instruction(_CENTROIDS)
+def _no_distance(builder: Builder) -> Value:
+    """BLOCK zeros."""
+    return ir.Constant(_CENTROIDS.llvm, [0.0] * BLOCK)
+
+
+@instruction(_CENTROIDS, _CENTROIDS, ADDRESS, ADDRESS)
+def _add_gap(builder: Builder, sums: Value, row: Value, centroids: Value) -> Value:
+    """sums[c] += (row - centroids[c])^2 for one dimension of one row and of BLOCK centroids."""
+    value = emit_splat(builder, emit_load(builder, row, FLOAT), _CENTROIDS.llvm)
+    gap = builder.fsub(value, emit_load(builder, centroids, _CENTROIDS.llvm))
+    return emit_fma(builder, gap, gap, sums)
+
+
+@instruction(types.int64, _CENTROIDS, types.float32)
+def _first_equal(builder: Builder, sums: Value, lowest: Value) -> Value:
+    """The first of BLOCK distances that is `lowest`."""
+    equal = builder.fcmp_ordered("==", sums, emit_splat(builder, lowest, _CENTROIDS.llvm))
     bits = builder.zext(builder.bitcast(equal, ir.IntType(BLOCK)), INDEX)
-    # All distances infinite and none equal cannot be, but an index beyond the block must not be either.
+    # That none is equal cannot be, but an index beyond the block must not be either.
     bits = builder.or_(bits, ir.Constant(INDEX, 1 << (BLOCK - 1)))
     zeros = emit_call(builder, "llvm.cttz.i32", INDEX, [bits, ir.Constant(ir.IntType(1), 1)])
     return builder.zext(zeros, WORD)
+
+
+@kernel
+def _place_in_block(row: int, block: int, width: int, lowest: np.float32) -> int:
+    """The first centroid of a block at distance `lowest` from one row, whose values lie LANES apart."""
+    sums = _no_distance()
+    for t in range(width):
+        sums = _add_gap(sums, row + t * (LANES * 4), block + t * (BLOCK * 4))
+    place: int = _first_equal(sums, lowest)
+    return place
 
 
 @kernel

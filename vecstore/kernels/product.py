@@ -22,18 +22,6 @@ I64 = NDArray[np.int64]
 _copy1, _copy4, _copy8, _copy16 = copier(1), copier(4), copier(8), copier(16)
 
 
-def stack(centroids: F32, starts: I64) -> F32:
-    """The codebook as `decode` reads it: (padded k * dim,) float32, subspace by subspace, made once.
-
-    centroids (k, dim), k <= 256. A subspace's centroids lie together, as a cache wants them. k is padded
-    to a power of two with copies of the last centroid, so that a mask keeps every code inside the book.
-    """
-    k = centroids.shape[0]
-    padded = np.concatenate([centroids, centroids[-1:].repeat((1 << (k - 1).bit_length()) - k, axis=0)])
-    parts = [padded[:, begin:end].ravel() for begin, end in pairwise(starts)]
-    return np.concatenate(parts).astype(np.float32, copy=False)
-
-
 def lay_out(centroids: F32, starts: I64) -> F32:
     """The codebook as `assign` reads it: (padded k * dim,) float32, made once per codebook.
 
@@ -71,68 +59,72 @@ def assign4(rows: F32, book: F32, starts: I64, packed: U8) -> None:
     pack4(codes, packed)
 
 
-def decode(codes: U8, book: F32, starts: I64, out: F32) -> None:
+def decode(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
     """out[i, starts[j]:starts[j+1]] = centroids[codes[i, j], same].
 
-    codes (n, m); book from `stack`; starts (m + 1,); out (n, dim), written. A code of k or more reads
-    some centroid of the book: whoever cannot trust the codes compares their maximum with k first.
+    codes (n, m); centroids (k, dim), k <= 256, C-contiguous; starts (m + 1,); out (n, dim), written. A code
+    of k or more reads some other centroid, never memory beyond them: whoever cannot trust the codes
+    compares their maximum with k first.
     """
-    (_decode_plain if ISA == "scalar" else _decode_vectors)(codes, book, starts, out)
+    k = centroids.shape[0]
+    if k & (k - 1):  # the kernels keep a code inside the book by a mask
+        centroids = np.concatenate([centroids, centroids[-1:].repeat((1 << k.bit_length()) - k, axis=0)])
+    (_decode_plain if ISA == "scalar" else _decode_vectors)(codes, centroids, starts, out)
 
 
-def decode4(packed: U8, book: F32, starts: I64, out: F32) -> None:
+def decode4(packed: U8, centroids: F32, starts: I64, out: F32) -> None:
     """As `decode`, from packed (n, (m + 1) // 2), two codes to a byte, the lower nibble first."""
     codes = np.empty((len(packed), len(starts) - 1), np.uint8)
     unpack4(packed, codes)
-    decode(codes, book, starts, out)
+    decode(codes, centroids, starts, out)
 
 
 @kernel
-def _decode_plain(codes: U8, book: F32, starts: I64, out: F32) -> None:
+def _decode_plain(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
     """`decode` by plain loops."""
-    k = book.size // out.shape[1]
+    mask = centroids.shape[0] - 1
     for i in range(codes.shape[0]):
         for j in range(codes.shape[1]):
-            width = starts[j + 1] - starts[j]
-            at = starts[j] * k + (np.int64(codes[i, j]) & (k - 1)) * width
-            for t in range(width):
-                out[i, starts[j] + t] = book[at + t]
+            c = np.int64(codes[i, j]) & mask
+            for t in range(starts[j], starts[j + 1]):
+                out[i, t] = centroids[c, t]
 
 
 @kernel
-def _decode_vectors(codes: U8, book: F32, starts: I64, out: F32) -> None:
+def _decode_vectors(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
     """`decode` by copies of 4, 8 or 16 values; row by row, which was faster than tiles of subspaces."""
     n, m = codes.shape
-    k = book.size // out.shape[1]
+    mask = centroids.shape[0] - 1
+    step = out.shape[1] * 4
     width = out.shape[1] // m
     even = True
     for j in range(m):
         even &= starts[j + 1] - starts[j] == width
-    source, target = address(book), address(out)
+    book, target = address(centroids), address(out)
     if even and width == 4:
         for i in range(n):
             for j in range(m):
-                _copy4(source + (j * k + (np.int64(codes[i, j]) & (k - 1))) * 16, target)
-                target += 16
+                _copy4(book + (np.int64(codes[i, j]) & mask) * step + j * 16, target + j * 16)
+            target += step
     elif even and width == 8:
         for i in range(n):
             for j in range(m):
-                _copy8(source + (j * k + (np.int64(codes[i, j]) & (k - 1))) * 32, target)
-                target += 32
+                _copy8(book + (np.int64(codes[i, j]) & mask) * step + j * 32, target + j * 32)
+            target += step
     elif even and width % 16 == 0:
         for i in range(n):
             for j in range(m):
-                at = source + (j * k + (np.int64(codes[i, j]) & (k - 1))) * width * 4
-                for t in range(0, width * 4, 64):
-                    _copy16(at + t, target + t)
-                target += width * 4
+                source = book + (np.int64(codes[i, j]) & mask) * step
+                for at in range(j * width * 4, (j + 1) * width * 4, 64):
+                    _copy16(source + at, target + at)
+            target += step
     else:
         for i in range(n):
             for j in range(m):
-                width = starts[j + 1] - starts[j]
-                at = source + (starts[j] * k + (np.int64(codes[i, j]) & (k - 1)) * width) * 4
-                _copy(at, target, width)
-                target += width * 4
+                at = starts[j] * 4
+                source = book + (np.int64(codes[i, j]) & mask) * step
+                _copy(source + at, target + at, starts[j + 1] - starts[j])
+            target += step
 
 
 @kernel

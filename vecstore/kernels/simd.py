@@ -12,11 +12,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, config, types
+from numba.core import config, types
 from numba.extending import intrinsic, models, register_model
 from numpy.typing import NDArray
 
@@ -29,11 +29,11 @@ INDEX = ir.IntType(32)
 WORD = ir.IntType(64)
 ADDRESS = types.int64
 Instruction = Callable[..., Any]
-Builder = ir.IRBuilder
-Value = ir.Value
+Builder: TypeAlias = ir.IRBuilder
+Value: TypeAlias = ir.Value
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """Equal elements that fill one register, or several where the machine's are narrower."""
 
     def __init__(self, element: ir.Type, count: int) -> None:
@@ -42,9 +42,9 @@ class Vector(types.Type):  # type: ignore[misc]
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: object, kind: Vector) -> None:
-        super().__init__(manager, kind, kind.llvm)
+        super().__init__(manager, kind, kind.llvm)  # type: ignore[no-untyped-call]
 
 
 FLOATS = Vector(FLOAT, LANES)
@@ -53,7 +53,7 @@ BYTES = Vector(BYTE, REGISTER_BYTES)
 
 def tile_of(count: int) -> types.UniTuple:
     """The numba type of `count` vectors; a tuple, which LLVM keeps in registers."""
-    return types.UniTuple(FLOATS, count)
+    return types.UniTuple(FLOATS, count)  # type: ignore[no-untyped-call]
 
 
 def instruction(result: types.Type, *takes: types.Type) -> Callable[[Callable[..., Value]], Instruction]:
@@ -109,8 +109,11 @@ def emit_splat(builder: Builder, value: Value, kind: ir.VectorType) -> Value:
 
 def emit_call(builder: Builder, name: str, result: ir.Type, values: Sequence[Value]) -> Value:
     """A call of an LLVM intrinsic."""
-    kind = ir.FunctionType(result, [value.type for value in values])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+    function = builder.module.globals.get(name)
+    if function is None:
+        kind = ir.FunctionType(result, [value.type for value in values])
+        function = ir.Function(builder.module, kind, name)
+    return builder.call(function, values)
 
 
 def emit_fma(builder: Builder, a: Value, b: Value, c: Value) -> Value:
@@ -160,11 +163,23 @@ def emit_shuffle_bytes(builder: Builder, table: Value, index: Value) -> Value:
     return out
 
 
+def emit_tile(builder: Builder, vectors: Sequence[Value]) -> Value:
+    """Vectors as one tuple."""
+    tile = ir.Constant(ir.ArrayType(vectors[0].type, len(vectors)), ir.Undefined)
+    for place, vector in enumerate(vectors):
+        tile = builder.insert_value(tile, vector, place)
+    return tile
+
+
+def emit_vectors(builder: Builder, tile: Value) -> list[Value]:
+    """The vectors of a tuple."""
+    return [builder.extract_value(tile, place) for place in range(tile.type.count)]
+
+
 # Instructions: what kernels call.
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def address(_context: Any, array: types.Array) -> tuple[Any, Callable[..., Value]]:
+def _address(_context: Any, array: types.Array) -> tuple[Any, Callable[..., Value]]:
     """Address of an array's first element."""
 
     def generate(context: Any, builder: Builder, signature: Any, values: Sequence[Value]) -> Value:
@@ -172,6 +187,9 @@ def address(_context: Any, array: types.Array) -> tuple[Any, Callable[..., Value
         return builder.ptrtoint(held.data, WORD)
 
     return ADDRESS(array), generate
+
+
+address: Instruction = intrinsic(_address)
 
 
 @instruction(FLOATS, ADDRESS)
@@ -272,7 +290,7 @@ def _fma_exact(a: np.float32, b: np.float32, c: np.float32) -> np.float32:
 
 # One float32; plain loops call it, so that they round as the vector code does.
 fma: Callable[[np.float32, np.float32, np.float32], np.float32]
-fma = _fma_exact if config.DISABLE_JIT else _fma_compiled
+fma = _fma_exact if config.DISABLE_JIT else _fma_compiled  # type: ignore[attr-defined]
 
 
 def empty_floats(count: int) -> NDArray[np.float32]:
