@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ast
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from vecstore.codecs.base import BFLOAT16
 from vecstore.errors import InputError
-from vecstore.formats.base import Batch, RowLayout
+from vecstore.formats.base import RowLayout
 from vecstore.formats.files import Bytes, Location, check_dim
-from vecstore.formats.fit import fit
 from vecstore.formats.matrix import MatrixSource, Place, check_real
-from vecstore.formats.writing import FileSink
+from vecstore.formats.raw import RawSink
 
 MAGIC = b"\x93NUMPY"
 HEAD_BYTES = 1 << 16  # A header of two numbers and a dtype is far shorter.
@@ -93,20 +92,11 @@ def stored_dtype(layout: RowLayout) -> np.dtype[Any]:
     return np.dtype(np.float32) if layout.dtype == BFLOAT16 else layout.dtype.newbyteorder("=")
 
 
-class NpySink(FileSink):
-    """A C-order .npy file; its header is mended at the end if the row count was not known."""
+class NpySink(RawSink):
+    """A C-order .npy file."""
 
-    holds_ids = False
-    holds_columns = False
+    def _kept(self, layout: RowLayout) -> np.dtype[Any]:
+        return stored_dtype(layout)
 
-    def _begin(self, file: BinaryIO, layout: RowLayout) -> None:
-        self._dtype = stored_dtype(layout)
-        file.write(header(self._dtype, self._need_rows(".npy"), layout.dim))
-
-    def _append(self, batch: Batch) -> None:
-        self._output.file.write(fit(batch, self._dtype).data.cast("B"))
-
-    def _finish(self) -> None:
-        if self._promised is None:
-            self._output.file.seek(0)
-            self._output.file.write(header(self._dtype, self.count, self._layout.dim))
+    def _header(self, rows: int) -> bytes:
+        return header(self._dtype, rows, self._layout.dim)

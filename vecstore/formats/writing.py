@@ -26,7 +26,7 @@ class Output:
 
     def __init__(self, location: Location, force: bool) -> None:
         """ConflictError if it exists and not force; NotFoundError without its folder; StorageError."""
-        self.path, self.selector = location.path, location.selector
+        self.path, self.selector, self.suffix = location.path, location.selector, location.suffix
         self._atomic: AtomicFile | _UriFile | None = None
         if location.path == "-":
             self.file, self.seekable = cast(BinaryIO, sys.stdout.buffer), False
