@@ -1,0 +1,216 @@
+"""An archive's bytes taken apart: what head and tail say, and its batches one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.archive import layout
+from vecstore.archive.layout import CODE, ID, MAGIC
+from vecstore.archive.pages import Bytes, PageFile
+from vecstore.archive.seal import find_seal, hash128
+from vecstore.errors import CorruptError, InputError, NotFoundError
+from vecstore.formats.atomic import storage_errors
+from vecstore.ledger import Ledger
+
+_COPY_BYTES = 1 << 20
+
+
+class Contents:
+    """An open archive. Nothing is given to Arrow, and no value given out, before its bytes are verified."""
+
+    def __init__(self, path: str) -> None:
+        self.path = "stdin" if path == "-" else path
+        self.descriptor = _open(path)
+        try:
+            with storage_errors(self.path, "read"):
+                self._read()
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def _read(self) -> None:
+        self.size = os.fstat(self.descriptor).st_size
+        self.seal, tail = find_seal(self.descriptor, self.size, self.path)
+        head = os.pread(self.descriptor, self.seal.head_end, 0)
+        if hash128(head) != self.seal.head_hash:
+            raise CorruptError(
+                f"{self.path} is damaged: bytes 0 to {self.seal.head_end - 1} (schema and codec) do "
+                "not match their checksum; restore it from a copy"
+            )
+        # A file is a stream between its magic and its footer.
+        self.is_stream = not head.startswith(MAGIC)
+        stream = head if self.is_stream else head[len(MAGIC) :]
+        schema_end = 8 + int.from_bytes(stream[4:8], "little")
+        try:
+            self.schema, metadata = _first_batch(stream)
+            self.version = layout.read_version(self.schema, self.path)
+            layout.check_schema(self.schema, self.path)
+            self.card, self.dim = layout.read_card(self.schema, self.path)
+            self.spec = self.schema.metadata[layout.SPEC_KEY].decode()
+            self.state = metadata[layout.STATE_KEY]
+            self._read_tail(_first_batch(stream[:schema_end] + tail)[1])
+        except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise CorruptError(f"{self.path} is not laid out as an archive: {error!r}") from error
+
+    def _read_tail(self, metadata: dict[bytes, bytes]) -> None:
+        summary = json.loads(metadata[layout.SUMMARY_KEY])
+        self.rows = _count(summary["rows"])
+        self.batch_rows = _count(summary["batch_rows"])
+        self.row_number_ids = summary["row_number_ids"] is True
+        parts = {key: _count(size) for key, size in summary["ledger"].items() if key != "total"}
+        self.ledger = Ledger(**parts)
+        offsets = np.frombuffer(metadata[layout.OFFSETS_KEY], "<i8").astype(np.int64)
+        sums = np.frombuffer(metadata[layout.SUMS_KEY], "<u8").astype(np.uint64)
+        tail_start = self.seal.tail_start
+        self.offsets = np.append(offsets, tail_start)
+        expected = -(-self.rows // self.batch_rows)
+        if self.batch_rows & (self.batch_rows - 1) or len(offsets) != expected:
+            raise CorruptError(
+                f"{self.path} says {self.rows} rows in batches of {self.batch_rows}, but has "
+                f"{len(offsets)} batches"
+            )
+        if self.offsets[0] != self.seal.head_end or (np.diff(self.offsets) <= 0).any():
+            raise CorruptError(f"{self.path} has batches that do not follow each other")
+        if summary["page_bytes"] != layout.PAGE_BYTES or len(sums) != -(-tail_start // layout.PAGE_BYTES):
+            raise CorruptError(f"{self.path} has {len(sums)} checksums for {tail_start} bytes")
+        self.pages = PageFile(self.path, self.descriptor, tail_start, sums)
+
+    @property
+    def batches(self) -> int:
+        """How many data batches there are."""
+        return len(self.offsets) - 1
+
+    def rows_of(self, index: int) -> int:
+        """How many rows a batch has."""
+        return min(self.batch_rows, self.rows - index * self.batch_rows)
+
+    def batch(self, index: int, buffer: Bytes | None = None) -> pa.RecordBatch:
+        """A batch, verified. With `buffer`, it lies there and is gone when the next one is read into it."""
+        start, stop = int(self.offsets[index]), int(self.offsets[index + 1])
+        data = self.pages.read(start, stop, buffer)
+        try:
+            batch = _parse(pa.py_buffer(data), self.schema)
+            batch.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptError(
+                f"batch {index} of {self.path} (byte {start}) cannot be read: {error}"
+            ) from error
+        if batch.num_rows != self.rows_of(index):
+            raise CorruptError(
+                f"batch {index} of {self.path} has {batch.num_rows} rows; expected {self.rows_of(index)}"
+            )
+        return batch
+
+    def longest_batch(self) -> int:
+        """Bytes that a buffer needs to take any batch."""
+        return int(np.diff(self.offsets).max(initial=0)) + 2 * layout.PAGE_BYTES
+
+    def buffers(self, index: int, column: str) -> list[tuple[int, int] | None]:
+        """(start, stop) in the file of each buffer of a column of a batch; None where there is none."""
+        start, stop = int(self.offsets[index]), int(self.offsets[index + 1])
+        view = self.pages.mapped()
+        self.pages.ensure(np.array([start]), 8)
+        described = int.from_bytes(view[start + 4 : start + 8].tobytes(), "little")
+        self.pages.ensure(np.array([start]), min(8 + described, stop - start))
+        try:
+            # Arrow reads the description alone here; of the values it only works out where they are.
+            whole = pa.py_buffer(view[start:stop])
+            found = _parse(whole, self.schema).column(self.schema.get_field_index(column)).buffers()
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptError(
+                f"batch {index} of {self.path} (byte {start}) cannot be read: {error}"
+            ) from error
+        places = [None if b is None else start + b.address - whole.address for b in found]
+        return [
+            None if place is None else (place, place + b.size) for place, b in zip(places, found, strict=True)
+        ]
+
+    def ids(self, index: int) -> pa.Array:
+        """The ids of a batch, read without the rest of it."""
+        places = self.buffers(index, ID)
+        read = [None if place is None else pa.py_buffer(self.pages.read(*place)) for place in places]
+        ids = pa.Array.from_buffers(self.schema.field(ID).type, self.rows_of(index), read)
+        try:
+            ids.validate(full=True)
+        except pa.ArrowException as error:
+            raise CorruptError(f"the ids of batch {index} of {self.path} cannot be read: {error}") from error
+        return ids
+
+    def close(self) -> None:
+        """Lets go of the file; harmless when done twice."""
+        if self.descriptor >= 0:
+            self.pages.close()
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def fixed_codes(batch: pa.RecordBatch) -> NDArray[np.uint8]:
+    """The codes (n, code_bytes) of a batch, where it lies."""
+    column = batch.column(CODE)
+    width = column.type.byte_width
+    return np.frombuffer(column.buffers()[1], np.uint8, batch.num_rows * width).reshape(-1, width)
+
+
+def block_of(batch: pa.RecordBatch) -> memoryview:
+    """The encoded block of a batch, where it lies."""
+    return memoryview(batch.column(CODE)[0].as_buffer())
+
+
+def _parse(data: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.ipc.read_record_batch(pa.ipc.read_message(data), schema)
+
+
+def _first_batch(stream: bytes) -> tuple[pa.Schema, dict[bytes, bytes]]:
+    """The schema of a stream, and the custom metadata of its first batch."""
+    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+        _, metadata = reader.read_next_batch_with_custom_metadata()
+        return reader.schema, dict(metadata or {})
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} where a count was expected")
+    return int(value)
+
+
+def _open(path: str) -> int:
+    """A descriptor of the archive; what comes through a pipe is first kept in a nameless file."""
+    if path == "-":
+        descriptor = os.dup(sys.stdin.fileno())
+    else:
+        try:
+            # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            raise NotFoundError(f"there is no file {path}") from error
+        except OSError as error:
+            with storage_errors(path, "read"):
+                raise error
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    try:
+        if path != "-":
+            raise InputError(f"{path} is no regular file, so no vecstore archive ('-' reads one from stdin)")
+        return _spool(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _spool(descriptor: int) -> int:
+    # Checksums stand at a stream's end; only whole can it be verified before any row is given out.
+    with storage_errors("a temporary copy of stdin"), tempfile.TemporaryFile() as copy:
+        while data := os.read(descriptor, _COPY_BYTES):
+            copy.write(data)
+        copy.flush()
+        return os.dup(copy.fileno())

@@ -1,0 +1,157 @@
+"""From ids to row numbers."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.errors import InputError
+from vecstore.kernels.ids import hash_strings
+
+RowNumbers = NDArray[np.int64]
+# One id, or many in whatever holds them.
+Ids: TypeAlias = "int | str | Sequence[int] | Sequence[str] | NDArray[Any] | pa.Array | pa.ChunkedArray"
+
+# A table over the whole range of ids pays as long as it is not much larger than the ids.
+_SPARSE = 4
+
+
+class Lookup(Protocol):
+    """Finds rows by ids that `as_ids` has made uniform."""
+
+    def find(self, ids: Any) -> RowNumbers:
+        """The row number of each id; -1 where there is none."""
+
+
+class Counted:
+    """Ids that are the row numbers themselves."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def find(self, ids: NDArray[np.int64]) -> RowNumbers:
+        """The row number of each id; -1 where there is none."""
+        return np.where((ids >= 0) & (ids < self._rows), ids, -1)
+
+
+class Table:
+    """Integers that lie close together: one cell for each possible id."""
+
+    def __init__(self, ids: NDArray[np.int64]) -> None:
+        self._low = int(ids.min())
+        self._rows = np.full(int(ids.max()) - self._low + 1, -1, np.int64)
+        self._rows[ids - self._low] = np.arange(len(ids))
+
+    def find(self, ids: NDArray[np.int64]) -> RowNumbers:
+        """The row number of each id; -1 where there is none."""
+        inside = (ids >= self._low) & (ids <= self._low + len(self._rows) - 1)
+        return np.where(inside, self._rows[np.where(inside, ids - self._low, 0)], -1)
+
+
+class Sorted:
+    """Integers anywhere, by binary search."""
+
+    def __init__(self, ids: NDArray[np.int64]) -> None:
+        ascending = bool((ids[1:] >= ids[:-1]).all())
+        self._order = None if ascending else np.argsort(ids, kind="stable")
+        self._ids = ids if self._order is None else ids[self._order]
+
+    def find(self, ids: NDArray[np.int64]) -> RowNumbers:
+        """The row number of each id; -1 where there is none."""
+        place = np.searchsorted(self._ids, ids)
+        place[place == len(self._ids)] = 0
+        rows = place if self._order is None else self._order[place]
+        return np.where(self._ids[place] == ids, rows, -1)
+
+
+class Texts:
+    """Strings, by binary search among their hashes; what is found is compared with what was asked for."""
+
+    def __init__(self, ids: pa.ChunkedArray) -> None:
+        self._ids = ids
+        hashes = np.concatenate([_hashes(chunk) for chunk in ids.chunks])
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    def find(self, ids: pa.Array) -> RowNumbers:
+        """The row number of each id; -1 where there is none."""
+        hashes = _hashes(ids)
+        place = np.searchsorted(self._hashes, hashes)
+        rows = np.full(len(ids), -1, np.int64)
+        left = np.arange(len(ids))
+        # Usually one round: another only where two ids share all 64 bits.
+        while len(left):
+            left = left[place[left] < len(self._hashes)]
+            left = left[self._hashes[place[left]] == hashes[left]]
+            candidates = self._order[place[left]]
+            found = self._ids.take(pa.array(candidates)).combine_chunks()
+            same = np.array(found.to_pylist(), object) == np.array(
+                ids.take(pa.array(left)).to_pylist(), object
+            )
+            rows[left[same]] = candidates[same]
+            left = left[~same]
+            place[left] += 1
+        return rows
+
+
+def make_lookup(ids: pa.ChunkedArray) -> Lookup:
+    """The lookup that fits these ids, int64 or string, at least one."""
+    if ids.type == pa.string():
+        return Texts(ids)
+    numbers = ids.to_numpy()
+    low, high = int(numbers.min()), int(numbers.max())
+    if low == 0 and high == len(numbers) - 1 and np.array_equal(numbers, np.arange(len(numbers))):
+        return Counted(len(numbers))
+    return Table(numbers) if high - low < _SPARSE * len(numbers) else Sorted(numbers)
+
+
+def as_ids(ids: Ids, kind: pa.DataType, path: str) -> NDArray[np.int64] | pa.Array:
+    """One id or many as an int64 array or an Arrow string array, as `kind` asks; InputError otherwise."""
+    given: Any = ids
+    if isinstance(given, pa.Array | pa.ChunkedArray):
+        whole = pa.types.is_integer(given.type) and not given.null_count
+        given = given.to_numpy() if whole else given.to_pylist()
+    if isinstance(given, str | bytes) or not hasattr(given, "__len__"):
+        given = [given]
+    if isinstance(given, np.ndarray):
+        if given.ndim > 1:
+            raise InputError(f"ids have the shape {given.shape}; expected one dimension")
+        given = given.reshape(-1)
+        if kind == pa.int64() and given.dtype.kind == "i":
+            return given.astype(np.int64)
+    if kind != pa.string():
+        return np.array([_integer(item, path) for item in given], np.int64)
+    texts = [item.item() if isinstance(item, np.generic) else item for item in given]
+    for item in texts:
+        if not isinstance(item, str):
+            raise InputError(f"{path} has strings for ids; {item!r} is a {type(item).__name__}")
+    return pa.array(texts, pa.string())
+
+
+def _integer(item: Any, path: str) -> int:
+    try:
+        if isinstance(item, bool | np.bool_):
+            raise TypeError
+        number = operator.index(item)
+    except TypeError:
+        raise InputError(f"{path} has whole numbers for ids; {item!r} is a {type(item).__name__}") from None
+    if not -(2**63) <= number < 2**63:
+        raise InputError(f"{path} has int64 ids; {number} is beyond their range")
+    return number
+
+
+def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
+    """64 bits for each string."""
+    if len(ids) == 0:
+        return np.empty(0, np.uint64)
+    _, offsets, data = ids.buffers()
+    places = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
+    values = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    keys = np.empty((len(ids), 2), np.uint64)
+    hash_strings(places, values, keys)
+    return keys[:, 0].copy()

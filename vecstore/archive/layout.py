@@ -1,0 +1,116 @@
+"""The names, numbers and sizes of the archive format; docs/format.md explains them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from vecstore.codecs.base import BlockCodec, Codec
+from vecstore.errors import CorruptError, FormatError, InputError, ShapeError
+
+VERSION = 1
+PAGE_BYTES = 1 << 16  # one checksum each
+MAGIC = b"ARROW1\0\0"  # how an Arrow IPC file begins; a stream begins with its schema
+
+ID, CODE = "id", "code"
+
+# Schema metadata.
+VERSION_KEY = b"vecstore.version"
+SPEC_KEY = b"vecstore.spec"
+CARD_KEY = b"vecstore.card"
+# Custom metadata of the first batch, and of the last.
+STATE_KEY = b"vecstore.state"
+SEAL_KEY = b"vecstore.seal"
+SUMMARY_KEY = b"vecstore.summary"
+SUMS_KEY = b"vecstore.sums"
+OFFSETS_KEY = b"vecstore.offsets"
+
+# The ledger is part of the file that it counts, so its text has a fixed size.
+SUMMARY_BYTES = 512
+
+_BATCH_BYTES = 1 << 21  # codes of a batch, at most, where 1,024 rows leave the choice
+_MIN_ROWS, _MAX_ROWS = 1 << 10, 1 << 16
+
+AnyCodec = Codec | BlockCodec
+Card = Mapping[str, object]
+
+
+def batch_rows(codec: AnyCodec) -> int:
+    """Rows of every batch but the last, a power of two: 1 to 2 MiB of codes (of rows, for blocks)."""
+    width = codec.code_bytes or 4 * codec.dim
+    fitting = max(_BATCH_BYTES // width, 1)
+    return int(min(max(1 << (fitting.bit_length() - 1), _MIN_ROWS), _MAX_ROWS))
+
+
+def make_schema(codec: AnyCodec, card: Card, id_type: pa.DataType, columns: pa.Schema) -> pa.Schema:
+    """The schema of an archive: id, code, carried columns. InputError if a carried name is taken."""
+    for name in columns.names:
+        if name in (ID, CODE) or columns.names.count(name) > 1:
+            raise InputError(
+                f"column {name!r} cannot be carried: an archive has that name already; rename or drop it"
+            )
+    if card.get("dim", codec.dim) != codec.dim:
+        raise ShapeError(f"the card says dim {card['dim']}; the codec has {codec.dim}")
+    width = codec.code_bytes
+    code = pa.binary() if width is None else pa.binary(width)
+    fields = [pa.field(ID, id_type, nullable=False), pa.field(CODE, code, nullable=False)]
+    fields += [pa.field(f.name, plain_type(f.type, f.name), f.nullable, f.metadata) for f in columns]
+    metadata = {
+        VERSION_KEY: str(VERSION),
+        SPEC_KEY: str(codec.spec),
+        CARD_KEY: json.dumps({**card, "dim": codec.dim}, allow_nan=False),
+    }
+    return pa.schema(fields, metadata=metadata)
+
+
+def plain_type(kind: pa.DataType, name: str) -> pa.DataType:
+    """The type a carried column is stored in: a dictionary's values are written out."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type, name)
+    inner = [kind.field(i).type for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+    if any(plain_type(field, name) != field for field in inner):
+        # An Arrow file may hold each dictionary once only, and batches bring their own.
+        raise InputError(f"column {name!r} has a dictionary inside {kind}; cast it to plain values")
+    return kind
+
+
+def read_version(schema: pa.Schema, path: str) -> int:
+    """The format version; InputError if there is none, FormatError if it is newer than this code."""
+    text = (schema.metadata or {}).get(VERSION_KEY)
+    if text is None:
+        raise InputError(
+            f"{path} is an Arrow file but no vecstore archive (make one with 'vecstore compress')"
+        )
+    if not text.isdigit() or int(text) < 1:
+        raise CorruptError(f"{path} has format {text!r}; expected a number")
+    if int(text) > VERSION:
+        raise FormatError(
+            f"{path} has format {int(text)}; this vecstore reads 1 to {VERSION} (upgrade vecstore to read it)"
+        )
+    return int(text)
+
+
+def read_card(schema: pa.Schema, path: str) -> tuple[dict[str, object], int]:
+    """The space card, and the `dim` in it; CorruptError if it cannot be read."""
+    try:
+        card: dict[str, object] = json.loads(schema.metadata[CARD_KEY])
+        dim = card["dim"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CorruptError(f"the space card of {path} cannot be read: {error!r}") from error
+    if not isinstance(dim, int) or dim < 1:
+        raise CorruptError(f"the space card of {path} says dim {dim!r}; expected a positive number")
+    return card, dim
+
+
+def check_schema(schema: pa.Schema, path: str) -> None:
+    """CorruptError unless the columns are those of an archive."""
+    names = schema.names
+    if names[:2] != [ID, CODE] or len(set(names)) != len(names):
+        raise CorruptError(f"{path} has the columns {names}; expected {ID!r}, {CODE!r} and others")
+    if schema.field(ID).type not in (pa.int64(), pa.string()):
+        raise CorruptError(f"{path} has ids of type {schema.field(ID).type}; expected int64 or string")
+    kind = schema.field(CODE).type
+    if kind != pa.binary() and not pa.types.is_fixed_size_binary(kind):
+        raise CorruptError(f"{path} has codes of type {kind}; expected binary of fixed size, or binary")

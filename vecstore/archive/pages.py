@@ -1,0 +1,134 @@
+"""Checked reading of an archive's bytes: each page is verified before anything of it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from vecstore.archive.layout import PAGE_BYTES
+from vecstore.archive.seal import Sums
+from vecstore.errors import CorruptError
+from vecstore.formats.atomic import storage_errors
+
+Bytes = NDArray[np.uint8]
+
+_RUN_BYTES = 64 * PAGE_BYTES
+
+
+class PageFile:
+    """The bytes [0, stop) of an open file under one checksum per page.
+
+    Runs of bytes are read (`read`), which nothing can turn into a crash; single rows all over the file are
+    taken from a mapping (`mapped`), whose size is compared with the file's before each use.
+    """
+
+    def __init__(self, path: str, descriptor: int, stop: int, sums: Sums) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self._stop = stop
+        self._sums = sums
+        self._verified = np.zeros(len(sums), np.bool_)
+        self._map: mmap.mmap | None = None
+        self._view: Bytes | None = None
+
+    def read(self, start: int, stop: int, buffer: Bytes | None = None) -> Bytes:
+        """The bytes [start, stop), verified; in `buffer` if one is given that is long enough."""
+        first, last = start // PAGE_BYTES, -(-stop // PAGE_BYTES)
+        page_start, page_stop = first * PAGE_BYTES, min(last * PAGE_BYTES, self._stop)
+        need = page_stop - page_start
+        if buffer is None or len(buffer) < need:
+            buffer = np.empty(need, np.uint8)
+        buffer = buffer[:need]
+        self._fill(buffer, page_start)
+        for page in range(first, last):
+            if not self._verified[page]:
+                self._verify(page, buffer[page * PAGE_BYTES - page_start :][:PAGE_BYTES])
+        return buffer[start - page_start : stop - page_start]
+
+    def _fill(self, buffer: Bytes, start: int) -> None:
+        done, view = 0, buffer.data
+        while done < len(view):
+            with storage_errors(self.path, "read"):
+                got = os.preadv(self._descriptor, [view[done:]], start + done)
+            if got == 0:
+                raise self._shrunk()
+            done += got
+
+    def _verify(self, page: int, data: Bytes) -> None:
+        if xxhash.xxh3_64_intdigest(data.data) != int(self._sums[page]):
+            raise self.damaged(page)
+        self._verified[page] = True
+
+    def damaged(self, page: int) -> CorruptError:
+        """The error for a page whose checksum does not match."""
+        start = page * PAGE_BYTES
+        stop = min(start + PAGE_BYTES, self._stop)
+        return CorruptError(
+            f"{self.path} is damaged: bytes {start} to {stop - 1} do not match their checksum; "
+            "restore it from a copy"
+        )
+
+    def damages(self) -> Iterator[str]:
+        """Reads and verifies every page anew; says which are damaged."""
+        buffer = np.empty(_RUN_BYTES, np.uint8)
+        for start in range(0, self._stop, _RUN_BYTES):
+            data = buffer[: min(_RUN_BYTES, self._stop - start)]
+            try:
+                self._fill(data, start)
+            except CorruptError as error:
+                yield str(error)
+                return
+            for offset in range(0, len(data), PAGE_BYTES):
+                page = (start + offset) // PAGE_BYTES
+                try:
+                    self._verify(page, data[offset : offset + PAGE_BYTES])
+                except CorruptError as error:
+                    self._verified[page] = False
+                    yield str(error)
+
+    def _shrunk(self) -> CorruptError:
+        found = os.fstat(self._descriptor).st_size
+        return CorruptError(
+            f"{self.path} had {self._size} bytes when opened and has {found} now; open it again"
+        )
+
+    def mapped(self) -> Bytes:
+        """The whole file, mapped; what is read of it must have been verified by `ensure`."""
+        if os.fstat(self._descriptor).st_size != self._size:
+            raise self._shrunk()  # Reading a mapping beyond the end would kill the process.
+        if self._view is None:
+            with storage_errors(self.path, "map"):
+                self._map = mmap.mmap(self._descriptor, self._size, prot=mmap.PROT_READ)
+                # Single rows: what stands around them would only push other pages out of memory.
+                self._map.madvise(mmap.MADV_RANDOM)
+            self._view = np.frombuffer(self._map, np.uint8)
+        return self._view
+
+    def ensure(self, starts: NDArray[np.int64], width: int) -> None:
+        """Verifies the pages of the bytes [start, start + width) for each of the starts."""
+        for page in self._unverified(starts, width):
+            self.read(int(page) * PAGE_BYTES, min((int(page) + 1) * PAGE_BYTES, self._stop))
+
+    def _unverified(self, starts: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+        if self._verified.all() or len(starts) == 0:
+            return np.empty(0, np.int64)
+        first, last = starts // PAGE_BYTES, (starts + max(width, 1) - 1) // PAGE_BYTES
+        steps = range(int((last - first).max()) + 1)
+        pages = np.unique(np.concatenate([np.minimum(first + step, last) for step in steps]))
+        found: NDArray[np.int64] = pages[~self._verified[pages]]
+        return found
+
+    def close(self) -> None:
+        """Unmaps the file; the descriptor is the caller's."""
+        self._view = None
+        if self._map is not None:
+            with contextlib.suppress(BufferError):  # A view is still in use; it unmaps when that goes.
+                self._map.close()
+            self._map = None

@@ -1,0 +1,319 @@
+"""Reading of archives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.archive.check import faults
+from vecstore.archive.contents import Contents, block_of, fixed_codes
+from vecstore.archive.ids import Counted, Ids, Lookup, as_ids, make_lookup
+from vecstore.archive.layout import CODE, ID, AnyCodec
+from vecstore.archive.pages import Bytes
+from vecstore.archive.seal import head_is_ours, tail_is_ours
+from vecstore.codecs.base import BlockCodec, Codec, Codes, Rows
+from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError, VecstoreError
+from vecstore.formats.base import Batch
+from vecstore.ledger import Ledger
+from vecstore.registry import loads
+from vecstore.spec import Spec, parse
+
+
+@dataclass(frozen=True)
+class CodeBatch:
+    """Rows as they are stored. first: the number of the first row. codes: (n, code_bytes), or one block."""
+
+    first: int
+    ids: pa.Array
+    codes: Codes | memoryview
+    columns: pa.RecordBatch | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Archive:
+    """The read side of an archive, or of its stream form; '-' is stdin.
+
+    Every byte is verified before anything made from it is given out: CorruptError otherwise. It goes on
+    reading the file it opened when another takes its name. It can be pickled (by path) and used after fork.
+    Raises NotFoundError, InputError for a file that is no archive, CorruptError, FormatError for a newer one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._contents = Contents(self.path)
+        self.format_version = self._contents.version
+        self.schema: pa.Schema = self._contents.schema
+        self.id_type: pa.DataType = self.schema.field(ID).type
+        self.columns = pa.schema([self.schema.field(i) for i in range(2, len(self.schema))])
+        self.card: dict[str, Any] = self._contents.card
+        self.dim = self._contents.dim
+        self.batch_rows = self._contents.batch_rows
+        self._starts = np.full(self._contents.batches, -1, np.int64)
+        self._last: tuple[int, Rows] | None = None
+
+    def __len__(self) -> int:
+        return self._contents.rows
+
+    @property
+    def metric(self) -> str | None:
+        """What the collection is searched by, if told: ip, cosine or l2."""
+        return self.card.get("metric")
+
+    @property
+    def spec(self) -> Spec:
+        """The codec's spec in full."""
+        return parse(self._contents.spec)
+
+    @cached_property
+    def codec(self) -> AnyCodec:
+        """The codec. FormatError if it is not installed."""
+        codec = loads(self._contents.state)
+        width = self.schema.field(CODE).type
+        if codec.dim != self.dim or width != (
+            pa.binary() if codec.code_bytes is None else pa.binary(codec.code_bytes)
+        ):
+            raise CorruptError(
+                f"the codec of {self.path} has {codec.dim} dimensions and other codes than {width}"
+            )
+        return codec
+
+    def ledger(self) -> Ledger:
+        """The byte account of the file; `total` is its size."""
+        return self._contents.ledger
+
+    def get(self, ids: Ids) -> Rows:
+        """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
+        rows = self._find(ids)
+        codec = self.codec
+        if isinstance(codec, Codec):
+            return codec.decode(self._gather(rows, codec.code_bytes))
+        out = np.empty((len(rows), self.dim), np.float32)
+        batches, places = np.divmod(rows, self.batch_rows)
+        order = np.argsort(batches, kind="stable")
+        for run in np.split(order, np.flatnonzero(np.diff(batches[order])) + 1):
+            if len(run):
+                out[run] = self._block(int(batches[run[0]]))[places[run]]
+        return out
+
+    def get_codes(self, ids: Ids) -> Codes:
+        """The codes (n, code_bytes) of n ids; SpecError for a codec without a code per row."""
+        rows = self._find(ids)
+        width = self.codec.code_bytes
+        if width is None:
+            raise SpecError(f"{self.path} is compressed by {self.spec}, block by block; use get")
+        return self._gather(rows, width)
+
+    def _find(self, ids: Ids) -> NDArray[np.int64]:
+        wanted = as_ids(ids, self.id_type, self.path)
+        rows = self._lookup.find(wanted) if len(self) else np.full(len(wanted), -1)
+        unknown = rows < 0
+        if unknown.any():
+            first = wanted[int(unknown.argmax())]
+            name = first.as_py() if isinstance(first, pa.Scalar) else int(first)
+            raise NotFoundError(
+                f"{self.path} has no id {name!r} (and {int(unknown.sum()) - 1} others asked for)"
+            )
+        return rows
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        if self._contents.row_number_ids:
+            return Counted(len(self))
+        return make_lookup(pa.chunked_array(list(self.ids()), self.id_type))
+
+    def _gather(self, rows: NDArray[np.int64], width: int) -> Codes:
+        if len(rows) == 0:
+            return np.empty((0, width), np.uint8)
+        pages = self._contents.pages
+        view = pages.mapped()
+        batches, places = np.divmod(rows, self.batch_rows)
+        starts = self._starts[batches]
+        if (starts < 0).any():
+            for index in np.unique(batches[starts < 0]):
+                self._starts[index] = self._code_start(int(index), width)
+            starts = self._starts[batches]
+        starts = starts + places * width
+        pages.ensure(starts, width)
+        # Every position of the file seen as the start of a code.
+        windows = np.ndarray((len(view) - width + 1,), f"V{width}", view.data, 0, (1,))
+        codes: Codes = windows[starts].view(np.uint8).reshape(-1, width)
+        return codes
+
+    def _code_start(self, index: int, width: int) -> int:
+        place = self._contents.buffers(index, CODE)[1]
+        if place is None or place[1] - place[0] < self._contents.rows_of(index) * width:
+            raise CorruptError(f"batch {index} of {self.path} has too few codes")
+        return place[0]
+
+    def _block(self, index: int) -> Rows:
+        """The rows of a block; the last one used is kept."""
+        last = self._last
+        if last is None or last[0] != index:
+            last = self._last = (index, self._decoded(index, self._contents.batch(index)))
+        return last[1]
+
+    def _decoded(self, index: int, batch: pa.RecordBatch) -> Rows:
+        """All rows of a batch of blocks."""
+        assert isinstance(self.codec, BlockCodec)
+        try:
+            rows = self.codec.decode_block(block_of(batch))
+        except CorruptError as error:
+            raise CorruptError(f"batch {index} of {self.path} cannot be decoded: {error}") from error
+        if rows.shape != (batch.num_rows, self.dim):
+            raise CorruptError(
+                f"batch {index} of {self.path} decodes to {rows.shape}; expected {(batch.num_rows, self.dim)}"
+            )
+        return rows
+
+    def ids(self) -> Iterator[pa.Array]:
+        """All ids in order, read without the codes."""
+        for index in range(self._contents.batches):
+            yield self._contents.ids(index)
+
+    def code_batches(self) -> Iterator[CodeBatch]:
+        """The rows as they are stored, batch by batch, with ids and carried columns."""
+        for index in range(self._contents.batches):
+            yield self._code_batch(index, None)
+
+    def _code_batch(self, index: int, buffer: Bytes | None) -> CodeBatch:
+        batch = self._contents.batch(index, buffer)
+        blocks = self.codec.code_bytes is None
+        columns = batch.select(self.columns.names) if len(self.columns) else None
+        codes = block_of(batch) if blocks else fixed_codes(batch)
+        return CodeBatch(index * self.batch_rows, batch.column(ID), codes, columns)
+
+    def batches(self, batch_rows: int = 8192) -> Iterator[Batch]:
+        """All rows in order, decoded, with ids and carried columns, at most batch_rows at a time."""
+        codec = self.codec
+        for index in range(self._contents.batches):
+            batch = self._contents.batch(index)
+            decoded = None if isinstance(codec, Codec) else self._decoded(index, batch)
+            for start in range(0, batch.num_rows, batch_rows):
+                part = batch.slice(start, batch_rows)
+                if decoded is not None:
+                    rows = decoded[start : start + batch_rows]
+                else:
+                    assert isinstance(codec, Codec)
+                    rows = codec.decode(fixed_codes(batch)[start : start + batch_rows])
+                columns = part.select(self.columns.names) if len(self.columns) else None
+                yield Batch(rows, part.column(ID), columns, self.path, index * self.batch_rows + start)
+
+    def scan(self, batch_rows: int = 8192) -> Iterator[tuple[NDArray[Any], Rows]]:
+        """All rows in order: ids (n,), int64 or str objects, and rows (n, dim); the last n may be less."""
+        if batch_rows < 1:
+            raise SpecError(f"batch_rows is {batch_rows}; expected 1 or more")
+        out: Rows | None = None
+        ids: list[NDArray[Any]] = []
+        filled = 0
+        for index, start, stop, names, source in self._runs(batch_rows):
+            if out is None:
+                out = np.empty((min(batch_rows, len(self) - index), self.dim), np.float32)
+            if isinstance(self.codec, Codec):
+                self.codec.decode(source[start:stop], out=out[filled : filled + stop - start])
+            else:
+                out[filled : filled + stop - start] = source[start:stop]
+            ids.append(names)
+            filled += stop - start
+            if filled == len(out):
+                yield np.concatenate(ids), out
+                out, ids, filled = None, [], 0
+
+    def _runs(self, batch_rows: int) -> Iterator[tuple[int, int, int, NDArray[Any], NDArray[Any]]]:
+        """Pieces of batches that do not cross a multiple of batch_rows: (row number, start and stop in the
+        batch, ids, all codes of the batch, or all rows of a block)."""
+        buffer = np.empty(self._contents.longest_batch(), np.uint8)
+        for index in range(self._contents.batches):
+            batch = self._contents.batch(index, buffer)
+            blocks = isinstance(self.codec, BlockCodec)
+            source = self._decoded(index, batch) if blocks else fixed_codes(batch)
+            first, start = index * self.batch_rows, 0
+            while start < batch.num_rows:
+                stop = min(batch.num_rows, start + batch_rows - (first + start) % batch_rows)
+                ids = batch.column(ID).slice(start, stop - start)
+                # Copied: the buffer is used again.
+                names = ids.to_numpy(zero_copy_only=False, writable=True)
+                yield first + start, start, stop, names, source
+                start = stop
+
+    def check(self) -> list[str]:
+        """Findings of a full check: every byte, every batch, every block; an empty list is sound."""
+        try:
+            return faults(self._contents, self.codec)
+        except VecstoreError as error:
+            return [str(error)]
+
+    @classmethod
+    def examine(cls, path: str | os.PathLike[str]) -> list[str]:
+        """`check` of a file that may be damaged too much to be opened; NotFoundError if there is none."""
+        try:
+            with cls(path) as archive:
+                return archive.check()
+        except CorruptError as error:
+            return [str(error)]
+
+    @property
+    def has_row_number_ids(self) -> bool:
+        """Whether the ids are 0, 1, 2 and so on."""
+        return self._contents.row_number_ids
+
+    def lock(self) -> None:
+        """Keeps others from locking the same file until `close`; ConflictError if one has locked it."""
+        try:
+            fcntl.flock(self._contents.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                f"{self.path} is being appended to by another process; try again later"
+            ) from error
+        except OSError:  # A mount without locks; `is_current` is the second guard.
+            return
+
+    def is_current(self) -> bool:
+        """Whether the file's name still leads to this very file."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._contents.descriptor))
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._contents.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if "_contents" in self.__dict__:
+            self._contents.close()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (os.path.abspath(self.path),)
+
+
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file is an archive or its stream form, be it damaged or cut."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return head_is_ours(descriptor) or tail_is_ours(descriptor, os.fstat(descriptor).st_size)
+    except OSError:  # A folder, a pipe.
+        return False
+    finally:
+        os.close(descriptor)
