@@ -122,6 +122,7 @@ class ArrowStreamSource(TableSource):
         self._location = location
         self.rereadable = location.path != "-"
         self._opened: tuple[_Watched, Any] | None = self._open()
+        self._started = False  # True once a pass has begun: the next one starts anew.
         self._early: pa.RecordBatch | None = None
         self._settle(self._opened[1].schema, vectors, ids)
 
@@ -138,10 +139,7 @@ class ArrowStreamSource(TableSource):
         return None
 
     def _rest(self) -> Iterator[pa.RecordBatch]:
-        if self._opened is None:
-            if not self.rereadable:
-                raise InputError(f"{self.path} was read already; a pipe can be read once")
-            self._opened = self._open()
+        assert self._opened is not None, "opened by whoever asks for its rest"
         watched, reader = self._opened
         yield from reader
         if watched.ended or watched.tail[-4:] != bytes(4):
@@ -150,15 +148,19 @@ class ArrowStreamSource(TableSource):
             )
 
     def _records(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        if self._started:
+            if not self.rereadable:
+                raise InputError(f"{self.path} was read already; a pipe can be read once")
+            self._opened = self._open()
+        self._started = True
         early, self._early = self._early, None
         if early is not None:
             yield early
         yield from self._rest()
-        self._opened = None
 
     def close(self) -> None:
         """Lets go of the stream; standard input stays open."""
-        self._opened = None
+        self._opened, self._early, self._started = None, None, True
 
 
 class ArrowFileSink(FileSink):

@@ -171,14 +171,14 @@ def vectors_of(column: pa.Array, dim: int, path: str, first: int) -> NDArray[Any
     if pa.types.is_fixed_size_binary(column.type):
         width = column.type.byte_width
         data = np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width)
-        return data.view("<f4").reshape(len(column), dim)
+        return data.view("<f4").reshape(len(column), dim).copy()
     if not pa.types.is_fixed_size_list(column.type):
         _check_widths(column, dim, path, first)
     values = column.flatten()
     if values.null_count:
         raise _null(path, first + first_true(pc.is_null(values)) // dim, "value")
     rows: NDArray[Any] = values.to_numpy(zero_copy_only=True).reshape(len(column), dim)
-    return rows
+    return rows if rows.flags.aligned else rows.copy()  # A file may put its buffers anywhere.
 
 
 def _check_widths(column: pa.Array, dim: int, path: str, first: int) -> None:

@@ -42,7 +42,7 @@ class CsvSource(FileSource):
         check_dim(self.path, len(self._vectors))
         self.dim, self.dtype = len(self._vectors), np.dtype(np.float32)
         special = {*self._vectors, self._id_name}
-        self.columns = pa.schema([field for field in schema if field.name not in special])
+        self.columns = pa.schema([_carried(field) for field in schema if field.name not in special])
         self._types: dict[str, pa.DataType] = dict.fromkeys(self._vectors, pa.float32())
         if self._id_name is not None:
             self._types[self._id_name] = pa.string()
@@ -137,6 +137,11 @@ class CsvSource(FileSource):
                 "ids before are whole numbers. Put the text ids first, or use another format"
             )
         return column.cast(pa.int64())
+
+
+def _carried(field: pa.Field) -> pa.Field:
+    """A column that is empty at the start may hold text later on."""
+    return pa.field(field.name, pa.string()) if pa.types.is_null(field.type) else field
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from vecstore.errors import InputError, NotFoundError
+from vecstore.errors import FormatError, InputError, NotFoundError, StorageError
 from vecstore.formats.guard import guard
 
 MAX_DIM = 1 << 20  # A wider row is a lying header: no embedding has a million dimensions.
@@ -60,8 +60,14 @@ def locate(path: str) -> Location:
         name, selector = path, ""
     if "://" not in name:
         return Location(name, name, None, selector or None)
-    with guard(name):
+    try:
         filesystem, where = fs.FileSystem.from_uri(name)
+    except ImportError as error:
+        raise FormatError(f"{name} needs a package that is not installed: {error}") from error
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{name} names no file system that can be opened: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{name} cannot be reached: {error}") from error
     return Location(name, where, filesystem, selector or None)
 
 
@@ -98,7 +104,8 @@ def _expand_uri(location: Location) -> list[Location]:
         tail = info.path[len(base) :].lstrip("/").split("/")
         if info.type == fs.FileType.File and _matches(tail, pattern):
             names.append(info.path)
-    prefix = location.path[: location.path.index("/".join(pattern))]
+    # A name with escapes or a query differs from its path; then the path alone is shown.
+    prefix = location.path[: max(0, location.path.find("/".join(pattern)))]
     return [
         replace(location, path=prefix + name[len(base) :].lstrip("/"), where=name) for name in sorted(names)
     ]

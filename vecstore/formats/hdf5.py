@@ -47,6 +47,9 @@ class Hdf5Source(FileSource):
         if shape is None or len(shape) != 2:
             raise InputError(f"{self.path}: {self._set.name} has shape {shape}; expected (rows, dimensions)")
         check_real(self.path, dtype, self._set.name)
+        if self._set.is_virtual or self._set.external:
+            # HDF5 gives zeros for a part whose file is missing, without a word.
+            raise InputError(f"{self.path}: {self._set.name} lies in other files; copy it into one file")
         check_dim(self.path, shape[1])
         if self._set.chunks and math.prod(self._set.chunks) * dtype.itemsize > _CHUNK_LIMIT:
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from vecstore.formats.raw import RawSink
 
 MAGIC = b"\x93NUMPY"
 HEAD_BYTES = 1 << 16  # A header of two numbers and a dtype is far shorter.
+_TEXT_LIMIT = 10_000  # That of numpy.
 _WRITTEN_HEADER = 128
 
 
@@ -55,8 +57,12 @@ def parse_header(head: bytes, path: str) -> Place:
 
 def _fields(text: str, path: str) -> tuple[Any, bool, tuple[int, ...]]:
     try:
-        header = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        if len(text) > _TEXT_LIMIT:
+            raise ValueError("longer than any header of numbers")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns about odd escapes in what it parses.
+            header = ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InputError(f"{path}: its .npy header cannot be parsed: {text[:80]!r}") from error
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
         raise InputError(f"{path}: its .npy header has not the three entries expected: {text[:80]!r}")
@@ -73,8 +79,10 @@ def _dtype(descr: Any, path: str) -> np.dtype[Any]:
     if not isinstance(descr, str):
         raise InputError(f"{path} holds records {str(descr)[:80]}; expected one real number per value")
     try:
-        dtype = np.dtype(descr)
-    except (TypeError, ValueError, SyntaxError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dtype = np.dtype(descr)
+    except (TypeError, ValueError, SyntaxError, Warning) as error:
         raise InputError(f"{path} has dtype {descr[:40]!r}, which numpy does not know") from error
     check_real(path, dtype)
     return dtype

@@ -65,7 +65,7 @@ class ParquetSource(TableSource):
         for records in self._file.iter_batches(step, [group], names, use_threads=False):
             stop = int(np.searchsorted(numbers, start + records.num_rows))
             if stop > done:
-                column = checked(records, self.path).column(0)
+                column = checked(records, self.path).column(names[0])
                 rows = vectors_of(column, self.dim, self.path, start)
                 out[done:stop] = rows[numbers[done:stop] - start]
             start, done = start + records.num_rows, stop

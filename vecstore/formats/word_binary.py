@@ -125,7 +125,9 @@ class WordBinarySink(FileSink):
         self._write_header(self._need_rows("word2vec .bin"))
 
     def _write_header(self, rows: int) -> None:
-        self._output.file.write(f"{rows:<19d} {self._layout.dim}\n".encode())
+        # Room for any count where it is not known yet, so that the header can be mended.
+        count = f"{rows:<19d}" if self._promised is None else str(rows)
+        self._output.file.write(f"{count} {self._layout.dim}\n".encode())
 
     def _append(self, batch: Batch) -> None:
         rows = fit(batch, np.dtype("<f4"))

@@ -40,11 +40,20 @@ class WordTextSource(FileSource):
         self.path = location.path
         self._bytes = Bytes(location)
         self.dtype = np.dtype(np.float32)
-        head = list(itertools.islice(self._lines(), _PEEK_LINES))
+        head = self._peek()
         if not head:
             raise InputError(f"{self.path} is empty; expected lines of a word and its numbers")
         self._skip, self.rows, self.dim = self._layout(head)
         check_dim(self.path, self.dim)
+
+    def _peek(self) -> list[bytes]:
+        head, size = [], 0
+        for line in itertools.islice(self._lines(), _PEEK_LINES):
+            head.append(line)
+            size += len(line)
+            if size > _BLOCK_BYTES:
+                break
+        return head
 
     def _layout(self, head: list[bytes]) -> tuple[int, int | None, int]:
         """Lines to skip, rows if a header says how many, and dim."""
@@ -176,8 +185,9 @@ class WordTextSink(FileSink):
             self._write_header(self._need_rows("word2vec text"))
 
     def _write_header(self, rows: int) -> None:
-        # Room for any count, so that the header can be mended at the end.
-        self._output.file.write(f"{rows:<19d} {self._layout.dim}\n".encode())
+        # Room for any count where it is not known yet, so that the header can be mended.
+        count = f"{rows:<19d}" if self._promised is None else str(rows)
+        self._output.file.write(f"{count} {self._layout.dim}\n".encode())
 
     def _append(self, batch: Batch) -> None:
         values = format_values(fit(batch, np.dtype(np.float32)))

@@ -105,6 +105,7 @@ class FileSink(Sink):
         self.count = 0
         self._output, self._layout, self._promised = output, layout, rows
         if layout.dim < 1:
+            output.abort()
             raise ShapeError(f"{self.path}: rows of {layout.dim} dimensions; expected at least one")
         if layout.id_type is not None and not self.holds_ids:
             self.notes.append(f"{self.path} cannot hold ids; they are left out (row order is kept)")
