@@ -1,0 +1,149 @@
+"""How fast does each codec encode and decode, what does it lose, and what does it take?
+
+    vecstore bench codecs --out docs/benchmarks/codecs.jsonl --page docs/benchmarks/codecs.md
+
+Each method on each data set runs in a process of its own; so does each pair of ours and a peer, whose runs
+are taken in turn. Unit: MB/s of float32 (10^6 bytes), median of 5 runs after a warm-up. Records are JSON
+lines with the machine in each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vecstore.bench import datasets, machine
+from vecstore.bench.contenders import catalog
+from vecstore.bench.datasets import Dataset
+from vecstore.bench.timing import RUNS
+from vecstore.errors import NotFoundError, SpecError
+
+Record = dict[str, Any]
+TASK = "codecs"
+QUICK_RUNS = 3
+_LONGEST_S = 900
+_LEAST_ROWS = 1000  # ratios on fewer rows would be of overheads
+_PACKAGES = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run."""
+
+    data: str | None = None  # folder of the data sets
+    datasets: tuple[str, ...] = ()  # empty: all
+    methods: tuple[str, ...] = ()  # patterns of labels, as `pq*`; empty: all
+    threads: tuple[int, ...] = (1,)
+    quick: bool = False
+    seed: int = 0
+
+
+def run(
+    plan: Plan, done: Iterable[Record] = (), say: Callable[[str], None] = lambda line: None
+) -> Iterator[Record]:
+    """Records of the plan's cases that are not among those done, one after the other."""
+    finished = {_key(record) for record in done}
+    stamp = machine.describe()
+    todo = [case for case in cases(plan, say) if _key(case) not in finished]
+    for number, case in enumerate(todo, 1):
+        against = f" against {case['peer']}" if "peer" in case else ""
+        say(f"[{number}/{len(todo)}] {case['dataset']}: {case['method']}{against}, {case['threads']} threads")
+        record = _result(case) | {"machine": stamp, "load_before": case["load"]}
+        if "error" in record:
+            say(f"    failed: {record['error']}")
+        yield record
+
+
+def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterator[Record]:
+    """Everything that a plan measures. Sets whose files are not there are left out and said."""
+    found = 0
+    runs = QUICK_RUNS if plan.quick else RUNS
+    common = {"quick": plan.quick, "seed": plan.seed, "data": plan.data, "runs": runs}
+    for name in plan.datasets or datasets.names():
+        try:
+            data = datasets.load(name, plan.data, quick=plan.quick)
+        except NotFoundError as error:
+            if plan.datasets:
+                raise
+            say(f"left out: {error}")
+            continue
+        for threads in plan.threads:
+            if threads > machine.cores():
+                raise SpecError(
+                    f"{threads} threads on {machine.cores()} processors; expected at most as many"
+                )
+            for case in _cases(plan, data):
+                found += 1
+                yield {"task": TASK, "dataset": name, "threads": threads, **common, **case}
+    if not found:
+        raise SpecError(f"no method is named like {' or '.join(plan.methods)}; try 'pq*' or 'faiss*'")
+
+
+def _cases(plan: Plan, data: Dataset) -> Iterator[Record]:
+    for label in catalog.contenders(data.dim):
+        if _wanted(plan, label):
+            yield {"kind": "method", "method": label}
+    for pair in catalog.pairs(data.dim) if len(data.base) >= _LEAST_ROWS else ():
+        if _wanted(plan, pair.ours) or _wanted(plan, "pairs"):
+            yield {"kind": "pair", "method": pair.ours, "peer": pair.peer, "pair": asdict(pair)}
+
+
+def _wanted(plan: Plan, label: str) -> bool:
+    return not plan.methods or any(fnmatch(label, pattern) for pattern in plan.methods)
+
+
+def _result(case: Record) -> Record:
+    """The record of a case, whatever happens to its process."""
+    case["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    kept = {key: case[key] for key in ("task", "kind", "dataset", "method", "threads", "quick", "seed")}
+    if "pair" in case:
+        kept |= {"peer": case["peer"], "topic": case["pair"]["topic"], "setting": case["pair"]["setting"]}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "vecstore.bench.worker"],
+            input=json.dumps(case | {"empty_bytes": _empty_interpreter()}),
+            capture_output=True, text=True, timeout=_LONGEST_S, env=_environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return kept | {"error": f"took longer than {_LONGEST_S} s"}
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        return kept | {"error": f"the process ended with {done.returncode}: {last}"[:300]}
+    found: Record = json.loads(done.stdout.splitlines()[-1])
+    return kept | found
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the package in reach and without what makes a BLAS run code for another processor."""
+    found = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _empty_interpreter() -> int:
+    """Peak memory of a Python that does nothing, bytes."""
+    program = "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return 1024 * int(done.stdout) if not done.returncode else 0
+
+
+def _key(record: Record) -> tuple[object, ...]:
+    names = ("task", "kind", "dataset", "method", "peer", "threads", "quick", "seed")
+    return tuple(record.get(name) for name in names)
+
+
+def read(path: Path) -> list[Record]:
+    """Records of a file of JSON lines, the last of each case; none if there is no file."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    return list({_key(record): record for record in lines}.values())

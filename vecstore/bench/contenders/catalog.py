@@ -1,0 +1,88 @@
+"""Which contenders meet on rows of a given width, and which two of them are timed against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vecstore.bench.contenders.base import Contender
+from vecstore.bench.contenders.faiss_codecs import FaissOpq, FaissPq, FaissSq
+from vecstore.bench.contenders.lossless import all_lossless
+from vecstore.bench.contenders.own import Own
+from vecstore.registry import CODECS
+
+WIDTHS = (4, 8, 16, 32)  # dimensions of a PQ subspace
+_SQ_PEERS = {"f16": "QT_fp16", "sq:bits=8": "QT_8bit", "sq:bits=6": "QT_6bit", "sq:bits=4": "QT_4bit"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two contenders that do the same at the same size, timed in turn in one process."""
+
+    topic: str  # pq | pq4 | sq | lossless
+    setting: str  # what the two have in common
+    ours: str
+    peer: str
+    fits: bool = False  # whether the time of fit is compared too
+
+
+def contenders(dim: int) -> dict[str, Contender]:
+    """{label: contender}, ours first."""
+    found: list[Contender] = [Own(spec) for spec in specs(dim)]
+    found += [FaissPq(m) for m in subspaces(dim)] + [FaissPq(m, 4) for m in subspaces(dim)]
+    found += [FaissSq(kind) for kind in _SQ_PEERS.values()]
+    found += [FaissOpq(m) for m in subspaces(dim)[1:2]]
+    found += all_lossless()
+    return {contender.label: contender for contender in found}
+
+
+def specs(dim: int) -> list[str]:
+    """Every codec of the registry at several sizes, and the transforms where they help."""
+    found = ["f32", "f16", "bf16", "lossless:mode=best", "lossless:mode=plain"]
+    found += [f"sq:bits={bits}" for bits in (8, 6, 4)]
+    found += [f"pq:m={m}" for m in subspaces(dim)]
+    found += [f"pq:m={m},bits=4" for m in subspaces(dim)]
+    small = max(1, dim // 2)
+    found += [f"pca:dim={dim}+pq:m={m}" for m in subspaces(dim)[1:]]
+    found += [f"pca:dim={small}+sq:bits={bits}" for bits in (8, 4)]
+    found += [f"pca:dim={small}+pq:m={subspaces(small)[1]}"]
+    found += [f"rotate+sq:bits={bits}" for bits in (8, 4)] + [f"rotate+pq:m={subspaces(dim)[1]}"]
+    found += [f"prefix:dim={small}+sq:bits=8", "normalize+sq:bits=8", "center+sq:bits=8"]
+    named = {spec.rpartition("+")[2].partition(":")[0] for spec in found}
+    return found + [name for name in CODECS if name not in named]
+
+
+def pairs(dim: int) -> list[Pair]:
+    """All pairs for rows of this width."""
+    return [*_product_pairs(dim), *_scalar_pairs(), *_lossless_pairs()]
+
+
+def subspaces(dim: int) -> list[int]:
+    """Numbers of PQ subspaces that divide dim, nearest to WIDTHS dimensions each, most first."""
+    divisors = [m for m in range(1, dim + 1) if dim % m == 0]
+    return list(dict.fromkeys(min(divisors, key=lambda m: abs(dim / m - width)) for width in WIDTHS))
+
+
+def _product_pairs(dim: int) -> Iterator[Pair]:
+    for m in subspaces(dim):
+        yield Pair("pq", f"{dim // m} dimensions a byte", f"pq:m={m}", f"faiss pq:m={m}", fits=True)
+    for m in subspaces(dim):
+        ours, peer = f"pq:m={m},bits=4", f"faiss pq:m={m},bits=4"
+        yield Pair("pq4", f"{dim // m} dimensions a nibble", ours, peer, fits=True)
+
+
+def _scalar_pairs() -> Iterator[Pair]:
+    for ours, kind in _SQ_PEERS.items():
+        name = kind.removeprefix("QT_")
+        yield Pair("sq", name, ours, f"faiss sq:{name}")
+
+
+def _lossless_pairs() -> Iterator[Pair]:
+    for mode in ("plain", "best"):
+        for peer in (
+            "zstd:level=3",
+            "parquet:byte_stream_split+zstd",
+            "blosc2:shuffle+zstd",
+            "pcodec:level=8",
+        ):
+            yield Pair("lossless", mode, f"lossless:mode={mode}", peer)

@@ -1,0 +1,214 @@
+"""The page and the README block of `bench codecs`, made from its records and from nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from vecstore.bench import targets
+from vecstore.errors import FormatError
+
+Record = dict[str, Any]
+Table = tuple[str, list[str], list[list[str]]]  # title, header, lines
+
+BEGIN, END = "<!-- bench:codecs -->", "<!-- /bench:codecs -->"
+COMMAND = """\
+vecstore bench codecs --data DIR --threads 1,2 --out docs/benchmarks/codecs.jsonl --resume \\
+    --page docs/benchmarks/codecs.md --readme README.md"""
+
+_METHOD_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
+    ("method", lambda r: str(r["method"])),
+    ("bytes/row", lambda r: _number(r.get("bytes_per_row"), 1)),
+    ("of float32", lambda r: _number(r.get("share_of_float32"), 1, 100, "%")),
+    ("shared kB", lambda r: _number(r["ledger"]["shared"], 1, 1e-3)),
+    ("relative MSE", lambda r: _short(r.get("relative_mse"))),
+    ("recall@10", lambda r: _number(r.get("recall_at_10"), 3)),
+    ("gap dB", lambda r: _number(r.get("gap_db"), 2)),
+    ("fit s", lambda r: _number(r.get("fit_s"), 3)),
+    ("encode MB/s", lambda r: _range(r, "encode_mb_s")),
+    ("decode MB/s", lambda r: _range(r, "decode_mb_s")),
+    ("encode krows/s", lambda r: _number(r.get("encode_rows_s"), 0, 1e-3)),
+    ("decode krows/s", lambda r: _number(r.get("decode_rows_s"), 0, 1e-3)),
+    ("decode/memcpy", lambda r: _number(r.get("decode_to_memcpy_ratio"), 2)),
+    ("2 threads: encode, decode MB/s", lambda r: _two(r)),
+    ("peak MB", lambda r: _number(r.get("peak_bytes"), 0, 1e-6)),
+]
+_PAIR_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
+    ("ours", lambda r: str(r["method"])),
+    ("peer", lambda r: str(r["peer"])),
+    ("data set", lambda r: str(r["dataset"])),
+    ("setting", lambda r: str(r["setting"])),
+    ("threads", lambda r: str(r["threads"])),
+    ("encode ratio", lambda r: _range(r, "encode_ratio", 2)),
+    ("decode ratio", lambda r: _range(r, "decode_ratio", 2)),
+    ("decode/memcpy", lambda r: _range(r, "decode_to_memcpy_ratio", 2)),
+    ("decode ratio, 0.5 MB batches", lambda r: _range(r, "batch_ratio", 2)),
+    ("encode MB/s", lambda r: _versus(r, "encode_ours_mb_s", "encode_peer_mb_s", 0)),
+    ("decode MB/s", lambda r: _versus(r, "decode_ours_mb_s", "decode_peer_mb_s", 0)),
+    ("fit ratio", lambda r: _range(r, "fit_ratio", 2)),
+    ("fit s", lambda r: _versus(r, "fit_s_ours", "fit_s_peer", 2)),
+    ("fit MSE", lambda r: _versus(r, "fit_mse_ours", "fit_mse_peer", 5)),
+    ("bytes", lambda r: _versus(r, "bytes_ours", "bytes_peer", 0)),
+    ("equal codes", lambda r: _number(r.get("equal_codes"), 4)),
+]
+NOT_SHOWN = """\
+What this does not show: search or scan speed; larger sets than these (codebooks stay in cache here at any
+size, rows do not); other processors (every record says which one it is from); quality on your data, which
+`vecstore compress` measures while it runs. Rows are in memory: reading and writing files is in
+[memory.md](memory.md). The recall is of an exact scan over decoded rows, so that codecs are compared and not
+indexes. FAISS is called through its Python package with arrays given for the results, as ours is. Small sets
+are repeated to get rows enough to time, but never for those that could find a repetition. A peer's own
+defaults are used where it has any. Times of one run vary between machines by more than ratios do: read the
+ratios first; they are of runs taken in turn in one process."""
+
+
+def page(records: Sequence[Record]) -> str:
+    """docs/benchmarks/codecs.md."""
+    parts = [
+        "# Codecs: speed, size and loss",
+        "<!-- Made by `vecstore bench codecs --page`; edit vecstore/bench/pages.py instead. -->",
+        _introduction(records),
+        "## Targets",
+        markdown(("", *_target_table(records))),
+    ]
+    for title, header, lines in tables(records):
+        parts += [f"## {title}", markdown((title, header, lines))]
+    return "\n\n".join([*parts, "## What this does not show", NOT_SHOWN]) + "\n"
+
+
+def summary(records: Sequence[Record]) -> str:
+    """The README block without its markers: targets, and one data set's most telling rows."""
+    parts = [markdown(("", *_target_table(records)))]
+    machine = _machine(records)
+    parts.append(
+        f"One thread of {machine.get('cpu', 'an unknown processor')}; ratios are medians of runs taken in "
+        "turn in one process. All figures, and what they do not show: "
+        "[docs/benchmarks/codecs.md](docs/benchmarks/codecs.md)."
+    )
+    return "\n\n".join(parts)
+
+
+def fill(text: str, block: str) -> str:
+    """text with what stands between the markers replaced; FormatError where they are not both there."""
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise FormatError(f"expected one block {BEGIN} ... {END} to fill, found {len(pattern.findall(text))}")
+    return pattern.sub(lambda found: f"{BEGIN}\n{block}\n{END}", text)
+
+
+def tables(records: Sequence[Record]) -> Iterator[Table]:
+    """A table for each data set, one of the pairs, one of what could not be measured."""
+    good = [record for record in records if "error" not in record and "missing" not in record]
+    methods = [record for record in good if record["kind"] == "method"]
+    both = {_case(record): record for record in methods if record["threads"] == 2}
+    for name in dict.fromkeys(record["dataset"] for record in methods):
+        rows = [record for record in methods if record["dataset"] == name and record["threads"] == 1]
+        rows = rows or [record for record in methods if record["dataset"] == name]
+        merged = [record | {"two": both.get(_case(record))} for record in rows]
+        yield (_title(name, merged), *_table(merged, _METHOD_COLUMNS))
+    if pairs := [record for record in good if record["kind"] == "pair"]:
+        order = ("pq", "pq4", "sq", "lossless")
+        pairs.sort(key=lambda record: (record["threads"], order.index(record["topic"])))
+        yield ("Pairs: ours against a peer, runs taken in turn", *_table(pairs, _PAIR_COLUMNS))
+    bad = [record for record in records if "error" in record or "missing" in record]
+    if bad:
+        header = ["method", "against", "data set", "threads", "what happened"]
+        lines = [
+            [
+                record["method"],
+                record.get("peer", "-"),
+                record["dataset"],
+                str(record["threads"]),
+                _trouble(record),
+            ]
+            for record in bad
+        ]
+        yield ("Failed or missing", header, lines)
+
+
+def markdown(table: Table) -> str:
+    """A table as Markdown: first column to the left, others to the right."""
+    _, header, lines = table
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    safe = [[cell.replace("|", "\\|") for cell in line] for line in (header, rule, *lines)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in safe)
+
+
+def _introduction(records: Sequence[Record]) -> str:
+    machine = _machine(records)
+    versions = ", ".join(
+        f"{key} {value}" for key, value in machine.items() if key not in ("cpu", "cores", "isa")
+    )
+    busy = sum((record.get("load_before") or 0) > record["threads"] for record in records)
+    quick = sum(bool(record.get("quick")) for record in records)
+    lines = [
+        f"Made by\n\n```\n{COMMAND}\n```\n",
+        f"on {machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('isa')}; {versions}.",
+        "Every cell with brackets is `median (least-most)` of 5 runs after a warm-up; MB/s are 10^6 bytes of "
+        "float32 rows. Codecs are fitted on rows other than those measured. `gap dB` is the distance of the "
+        "error to the rate-distortion bound of a Gaussian source with the rows' covariance. `peak MB` is the "
+        "most memory that the process held up to encoding and decoding the whole set once, above an empty "
+        "interpreter: libraries and data set are inside.",
+    ]
+    if busy:
+        lines.append(
+            f"{busy} of {len(records)} records were taken while other processes ran (see `load_before`)."
+        )
+    if quick:
+        lines.append(f"**{quick} records are from `--quick` and are no figures.**")
+    return "\n".join(lines)
+
+
+def _target_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    header = ["target", "found", "kept"]
+    return header, [[line.what, line.found, line.verdict] for line in targets.judge(records)]
+
+
+def _machine(records: Sequence[Record]) -> Record:
+    return next((record["machine"] for record in reversed(records) if "machine" in record), {})
+
+
+def _case(record: Record) -> tuple[str, str]:
+    return record["dataset"], record["method"]
+
+
+def _title(name: str, rows: list[Record]) -> str:
+    one = rows[0]
+    return f"{name}: {one['dim']} dimensions, {one['threads']} thread{'s' if one['threads'] > 1 else ''}"
+
+
+def _table(
+    rows: list[Record], columns: list[tuple[str, Callable[[Record], str]]]
+) -> tuple[list[str], list[list[str]]]:
+    return [name for name, _ in columns], [[cell(row) for _, cell in columns] for row in rows]
+
+
+def _trouble(record: Record) -> str:
+    return f"{record['missing']} is not installed" if "missing" in record else f"failed: {record['error']}"
+
+
+def _number(value: float | None, digits: int, scale: float = 1.0, unit: str = "") -> str:
+    return "-" if value is None else f"{value * scale:,.{digits}f}{unit}"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _range(record: Record, key: str, digits: int = 0) -> str:
+    if key not in record:
+        return "-"
+    low, high = record[f"{key}_min"], record[f"{key}_max"]
+    return f"{record[key]:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
+
+
+def _versus(record: Record, ours: str, peer: str, digits: int) -> str:
+    if ours not in record:
+        return "-"
+    return f"{_number(record[ours], digits)} : {_number(record[peer], digits)}"
+
+
+def _two(record: Record) -> str:
+    two = record.get("two")
+    return f"{two['encode_mb_s']:,.0f}, {two['decode_mb_s']:,.0f}" if two else "-"

@@ -1,0 +1,216 @@
+"""One measurement in a process of its own: a case comes in as JSON, its record goes out as JSON.
+
+    python -m vecstore.bench.worker < case.json
+
+The process keeps to as many processors as the case has threads, from before any library starts threads of
+its own. Whatever a contender raises becomes the record's `error`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vecstore.bench import datasets, machine, timing
+from vecstore.bench.contenders.base import Contender
+from vecstore.bench.contenders.catalog import Pair, contenders
+from vecstore.bench.contenders.own import Own
+from vecstore.bench.datasets import Dataset
+from vecstore.bench.quality import gap_db, recall, relative_mse
+from vecstore.codecs.base import Codec, Rows
+from vecstore.codecs.pq import Pq
+
+Record = dict[str, Any]
+
+_ROW_BYTES = {False: 48 << 20, True: 4 << 20}  # float32 rows that a timed run takes; True: --quick
+_RUN_S = {False: 0.4, True: 0.1}  # a slow contender gets fewer rows, so that one run takes about this
+_PROBE_ROWS = 256
+_BATCH_BYTES = 1 << 19
+
+
+def main() -> None:
+    """Reads the case from stdin, writes the record to stdout."""
+    case = json.load(sys.stdin)
+    machine.pin(case["threads"])
+    try:
+        record = run(case)
+    except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
+        record = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+    json.dump(record, sys.stdout)
+
+
+def run(case: Record) -> Record:
+    """The measured part of a record; `missing` instead where a package is not installed."""
+    data = datasets.load(case["dataset"], case["data"], quick=case["quick"])
+    known = contenders(data.dim)
+    chosen = [known[label] for label in (case["method"], case.get("peer")) if label]
+    for contender in chosen:
+        if package := contender.missing():
+            return {"missing": package}
+        contender.use_threads(case["threads"])
+        contender.warm(data.fit)
+    if case["kind"] == "pair":
+        return _pair(Pair(**case["pair"]), chosen[0], chosen[1], data, case)
+    return _method(chosen[0], data, case)
+
+
+def _method(contender: Contender, data: Dataset, case: Record) -> Record:
+    """Size, loss and speed of one contender."""
+    rows = data.base if contender.learns else np.concatenate([data.fit, data.base])
+    machine.forget_peak()
+    started = time.perf_counter()
+    contender.fit(data.fit, case["seed"])
+    fit_s = time.perf_counter() - started
+    coded = contender.encode(rows)
+    back = _decoded(contender, coded, rows)
+    peak = machine.peak_bytes()
+    ledger = contender.ledger(coded, len(rows))
+    per_row = (ledger["codes"] + ledger["side"]) / len(rows)
+    record: Record = {
+        "dim": data.dim,
+        "budget": f"{per_row:.10g}B/row",
+        "bytes_per_row": per_row,
+        "share_of_float32": per_row / (4 * data.dim),
+        "ledger": ledger,
+        "rows": len(rows),
+        "fit_rows": len(data.fit),
+        "fit_s": fit_s,
+        "peak_bytes": None if peak is None else peak - case["empty_bytes"],
+        **_loss(contender, rows, back, data, per_row),
+    }
+    return record | _speed(contender, rows, case)
+
+
+def _decoded(contender: Contender, coded: Any, rows: Rows) -> Rows:
+    pieces = contender.decode(coded, np.empty_like(rows))
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _loss(contender: Contender, rows: Rows, back: Rows, data: Dataset, per_row: float) -> Record:
+    if contender.lossless:
+        if back.tobytes() != rows.tobytes():
+            raise ArithmeticError("the rows that came back are not the rows, bit for bit")
+        return {"relative_mse": 0.0, "recall_at_10": 1.0, "gap_db": None}
+    loss = relative_mse(rows, back)
+    return {
+        "relative_mse": loss,
+        "recall_at_10": recall(rows, back, data.queries, data.metric),
+        "gap_db": gap_db(rows, loss, 8 * per_row / data.dim),
+    }
+
+
+def _speed(contender: Contender, rows: Rows, case: Record) -> Record:
+    found: Record = {"runs": case["runs"]}
+    times, counts = _times({"": contender}, rows, case)
+    for what, seconds in times.items():
+        found |= timing.speeds(what, seconds, counts[what], rows.shape[1])
+    return found | timing.ratios("decode_to_memcpy", times["decode"], times["memcpy"])
+
+
+def _times(who: dict[str, Contender], rows: Rows, case: Record) -> tuple[timing.Times, dict[str, int]]:
+    """Seconds of each job, run in turn, and the rows that it took.
+
+    `encode`, `decode` and `batch`, with the contender's name behind (`encode_ours`); `memcpy` of as many
+    bytes as are decoded. `batch` decodes again and again into a buffer that stays in the cache, as a stream
+    of small batches does.
+    """
+    given = _enough(rows, list(who.values()), "encode", case["quick"])
+    wanted = _enough(rows, list(who.values()), "decode", case["quick"])
+    out, copy = np.empty_like(wanted), np.empty_like(wanted)
+    encoding: dict[str, timing.Job] = {}
+    decoding: dict[str, timing.Job] = {}
+    for name, contender in who.items():
+        suffix = f"_{name}" if name else ""
+        encoding[f"encode{suffix}"] = partial(contender.encode, given)
+        decoding[f"decode{suffix}"] = partial(contender.decode, contender.encode(wanted), out)
+    decoding["memcpy"] = partial(np.copyto, copy, wanted)
+    small = wanted[: max(1, _BATCH_BYTES // (4 * rows.shape[1]))]
+    batches: dict[str, timing.Job] = {
+        f"batch_{name}" if name else "batch": partial(
+            contender.decode, contender.encode(small), out[: len(small)]
+        )
+        for name, contender in who.items()
+    }
+    times: timing.Times = {}
+    counts: dict[str, int] = {}
+    for jobs, count in ((encoding, len(given)), (decoding, len(wanted)), (batches, len(small))):
+        times |= timing.in_turn(jobs, runs=case["runs"])
+        counts |= dict.fromkeys(jobs, count)
+    return times, counts
+
+
+def _enough(rows: Rows, against: list[Contender], what: str, quick: bool) -> Rows:
+    """Rows for timed runs: repeated where the set is small, fewer where the slowest contender needs it.
+
+    Those that compress without learning get no repeated rows, which they could find.
+    """
+    wanted = max(1, _ROW_BYTES[quick] // (4 * rows.shape[1]))
+    probe = rows[:_PROBE_ROWS]
+    out = np.empty_like(probe)
+    for contender in against:
+        coded = contender.encode(probe)
+        contender.decode(coded, out)
+        started = time.perf_counter()
+        contender.encode(probe) if what == "encode" else contender.decode(coded, out)
+        per_row = (time.perf_counter() - started) / len(probe)
+        wanted = min(wanted, max(len(probe), int(_RUN_S[quick] / per_row)))
+    if wanted > len(rows) and all(contender.learns for contender in against):
+        rows = np.tile(rows, (-(-wanted // len(rows)), 1))
+    return np.ascontiguousarray(rows[:wanted])
+
+
+def _pair(pair: Pair, ours: Contender, peer: Contender, data: Dataset, case: Record) -> Record:
+    """Ratios of two contenders, their runs taken in turn."""
+    both = {"ours": ours, "peer": peer}
+    found: Record = {"dim": data.dim}
+    if pair.fits:
+        found |= _fit_ratios(both, np.concatenate([data.fit, data.base]), case)
+    else:
+        for contender in both.values():
+            contender.fit(data.fit, case["seed"])
+    rows = data.base if ours.learns else np.concatenate([data.fit, data.base])
+    times, counts = _times(both, rows, case)
+    for what, seconds in times.items():
+        found |= timing.speeds(what, seconds, counts[what], data.dim)
+    for what in ("encode", "decode", "batch"):
+        found |= timing.ratios(what, times[f"{what}_ours"], times[f"{what}_peer"])
+    found |= timing.ratios("decode_to_memcpy", times["decode_ours"], times["memcpy"])
+    for who, contender in both.items():
+        found[f"bytes_{who}"] = contender.ledger(contender.encode(rows), len(rows))["codes"]
+    return found | {"rows": len(rows), "runs": case["runs"], **_agreement(ours, peer, rows)}
+
+
+def _fit_ratios(both: dict[str, Contender], rows: Rows, case: Record) -> Record:
+    """Time of fit on all rows and the distortion on these rows, what k-means minimises."""
+    jobs: dict[str, timing.Job] = {
+        who: partial(contender.fit, rows, case["seed"]) for who, contender in both.items()
+    }
+    times = timing.in_turn(jobs, runs=min(5, case["runs"]), least_s=0.0)
+    found: Record = {"fit_rows": len(rows), **timing.ratios("fit", times["ours"], times["peer"])}
+    for who, contender in both.items():
+        found[f"fit_s_{who}"] = float(np.median(times[who]))
+        found[f"fit_mse_{who}"] = relative_mse(rows, _decoded(contender, contender.encode(rows), rows))
+    return found
+
+
+def _agreement(ours: Contender, peer: Contender, rows: Rows) -> Record:
+    """Share of equal codes when both use the peer's centroids: the two must do the same work."""
+    codec = ours.codec if isinstance(ours, Own) else None
+    if not isinstance(codec, Pq) or codec.bits != 8 or peer.family != "faiss":
+        return {}
+    import faiss
+
+    quantizer = peer.quantizer  # type: ignore[attr-defined]
+    centroids = faiss.vector_to_array(quantizer.centroids).reshape(codec.m, 256, -1)
+    shared = np.ascontiguousarray(centroids.transpose(1, 0, 2).reshape(256, -1))
+    twin: Codec = Pq(dim=codec.dim, m=codec.m, bits=8, centroids=shared)
+    return {"equal_codes": float(np.mean(twin.encode(rows[:4096]) == peer.encode(rows[:4096])))}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""vecstore bench: measurements of codecs on data sets, ours and others'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vecstore.bench import codecs_task, pages
+from vecstore.cli.output import print_table
+
+
+@click.group()
+def bench() -> None:
+    """Measures size, loss and speed, ours and others', on this machine."""
+
+
+@bench.command()
+@click.option(
+    "--data", envvar="VECSTORE_DATA", metavar="DIR", help="Folder of data sets [env: VECSTORE_DATA]."
+)
+@click.option("--datasets", default="", metavar="A,B", help="Only these; `generated` needs no files.")
+@click.option(
+    "--methods", default="", metavar="P,Q", help="Only labels like these: 'pq*,faiss pq*'; 'pairs'."
+)
+@click.option("--threads", default="1", show_default=True, metavar="N,M", help="Each of these in turn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is fitted.")
+@click.option("--quick", is_flag=True, help="Few rows and runs: shows that all of it works, no figures.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Append records here.")
+@click.option("--resume", is_flag=True, help="Leave out what --out holds already.")
+@click.option(
+    "--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the page of all records."
+)
+@click.option("--readme", type=click.Path(path_type=Path), metavar="FILE", help="Fill its block of figures.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+def codecs(
+    data: str | None,
+    datasets: str,
+    methods: str,
+    threads: str,
+    seed: int,
+    quick: bool,
+    out: Path | None,
+    resume: bool,
+    page: Path | None,
+    readme: Path | None,
+    as_json: bool,
+) -> None:
+    """Encode and decode speed, size, error and recall of every codec, and ratios to FAISS and others.
+
+    Example: vecstore bench codecs --datasets generated --methods 'pq*,faiss pq*' --quick
+    """
+    plan = codecs_task.Plan(
+        data, _listed(datasets), _listed(methods), tuple(map(int, _listed(threads))), quick, seed
+    )
+    before = codecs_task.read(out) if out else []
+    fresh = list(_measure(plan, before if resume else [], out, as_json))
+    if not as_json:
+        for title, header, lines in pages.tables(fresh):
+            click.echo(f"\n{title}\n")
+            print_table(header, lines)
+    everything = codecs_task.read(out) if out else fresh
+    if page:
+        page.write_text(pages.page(everything))
+    if readme:
+        readme.write_text(pages.fill(readme.read_text(), pages.summary(everything)))
+
+
+def _measure(
+    plan: codecs_task.Plan, done: list[Any], out: Path | None, as_json: bool
+) -> Iterator[dict[str, Any]]:
+    """Records as they come, each written before the next is begun."""
+    with out.open("a") if out else nullcontext() as sink:
+        for record in codecs_task.run(plan, done, lambda line: click.echo(line, err=True)):
+            line = json.dumps(record)
+            if sink:
+                print(line, file=sink, flush=True)
+            if as_json:
+                click.echo(line)
+            yield record
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
