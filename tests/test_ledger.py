@@ -7,7 +7,8 @@ from vecstore.ledger import Ledger, parse_budget
 @pytest.mark.parametrize(
     ("text", "amount", "unit"),
     [
-        ("64MiB", 64 * 2**20, "total"), ("64MB", 64e6, "total"), ("1.5GB", 1.5e9, "total"), ("100B", 100, "total"),
+        ("64MiB", 64 * 2**20, "total"), ("64MB", 64e6, "total"), ("1.5GB", 1.5e9, "total"),
+        ("100B", 100, "total"),
         ("791kB", 791e3, "total"), ("2KiB", 2048, "total"), ("5%", 0.05, "share"), ("48B/row", 48, "row"),
         ("1.5bit/dim", 1.5, "dim"),
     ],
@@ -17,7 +18,9 @@ def test_budgets_are_read(text, amount, unit):
     assert budget.amount == pytest.approx(amount) and budget.unit == unit
 
 
-@pytest.mark.parametrize("text", ["", "5", "MB", "-5%", "0%", "5 percent", "nan%", "inf%", "5MBs", "1e400B/row", "x"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "MB", "-5%", "0%", "5 percent", "nan%", "inf%", "5MBs", "1e400B/row", "x"]
+)
 def test_what_is_no_budget_is_refused(text):
     with pytest.raises(BudgetError, match="cannot be read"):
         parse_budget(text)

@@ -1,3 +1,53 @@
 """vecstore: embedding compression and storage, counted to the byte."""
 
+from vecstore.api import check, compress, decompress, fit, open
+from vecstore.archive import Archive
+from vecstore.codecs.base import BlockCodec, Codec, Transform
+from vecstore.errors import (
+    BudgetError,
+    ConflictError,
+    CorruptError,
+    FormatError,
+    InputError,
+    NotFoundError,
+    ShapeError,
+    SpaceMismatchError,
+    SpecError,
+    StorageError,
+    VecstoreError,
+)
+from vecstore.kernels.threads import get_threads, set_threads
+from vecstore.ledger import Ledger
+from vecstore.registry import dumps, list_codecs, loads, register
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Archive",
+    "BlockCodec",
+    "BudgetError",
+    "Codec",
+    "ConflictError",
+    "CorruptError",
+    "FormatError",
+    "InputError",
+    "Ledger",
+    "NotFoundError",
+    "ShapeError",
+    "SpaceMismatchError",
+    "SpecError",
+    "StorageError",
+    "Transform",
+    "VecstoreError",
+    "check",
+    "compress",
+    "decompress",
+    "dumps",
+    "fit",
+    "get_threads",
+    "list_codecs",
+    "loads",
+    "open",
+    "register",
+    "set_threads",
+]

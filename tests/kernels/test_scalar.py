@@ -42,7 +42,11 @@ def test_fused_4_bit_decoding_is_unpacking_and_dequantizing(d):
     rng = np.random.default_rng(d)
     packed = rng.integers(0, 256, (11, (d + 1) // 2), dtype=np.uint8)
     low, step = rng.standard_normal(d).astype(np.float32), rng.random(d).astype(np.float32)
-    codes, want, found = np.empty((11, d), np.uint8), np.empty((11, d), np.float32), np.empty((11, d), np.float32)
+    codes, want, found = (
+        np.empty((11, d), np.uint8),
+        np.empty((11, d), np.float32),
+        np.empty((11, d), np.float32),
+    )
     scalar.unpack4(packed, codes)
     scalar.dequantize(codes, low, step, want)
     scalar.dequantize4(packed, low, step, found)
@@ -55,3 +59,20 @@ def test_infinite_products_are_clipped_and_nan_becomes_zero():
     codes = np.empty((1, 3), np.uint8)
     scalar.quantize(rows, low, np.array([1, 1, 0], np.float32), np.float32(255), codes)
     assert codes.tolist() == [[255, 0, 0]]
+
+
+def test_grid_sums_are_their_definition():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((200, 7)).astype(np.float32)
+    low, step = np.full(7, -1.5, np.float32), np.full(7, 0.2, np.float32)
+    step[3] = 0
+    inverse = np.where(step > 0, 1 / np.where(step > 0, step, 1), 0).astype(np.float32)
+    weights = rng.random(200)
+    sums = np.empty((6, 7))
+    scalar.grid_sums(rows, weights, np.stack([low, inverse, step]), np.float32(15), sums)
+    codes = plain_quantize(rows, low, inverse, 15).astype(np.float64)
+    gap = rows - (low + codes.astype(np.float32) * step).astype(np.float64)
+    want = [gap**2, np.ones_like(gap), codes, codes**2, rows, rows * codes]
+    assert np.allclose(
+        sums, [(np.asarray(part, np.float64) * weights[:, None]).sum(0) for part in want], rtol=1e-6
+    )

@@ -22,9 +22,13 @@ from vecstore.stream.compress import METRICS, Summary
 @click.command()
 @click.argument("source", metavar="INPUT")
 @click.argument("target", metavar="OUTPUT")
-@click.option("--codec", metavar="SPEC", help="As in 'pq:m=16' or 'pca:dim=64+sq:bits=8'; see `vecstore codecs`.")
+@click.option(
+    "--codec", metavar="SPEC", help="As in 'pq:m=16' or 'pca:dim=64+sq:bits=8'; see `vecstore codecs`."
+)
 @click.option("--budget", metavar="B", help="As in 5%, 64MiB, 48B/row or 1.5bit/dim: the best codec within.")
-@click.option("--metric", type=click.Choice(METRICS), default="ip", show_default=True, help="Kept for search.")
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="ip", show_default=True, help="Kept for search."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same input and seed, same file.")
 @click.option("--ids", metavar="COLUMN", help="The column of ids; by default `id` if there is one.")
 @click.option("--vectors", metavar="COLUMN", help="The column of vectors, where there are several.")
@@ -49,7 +53,13 @@ def compress(source: str, target: str, as_json: bool, codec: str | None, budget:
         raise SpecError("say --codec SPEC (see `vecstore codecs`) or --budget B, as in --budget 5%")
     with progress("compress") as report:
         summary = api.compress(
-            source, target, codec, budget=budget, append=append, progress=report, **options  # type: ignore[arg-type]
+            source,
+            target,
+            codec,
+            budget=budget,
+            append=append,
+            progress=report,
+            **options,  # type: ignore[arg-type]
         )
     print_notes([*summary.notes, *_skipped(summary)])
     if target == "-":

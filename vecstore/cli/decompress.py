@@ -27,8 +27,8 @@ from vecstore.cli.output import (
 def decompress(source: str, target: str, dtype: str, threads: int, force: bool, as_json: bool) -> None:
     """Restores the vectors of the archive INPUT into OUTPUT, whose ending says the format.
 
-    Ids and carried columns come along where the format can hold them. INPUT - is an archive on stdin, OUTPUT -
-    an Arrow stream on stdout. Every byte is checked before it is used.
+    Ids and carried columns come along where the format can hold them. INPUT - is an archive on stdin,
+    OUTPUT - an Arrow stream on stdout. Every byte is checked before it is used.
 
     Example: vecstore decompress items.arrow items.npy
     """

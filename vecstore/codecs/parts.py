@@ -53,7 +53,9 @@ class Part:
         try:
             return cls(**given)
         except (TypeError, ValueError, OverflowError) as error:
-            raise CorruptError(f"codec {cls.name!r} is stored with values that do not fit: {error}") from error
+            raise CorruptError(
+                f"codec {cls.name!r} is stored with values that do not fit: {error}"
+            ) from error
 
     @property
     def steps(self) -> Sequence[Part]:
@@ -135,7 +137,7 @@ def loads(data: bytes | memoryview, find: Finder) -> list[Part]:
     try:
         if header["version"] > _VERSION:
             raise FormatError(
-                f"codec state has version {header['version']}; this vecstore reads up to {_VERSION}: upgrade it"
+                f"codec state has version {header['version']}; this vecstore reads 1 to {_VERSION}: upgrade"
             )
         return [_part(index, entry, table, find) for index, entry in enumerate(header["steps"])]
     except (KeyError, TypeError, AttributeError) as error:

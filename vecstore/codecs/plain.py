@@ -1,9 +1,9 @@
 """Plain floating-point codecs: the values themselves, in 4 or 2 bytes each.
 
-    code_bytes  f32: 4 dim; f16, bf16: 2 dim; little-endian
-    error       f32: none, any bit pattern; f16: <= 2**-11 relative (2**-25 absolute below 2**-14);
-                bf16: <= 2**-8 relative
-    source      IEEE 754-2019, binary32 and binary16; bfloat16: the upper half of binary32, ties to even
+code_bytes  f32: 4 dim; f16, bf16: 2 dim; little-endian
+error       f32: none, any bit pattern; f16: <= 2**-11 relative (2**-25 absolute below 2**-14);
+            bf16: <= 2**-8 relative
+source      IEEE 754-2019, binary32 and binary16; bfloat16: the upper half of binary32, ties to even
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from typing import Any, ClassVar, Self
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows
 from vecstore.errors import InputError
+from vecstore.kernels.half import to_float16
 
 
 @dataclass(frozen=True, eq=False)
 class _Plain(Codec):
     dim: int
     stored: ClassVar[np.dtype[Any]]
+    exponent: ClassVar[np.uint16]  # the exponent's bits, in two-byte formats
 
     @classmethod
     def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
@@ -34,17 +37,16 @@ class _Plain(Codec):
         return self.dim * self.stored.itemsize
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
-        target = codes.view(self.stored)
+        self._store(rows, codes.view(self.stored))
+        if not self.keeps_nonfinite and len(rows):
+            exponents = codes.view("<u2") & self.exponent  # all ones: rounded to infinity
+            if exponents.max() == self.exponent:
+                worst = rows.reshape(-1)[np.abs(rows).argmax()]
+                raise InputError(f"a row holds {worst:g}, beyond what {self.name} can hold (use f32)")
+
+    def _store(self, rows: Rows, target: NDArray[Any]) -> None:
         with np.errstate(over="ignore"):
             target[:] = rows
-        if not self.keeps_nonfinite and not np.isfinite(target.astype(np.float32).max(initial=0.0)):
-            raise self._overflow(rows)
-        if not self.keeps_nonfinite and not np.isfinite(target.astype(np.float32).min(initial=0.0)):
-            raise self._overflow(rows)
-
-    def _overflow(self, rows: Rows) -> InputError:
-        worst = rows.reshape(-1)[np.abs(rows).argmax()]
-        return InputError(f"a row holds {worst:g}, beyond what {self.name} can hold (use bf16 or f32)")
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
         rows[:] = codes.view(self.stored)
@@ -66,6 +68,10 @@ class F16(_Plain):
 
     name: ClassVar[str] = "f16"
     stored: ClassVar[np.dtype[Any]] = np.dtype("<f2")
+    exponent: ClassVar[np.uint16] = np.uint16(0x7C00)
+
+    def _store(self, rows: Rows, target: NDArray[Any]) -> None:
+        to_float16(rows, target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +80,4 @@ class BF16(_Plain):
 
     name: ClassVar[str] = "bf16"
     stored: ClassVar[np.dtype[Any]] = np.dtype(ml_dtypes.bfloat16)
+    exponent: ClassVar[np.uint16] = np.uint16(0x7F80)

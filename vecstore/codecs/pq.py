@@ -1,10 +1,10 @@
 """pq: product quantization, one centroid number per subspace.
 
-    code_bytes  bits=8: m; bits=4: ceil(m / 2), the lower nibble first. Subspaces are contiguous, in order;
-                where m does not divide dim the first dim mod m of them are one dimension wider
-    error       not bounded; each subspace gets its nearest centroid by squared distance
-    shared      4 dim 2**bits bytes
-    source      Jegou, Douze, Schmid 2011, doi:10.1109/TPAMI.2010.57, section II
+code_bytes  bits=8: m; bits=4: ceil(m / 2), the lower nibble first. Subspaces are contiguous, in order;
+            where m does not divide dim the first dim mod m of them are one dimension wider
+error       not bounded; each subspace gets its nearest centroid by squared distance
+shared      4 dim 2**bits bytes
+source      Jegou, Douze, Schmid 2011, doi:10.1109/TPAMI.2010.57, section II
 """
 
 from __future__ import annotations

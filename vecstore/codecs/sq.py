@@ -1,10 +1,10 @@
 """sq: scalar quantization, an even grid per dimension.
 
-    code_bytes  bits=8: dim; bits=6: ceil(6 dim / 8), four codes in three bytes, little-endian;
-                bits=4: ceil(dim / 2), the lower nibble first
-    error       <= step / 2 per value inside the fitted range; beyond it the distance to the range
-    source      uniform quantizer with optimal overload, Max 1960, doi:10.1109/TIT.1960.1057548, section V;
-                the refit of the grid to its cells alternates as in Lloyd 1982, doi:10.1109/TIT.1982.1056489
+code_bytes  bits=8: dim; bits=6: ceil(6 dim / 8), four codes in three bytes, little-endian;
+            bits=4: ceil(dim / 2), the lower nibble first
+error       <= step / 2 per value inside the fitted range; beyond it the distance to the range
+source      uniform quantizer with optimal overload, Max 1960, doi:10.1109/TIT.1960.1057548, section V;
+            the refit of the grid to its cells alternates as in Lloyd 1982, doi:10.1109/TIT.1982.1056489
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows
 from vecstore.codecs.parts import require
+from vecstore.codecs.transforms.center import mean_row
 from vecstore.errors import SpecError
 from vecstore.kernels import scalar
 
@@ -25,6 +26,7 @@ _WIDTHS = (8, 6, 4)
 _CLIPS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06)
 _FIT_ROWS = 16384
 _ROUNDS = 3
+_USUAL = 4.0  # rows beyond this many times the median squared distance to the mean count less
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,16 +131,15 @@ def _grid(ordered: Rows, clip: float, bits: int) -> tuple[NDArray[np.float64], N
     return low, (high - low) / (2**bits - 1)
 
 
-def _best_grid(
-    rows: Rows, ordered: Rows, bits: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The grid per dimension with the least squared error over the clips tried, each refitted to its cells."""
+def _best_grid(rows: Rows, ordered: Rows, bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The grid per dimension with the least squared error over all clips, each refitted to its cells."""
+    weights = _weights(rows)
     best_low, best_step = _grid(ordered, 0.0, bits)
     best = np.full(rows.shape[1], np.inf)
     for clip in _CLIPS:
         low, step = _grid(ordered, clip, bits)
         for _ in range(_ROUNDS):
-            error, new_low, new_step = _refit(rows, low, step, bits)
+            error, new_low, new_step = _refit(rows, weights, (low, step), bits)
             better = error < best
             best = np.where(better, error, best)
             best_low, best_step = np.where(better, low, best_low), np.where(better, step, best_step)
@@ -146,21 +147,28 @@ def _best_grid(
     return best_low, best_step
 
 
+def _weights(rows: Rows) -> NDArray[np.float64]:
+    """1 for usual rows, less for rows far from the mean: else a few giants would stretch every grid until
+    all other rows fell into one cell of it."""
+    distance = np.square(rows - mean_row(rows), dtype=np.float64).sum(axis=1)
+    usual = _USUAL * float(np.median(distance)) if len(rows) else 0.0
+    return np.where(distance > usual, usual / np.where(distance > 0, distance, 1.0), 1.0)
+
+
 def _refit(
-    rows: Rows, low: NDArray[np.float64], step: NDArray[np.float64], bits: int
+    rows: Rows,
+    weights: NDArray[np.float64],
+    grid: tuple[NDArray[np.float64], NDArray[np.float64]],
+    bits: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The grid's squared error per dimension, and the line through the cells' means as the next grid."""
-    low32, step32 = low.astype(np.float32), step.astype(np.float32)
-    codes = np.empty(rows.shape, np.uint8)
-    scalar.quantize(rows, low32, _inverse(step32), np.float32(2**bits - 1), codes)
-    back = np.empty(rows.shape, np.float32)
-    scalar.dequantize(codes, low32, step32, back)
-    n = max(len(rows), 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = np.square(rows - back, dtype=np.float64).sum(axis=0)
-        mean_code = codes.sum(axis=0, dtype=np.float64) / n
-        mean = rows.sum(axis=0, dtype=np.float64) / n
-        spread = np.square(codes - mean_code).sum(axis=0)
-        slope = ((codes - mean_code) * (rows - mean)).sum(axis=0)
-        new_step = np.where((spread > 0) & (slope > 0), slope / np.where(spread > 0, spread, 1), step)
-        return error, mean - new_step * mean_code, new_step
+    low, step = (part.astype(np.float32) for part in grid)
+    sums = np.empty((6, rows.shape[1]))
+    scalar.grid_sums(rows, weights, np.stack([low, _inverse(step), step]), np.float32(2**bits - 1), sums)
+    error, weight, code, square, value, both = sums
+    n = np.where(weight > 0, weight, 1.0)
+    spread = square - code * code / n
+    slope = both - code * value / n
+    usable = (spread > 1e-9 * square) & (slope > 0)
+    new_step = np.where(usable, slope / np.where(usable, spread, 1), grid[1])
+    return error, value / n - new_step * code / n, new_step

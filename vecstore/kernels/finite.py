@@ -17,7 +17,7 @@ def all_finite(bits: NDArray[np.uint32]) -> bool:
     for i in range(bits.size):
         # All exponent bits set is NaN or infinity; the sign is masked away so that max() sees it.
         worst = max(worst, bits[i] & np.uint32(0x7F800000))
-    return worst != np.uint32(0x7F800000)
+    return bool(worst != np.uint32(0x7F800000))
 
 
 def first_bad_row(rows: F32) -> int:

@@ -9,57 +9,67 @@ from vecstore.kernels.jit import kernel
 
 F32 = NDArray[np.float32]
 
-
-@kernel
-def hadamard(row: F32) -> None:
-    """row = H row / sqrt(d), H the Walsh-Hadamard matrix; row (d,), d a power of two, in place."""
-    d = row.size
-    half = 1
-    while half < d:
-        for start in range(0, d, 2 * half):
-            for j in range(start, start + half):
-                a, b = row[j], row[j + half]
-                row[j] = a + b
-                row[j + half] = a - b
-        half *= 2
-    scale = np.float32(1.0 / np.sqrt(np.float64(d)))
-    for j in range(d):
-        row[j] *= scale
+TILE = 16  # rows turned at once, one to a lane, so that every step is a loop over adjacent values
 
 
 @kernel
-def _width(d: int) -> int:
-    """The largest power of two that is at most d."""
+def hadamard(tile: F32, start: int, width: int) -> None:
+    """tile[start : start + width] = H tile[same] / sqrt(width), H the Walsh-Hadamard matrix.
+
+    tile (d, TILE), in place, a row of vectors in each column; width a power of two.
+    """
+    # Partners lie `reach` values apart, and runs of `reach` of them are adjacent: one long loop each.
+    reach = TILE
+    while reach < width * TILE:
+        for block in range(start * TILE, (start + width) * TILE, 2 * reach):
+            low, high = (
+                tile.reshape(-1)[block : block + reach],
+                tile.reshape(-1)[block + reach : block + 2 * reach],
+            )
+            for t in range(reach):
+                a, b = low[t], high[t]
+                low[t] = a + b
+                high[t] = a - b
+        reach *= 2
+    scale = np.float32(1.0 / np.sqrt(np.float64(width)))
+    for j in range(start, start + width):
+        for r in range(TILE):
+            tile[j, r] *= scale
+
+
+@kernel
+def _flip(tile: F32, signs: F32) -> None:
+    """tile[j] *= signs[j]; tile (d, TILE), signs (d,)."""
+    for j in range(tile.shape[0]):
+        for r in range(TILE):
+            tile[j, r] *= signs[j]
+
+
+@kernel
+def rotate(rows: F32, signs: F32, forward: bool) -> None:
+    """Per pass: every dimension times its sign, then hadamard on the first (even pass) or last dimensions.
+
+    rows (n, d), in place; signs (passes, d) of +1 and -1. Not forward: the inverse.
+    """
+    d = rows.shape[1]
     width = 1
     while 2 * width <= d:
         width *= 2
-    return width
-
-
-@kernel
-def rotate(rows: F32, signs: F32) -> None:
-    """Per pass: all dimensions times their sign, then hadamard on the first (even pass) or last ones.
-
-    rows (n, d), in place; signs (passes, d) of +1 and -1.
-    """
-    d = rows.shape[1]
-    width = _width(d)
-    for i in range(rows.shape[0]):
-        for p in range(signs.shape[0]):
+    tile = np.zeros((d, TILE), np.float32)
+    for first in range(0, rows.shape[0], TILE):
+        count = min(TILE, rows.shape[0] - first)
+        for r in range(count):
             for j in range(d):
-                rows[i, j] *= signs[p, j]
+                tile[j, r] = rows[first + r, j]
+        for step in range(signs.shape[0]):
+            p = step if forward else signs.shape[0] - 1 - step
             start = 0 if p % 2 == 0 else d - width
-            hadamard(rows[i, start : start + width])
-
-
-@kernel
-def rotate_back(rows: F32, signs: F32) -> None:
-    """The inverse of `rotate`: rows (n, d), in place; signs (passes, d)."""
-    d = rows.shape[1]
-    width = _width(d)
-    for i in range(rows.shape[0]):
-        for p in range(signs.shape[0] - 1, -1, -1):
-            start = 0 if p % 2 == 0 else d - width
-            hadamard(rows[i, start : start + width])
+            if forward:
+                _flip(tile, signs[p])
+                hadamard(tile, start, width)
+            else:
+                hadamard(tile, start, width)
+                _flip(tile, signs[p])
+        for r in range(count):
             for j in range(d):
-                rows[i, j] *= signs[p, j]
+                rows[first + r, j] = tile[j, r]

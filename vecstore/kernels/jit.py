@@ -12,12 +12,14 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
-from numba.core import config
+from numba.core import config as numba_config
 
 from vecstore.kernels.isa import ISA
+
+config: Any = numba_config  # its settings are made at run time, unseen by type checkers
 
 P = ParamSpec("P")
 R = TypeVar("R")

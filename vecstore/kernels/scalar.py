@@ -38,6 +38,33 @@ def dequantize(codes: U8, low: F32, step: F32, rows: F32) -> None:
 
 
 @kernel
+def grid_sums(
+    rows: F32, weights: NDArray[np.float64], grid: F32, top: np.float32, sums: NDArray[np.float64]
+) -> None:
+    """Per dimension, with c the code of x: weighted sums of (x - decoded)^2, 1, c, c^2, x, x c.
+
+    rows (n, d); weights (n,); grid (3, d): low, inverse, step as in `quantize` and `dequantize`; sums
+    (6, d), written. In float64, row after row.
+    """
+    sums[:] = 0.0
+    zero = np.float32(0)
+    for i in range(rows.shape[0]):
+        weight = weights[i]
+        for j in range(rows.shape[1]):
+            value = (rows[i, j] - grid[0, j]) * grid[1, j]
+            value = value if value > zero else zero
+            code = np.rint(value if value < top else top)
+            gap = np.float64(rows[i, j]) - np.float64(grid[0, j] + code * grid[2, j])
+            wide, exact = np.float64(code), np.float64(rows[i, j])
+            sums[0, j] += weight * gap * gap
+            sums[1, j] += weight
+            sums[2, j] += weight * wide
+            sums[3, j] += weight * wide * wide
+            sums[4, j] += weight * exact
+            sums[5, j] += weight * exact * wide
+
+
+@kernel
 def pack4(codes: U8, packed: U8) -> None:
     """packed[i, j] = codes[i, 2 j] | codes[i, 2 j + 1] << 4; a missing last code is 0.
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vecstore.codecs.base import Array, as_float32
-from vecstore.errors import BudgetError, SpecError
+from vecstore.codecs.base import Array, Codec, as_float32
+from vecstore.errors import BudgetError
 from vecstore.formats.base import Source
 from vecstore.ledger import Budget, Ledger, parse_budget
 from vecstore.registry import AnyCodec, fit
 from vecstore.stream.measure import Loss
 from vecstore.stream.sample import Sample
 
-_TRIAL_ROWS = 8192  # fitted on, per candidate
-_TEST_ROWS = 2048  # measured on
-_SHARES = (1.0, 0.85, 0.7, 0.5, 0.35, 0.2)  # of the codes' bytes, to leave room for shared bytes
+Family = Callable[[int, int], tuple[str, int, int]]
+
+_TRIAL_ROWS = 6144  # fitted on, per candidate
+_TEST_ROWS = 1024  # measured on
+_STATE_BYTES = 1024  # names, shapes and padding around a codec's arrays
 # What an archive of few rows takes besides columns: schema twice, metadata, footer, and checksums a page.
 _FORMAT_BYTES = 6144
 _FORMAT_SHARE = 0.003
@@ -31,15 +34,15 @@ class _Room:
     rows: int | None
     overhead: float  # bytes per row of ids and format
 
-    @property
-    def row_bytes(self) -> float:
-        return self.budget.row_bytes(self.dim, self.rows, self.overhead)
+    def keeps(self, code_bytes: int, shared: int) -> bool:
+        """Whether a codec with these bytes a row and bytes in all stays inside."""
+        rows = self.rows or 1 << 40  # of an endless stream shared bytes are nothing
+        ledger = Ledger(codes=rows * code_bytes, shared=shared, ids=int(rows * self.overhead) + 1)
+        return self.budget.keeps(ledger, self.dim, rows)
 
     def holds(self, codec: AnyCodec) -> bool:
-        rows = self.rows or 1 << 40  # of an endless stream shared bytes are nothing
-        ledger = codec.ledger(rows)  # type: ignore[union-attr]
-        ledger = Ledger(ledger.codes, ledger.side, ledger.shared, ids=int(rows * self.overhead) + 1)
-        return self.budget.keeps(ledger, self.dim, rows)
+        """Whether a fitted codec stays inside."""
+        return isinstance(codec, Codec) and self.keeps(codec.code_bytes, codec.ledger(0).shared)
 
 
 def choose(
@@ -53,6 +56,7 @@ def choose(
     total = sample.total if sample.total is not None else rows
     id_bytes = 8.0 if source.id_type is None or source.id_type == "int64" else _string_id_bytes(source)
     bound = parse_budget(budget)
+    bound.row_bytes(source.dim, total)  # a total needs the number of rows: said before anything is tried
     overhead = id_bytes + (_FORMAT_BYTES / total if total else 0.0)
     overhead += _FORMAT_SHARE * bound.row_bytes(source.dim, total)
     room = _Room(bound, source.dim, total, overhead)
@@ -62,11 +66,8 @@ def choose(
     test = usable[np.sort(order[:tested])]
     train = usable[np.sort(order[tested : tested + _TRIAL_ROWS])] if len(order) > tested else test
     best: tuple[float, str] | None = None
-    for spec in _candidates(room.row_bytes, source.dim):
-        try:
-            codec = fit(spec, train, seed=seed)
-        except SpecError:
-            continue
+    for spec in _candidates(room):
+        codec = fit(spec, train, seed=seed)
         if not room.holds(codec):
             continue
         loss = Loss(codec)
@@ -81,24 +82,54 @@ def choose(
     return codec
 
 
-def _candidates(row_bytes: float, dim: int) -> list[str]:
-    """Specs whose codes take at most row_bytes, the largest of each family and a few smaller ones."""
-    size = int(row_bytes)
-    if size >= 4 * dim:
-        return ["f32"]
-    if size >= 2 * dim:
-        return ["f16", "bf16"]
-    found = [f"sq:bits={bits}" for bits in (8, 6, 4) if (dim * bits + 7) // 8 <= size]
-    for share in _SHARES:
-        part = max(1, int(size * share))
-        found += [f"pq:m={min(part, dim)},bits=8", f"pq:m={min(2 * part, dim)},bits=4"]
-        for bits in (8, 6, 4):
-            kept = min(part * 8 // bits, dim)
-            if kept >= 1:
-                found.append(f"pca:dim={kept}+sq:bits={bits}")
-        if part < dim:
-            found.append(f"pca:dim={min(dim, 4 * part)}+pq:m={part},bits=8")
-    return list(dict.fromkeys(found)) if size >= 1 else []
+def _candidates(room: _Room) -> list[str]:
+    """Of each family the largest spec that the budget should hold, by the bytes that it will take."""
+    found = []
+    for family in _FAMILIES:
+        for size in range(room.dim, 0, -1):
+            spec, code_bytes, shared = family(room.dim, size)
+            if spec and room.keeps(code_bytes, shared + _STATE_BYTES):
+                found.append(spec)
+                break
+    return list(dict.fromkeys(found))
+
+
+# A family takes (dim, size 1 to dim) and gives (spec or "", code bytes, bytes of learned state).
+
+
+def _whole(spec: str, bits: int, values: int) -> Family:
+    """One spec for all dimensions, with `values` float32 of state for each."""
+    return lambda dim, size: (spec if size == dim else "", (dim * bits + 7) // 8, 4 * values * dim)
+
+
+def _pq(dim: int, size: int) -> tuple[str, int, int]:
+    return (f"pq:m={size},bits=8" if 2 * size <= dim or size == 1 else ""), size, 1024 * dim
+
+
+def _pq4(dim: int, size: int) -> tuple[str, int, int]:
+    return f"pq:m={size},bits=4", (size + 1) // 2, 64 * dim
+
+
+def _pca_sq(bits: int) -> Family:
+    return lambda dim, size: (
+        f"pca:dim={size}+sq:bits={bits}", (size * bits + 7) // 8, 4 * dim * (size + 1) + 8 * size,
+    )  # fmt: skip
+
+
+def _pca_pq(width: int) -> Family:
+    """pq with subspaces of `width` principal axes."""
+    return lambda dim, size: (
+        f"pca:dim={width * size}+pq:m={size},bits=8" if width * size < dim else "",
+        size,
+        4 * dim * (width * size + 1) + 1024 * width * size,
+    )
+
+
+_FAMILIES: tuple[Family, ...] = (
+    _whole("f32", 32, 0), _whole("f16", 16, 0), _whole("bf16", 16, 0),
+    _whole("sq:bits=8", 8, 2), _whole("sq:bits=6", 6, 2), _whole("sq:bits=4", 4, 2),
+    _pq, _pq4, _pca_sq(8), _pca_sq(6), _pca_sq(4), _pca_pq(2), _pca_pq(4), _pca_pq(8),
+)  # fmt: skip
 
 
 def _string_id_bytes(source: Source) -> float:
@@ -114,7 +145,9 @@ def _string_id_bytes(source: Source) -> float:
 def _infeasible(room: _Room, train: Array, text: str) -> str:
     """The message that says the least budget that the smallest codec fits in."""
     rows = room.rows or 1
-    ledger = fit("pq:m=1,bits=4", train).ledger(rows)  # type: ignore[union-attr]
+    smallest = fit("pq:m=1,bits=4", train)
+    assert isinstance(smallest, Codec)
+    ledger = smallest.ledger(rows)
     least = ledger.total + int(rows * room.overhead) + 1
     if room.budget.unit in ("row", "dim"):
         allowance = ledger.codes + max(0, ledger.shared - ledger.codes // 10)

@@ -97,8 +97,8 @@ class Cleaner:
 
 def _error(batch: Batch, row: int, what: str) -> InputError:
     return InputError(
-        f"{batch.path}: row {batch.first + row} (counted from 0) {what}; mend it, or leave such rows out with "
-        "--on-error skip"
+        f"{batch.path}: row {batch.first + row} (counted from 0) {what}; mend it, or leave such rows out "
+        "with --on-error skip"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -75,9 +76,7 @@ def compress(source: Source, fitter: Fitter, job: Job) -> Summary:
     codec = fitter(source, sample, _usable(sample.rows, job.metric))
     if codec.dim != source.dim:
         raise ShapeError(f"{source.path} has {source.dim} dimensions; the codec takes {codec.dim}")
-    cleaner = Cleaner(
-        finite=not codec.keeps_nonfinite, nonzero=job.metric == "cosine", skip=job.skip
-    )
+    cleaner = Cleaner(finite=not codec.keeps_nonfinite, nonzero=job.metric == "cosine", skip=job.skip)
     writer, before = _open_writer(source, codec, job, cleaner)
     loss = Loss(codec)
     with writer:
@@ -118,7 +117,9 @@ def _usable(rows: NDArray[Any], metric: str) -> NDArray[Any]:
     """The sample without rows that no codec is fitted on; the pass that follows names or skips them."""
     if rows.dtype.kind not in "iu":
         step = 4096
-        finite = [np.isfinite(as_float32(rows[at : at + step])).all(axis=1) for at in range(0, len(rows), step)]
+        finite = [
+            np.isfinite(as_float32(rows[at : at + step])).all(axis=1) for at in range(0, len(rows), step)
+        ]
         keep = np.concatenate(finite) if finite else np.ones(0, bool)
         if not keep.all():
             rows = rows[keep]
@@ -128,7 +129,19 @@ def _usable(rows: NDArray[Any], metric: str) -> NDArray[Any]:
 
 
 def _open_writer(source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner) -> tuple[ArchiveWriter, int]:
-    raise NotImplementedError
+    """The writer, and how many rows stand in the archive before the first of this run."""
+    if job.append:
+        with Archive(job.target) as old:
+            for ids in old.ids():
+                cleaner.remember(ids)
+            before = len(old)
+        return ArchiveWriter.append_to(job.target), before
+    card = {"metric": job.metric, "source_dtype": str(source.dtype), **job.card}
+    target = sys.stdout.buffer if job.target == "-" else job.target
+    writer = ArchiveWriter(
+        target, codec, card=card, id_type=source.id_type, columns=source.columns, force=job.force
+    )
+    return writer, 0
 
 
 def _notes(source: Source, codec: Codec | BlockCodec) -> list[str]:

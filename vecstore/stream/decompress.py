@@ -54,7 +54,8 @@ def decompress(
                     if over.any():
                         row = done + int(over.any(axis=1).argmax())
                         raise InputError(
-                            f"{source}: row {row} (counted from 0) holds values beyond float16; use --dtype float32"
+                            f"{source}: row {row} (counted from 0) holds values beyond float16; "
+                            "use --dtype float32"
                         )
                     batch = dataclasses.replace(batch, rows=narrow)
                 sink.write(batch)

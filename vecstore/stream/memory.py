@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.base import check_rows
 from vecstore.errors import ShapeError
 from vecstore.formats.base import Batch, Source
+from vecstore.formats.tables import TableSource
 
 
 class ArraySource(Source):
@@ -37,6 +38,40 @@ class ArraySource(Source):
     def take(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
         """The rows with these numbers."""
         return self._rows[numbers]
+
+
+class ReaderSource(TableSource):
+    """An Arrow table or record batch, or a reader of them, which can be read once."""
+
+    def __init__(
+        self, table: pa.Table | pa.RecordBatch | pa.RecordBatchReader, vectors: str | None, ids: str | None
+    ) -> None:
+        """NotFoundError for a column, InputError if there are no vectors."""
+        self.path = "Arrow reader"
+        self.rereadable = not isinstance(table, pa.RecordBatchReader)
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        if isinstance(table, pa.Table):
+            self.path, self.rows = "Arrow table", table.num_rows
+        self._table = table
+        self._early: list[pa.RecordBatch] = []
+        self._settle(table.schema, vectors, ids)
+
+    def _head(self) -> pa.RecordBatch | None:
+        for records in self._records(1):
+            if records.num_rows:
+                if not self.rereadable:
+                    self._early = [records]
+                return records
+        return None
+
+    def _records(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        if isinstance(self._table, pa.Table):
+            yield from self._table.to_batches(max_chunksize=batch_rows)
+            return
+        early, self._early = self._early, []
+        yield from early
+        yield from self._table
 
 
 def id_array(ids: object) -> pa.Array:

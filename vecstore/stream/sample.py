@@ -42,7 +42,8 @@ class Sample:
         places = np.searchsorted(self.numbers, numbers)
         places[places == len(self.numbers)] = 0
         fitted = self.numbers[places] == numbers if len(self.numbers) else np.zeros(len(numbers), bool)
-        return numbers[~fitted]
+        kept: NDArray[np.int64] = numbers[~fitted]
+        return kept
 
 
 def draw(source: Source, seed: int, batch_rows: int = _BATCH_ROWS) -> Sample:

@@ -53,5 +53,5 @@ def as_source(source: object, *, ids: Any = None, vectors: str | None = None) ->
         array: NDArray[Any] = source
         return ArraySource(array, ids)
     raise ShapeError(
-        f"source is a {type(source).__name__}; expected a path, an array (n, dim), or an Arrow table or reader"
+        f"source is a {type(source).__name__}; expected a path, an array (n, dim), an Arrow table or reader"
     )

@@ -1,7 +1,7 @@
 """center: subtracts the mean row.
 
-    side_bytes  0
-    inverse     exact up to one rounding
+side_bytes  0
+inverse     exact up to one rounding
 """
 
 from __future__ import annotations
@@ -52,4 +52,5 @@ class Center(Transform):
 
 def mean_row(sample: Rows) -> NDArray[np.float32]:
     """The mean of sample (n, dim), summed in float64; zeros for no rows."""
-    return (sample.sum(axis=0, dtype=np.float64) / max(len(sample), 1)).astype(np.float32)
+    total = sample.sum(axis=0, dtype=np.float64)
+    return np.asarray(total / max(len(sample), 1), np.float32)

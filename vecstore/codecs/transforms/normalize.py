@@ -1,7 +1,7 @@
 """normalize: scales each row to unit length.
 
-    side_bytes  2: the norm as float16, relative to the sample's largest norm; 0 with keep=false
-    inverse     relative error of the norm <= 2**-11; with keep=false every row gets length one
+side_bytes  2: the norm as float16, relative to the sample's largest norm; 0 with keep=false
+inverse     relative error of the norm <= 2**-11; with keep=false every row gets length one
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Normalize(Transform):
             stored = norms * self.scale
             if stored.max(initial=0.0) > 65504:
                 raise InputError(
-                    f"a row has norm {norms.max():g}; normalize was fitted to norms up to {65504 / self.scale:g}"
+                    f"a row has norm {norms.max():g}; normalize is fitted to at most {65504 / self.scale:g}"
                 )
             side.view("<f2")[:, 0] = stored
         safe = np.where(norms > 0, norms, 1.0)
@@ -64,11 +64,12 @@ class Normalize(Transform):
 
     def invert(self, rows: Rows, side: Codes) -> Rows:
         """rows scaled to their stored norm, or to unit length."""
+        rows = np.nan_to_num(rows, copy=False)  # No row that was encoded is not finite; any bytes may be.
         norms = row_norms(rows)
         wanted: NDArray[np.float64] = np.ones(len(rows))
         if self.keep:
-            wanted = side.view("<f2")[:, 0].astype(np.float64) / self.scale
-            wanted = np.where(np.isfinite(wanted), wanted, 0.0)
+            stored = side.view("<f2")[:, 0].astype(np.float64)
+            wanted = np.where(np.isfinite(stored), stored, 0.0) / self.scale
         # The codec between rounds the unit row, so its own length is taken out first.
         factor = np.where(norms > 0, wanted / np.where(norms > 0, norms, 1.0), 0.0)
         return (rows * factor[:, None]).astype(np.float32)
@@ -77,4 +78,5 @@ class Normalize(Transform):
 def row_norms(rows: Rows) -> NDArray[np.float64]:
     """The length of each row, in float64; of an infinite or NaN row whatever it comes to."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
+        norms: NDArray[np.float64] = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
+        return norms

@@ -1,8 +1,8 @@
 """pca: turns rows onto their principal axes, keeps the first ones.
 
-    side_bytes  0
-    inverse     least squares (exact up to rounding where all axes are kept)
-    source      Pearson 1901, doi:10.1080/14786440109462720; eigenvectors of the sample's covariance
+side_bytes  0
+inverse     least squares (exact up to rounding where all axes are kept)
+source      Pearson 1901, doi:10.1080/14786440109462720; eigenvectors of the sample's covariance
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pca(Transform):
     @property
     def dim_out(self) -> int:
         """The number of axes."""
-        return self.axes.shape[1]
+        return int(self.axes.shape[1])
 
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """(rows - mean) @ axes."""

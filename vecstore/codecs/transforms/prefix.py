@@ -1,8 +1,8 @@
 """prefix: keeps the first dimensions.
 
-    side_bytes  0
-    inverse     least squares: the dimensions cut off come back as zero
-    source      Kusupati et al. 2022, Matryoshka representation learning, arXiv:2205.13147, section 3
+side_bytes  0
+inverse     least squares: the dimensions cut off come back as zero
+source      Kusupati et al. 2022, Matryoshka representation learning, arXiv:2205.13147, section 3
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ class Prefix(Transform):
             raise ValueError(f"prefix keeps {self.kept} of {self.dim} dimensions")
 
     @classmethod
-    def fit(cls, sample: Rows, *, seed: int = 0, dim: int) -> Self:
+    def fit(cls, sample: Rows, *, seed: int = 0, dim: int | None = None) -> Self:
         """dim: how many dimensions are kept, 1 to the width of the rows."""
+        if dim is None:
+            raise SpecError("prefix needs the number of dimensions to keep, as in 'prefix:dim=64+f16'")
         if not 1 <= dim <= sample.shape[1]:
             raise SpecError(f"prefix has dim={dim}; the rows have {sample.shape[1]}, so 1 to that")
         return cls(dim=sample.shape[1], kept=dim)

@@ -1,11 +1,11 @@
 """rotate: a random rotation that costs d log d steps and a few bits per dimension.
 
-    side_bytes  0
-    inverse     exact up to rounding
-    shared      2 rounds x 2 sign flips, one bit per dimension each
-    source      Ailon and Chazelle 2009, doi:10.1137/060673096, section 2 (random signs, then a Hadamard
-                transform); for widths that are no power of two the transform covers the first and then
-                the last 2**floor(log2 d) dimensions, which overlap, so that all of them mix
+side_bytes  0
+inverse     exact up to rounding
+shared      2 rounds x 2 sign flips, one bit per dimension each
+source      Ailon and Chazelle 2009, doi:10.1137/060673096, section 2 (random signs, then a Hadamard
+            transform); for widths that are no power of two the transform covers the first and then
+            the last 2**floor(log2 d) dimensions, which overlap, so that all of them mix
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codes, Rows, Transform
 from vecstore.codecs.parts import require
-from vecstore.kernels.hadamard import rotate, rotate_back
+from vecstore.kernels.hadamard import rotate
 
 _PASSES = 4  # flips and transforms, alternating between the first and the last dimensions
 
@@ -53,13 +53,13 @@ class Rotate(Transform):
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """Flips and transforms, in order."""
         turned = rows.copy()
-        rotate(turned, self._factors())
+        rotate(turned, self._factors(), True)
         return turned
 
     def invert(self, rows: Rows, side: Codes) -> Rows:
         """Transforms and flips, backwards."""
         turned = rows.copy()
-        rotate_back(turned, self._factors())
+        rotate(turned, self._factors(), False)
         return turned
 
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
