@@ -6,7 +6,6 @@ import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +20,7 @@ from vecstore.archive.layout import CODE, ID, AnyCodec
 from vecstore.archive.pages import Bytes
 from vecstore.archive.seal import head_is_ours, tail_is_ours
 from vecstore.codecs.base import BlockCodec, Codec, Codes, Rows
-from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError, VecstoreError
+from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
 from vecstore.registry import loads
@@ -61,6 +60,8 @@ class Archive:
         self.batch_rows = self._contents.batch_rows
         self._starts = np.full(self._contents.batches, -1, np.int64)
         self._last: tuple[int, Rows] | None = None
+        self._codec: AnyCodec | None = None
+        self._lookup: Lookup | None = None
 
     def __len__(self) -> int:
         return self._contents.rows
@@ -75,18 +76,20 @@ class Archive:
         """The codec's spec in full."""
         return parse(self._contents.spec)
 
-    @cached_property
+    @property
     def codec(self) -> AnyCodec:
         """The codec. FormatError if it is not installed."""
-        codec = loads(self._contents.state)
-        width = self.schema.field(CODE).type
-        if codec.dim != self.dim or width != (
-            pa.binary() if codec.code_bytes is None else pa.binary(codec.code_bytes)
-        ):
-            raise CorruptError(
-                f"the codec of {self.path} has {codec.dim} dimensions and other codes than {width}"
-            )
-        return codec
+        # functools.cached_property would hold a lock, and a fork may come while it is held.
+        if self._codec is None:
+            codec = loads(self._contents.state)
+            width = self.schema.field(CODE).type
+            stored = pa.binary() if codec.code_bytes is None else pa.binary(codec.code_bytes)
+            if codec.dim != self.dim or width != stored:
+                raise CorruptError(
+                    f"{self.path} has a codec of dim {codec.dim} and {stored} codes; they are {width}"
+                )
+            self._codec = codec
+        return self._codec
 
     def ledger(self) -> Ledger:
         """The byte account of the file; `total` is its size."""
@@ -99,7 +102,7 @@ class Archive:
         if isinstance(codec, Codec):
             return codec.decode(self._gather(rows, codec.code_bytes))
         out = np.empty((len(rows), self.dim), np.float32)
-        batches, places = np.divmod(rows, self.batch_rows)
+        batches, places = self._places(rows)
         order = np.argsort(batches, kind="stable")
         for run in np.split(order, np.flatnonzero(np.diff(batches[order])) + 1):
             if len(run):
@@ -116,7 +119,7 @@ class Archive:
 
     def _find(self, ids: Ids) -> NDArray[np.int64]:
         wanted = as_ids(ids, self.id_type, self.path)
-        rows = self._lookup.find(wanted) if len(self) else np.full(len(wanted), -1)
+        rows = self._numbers().find(wanted) if len(self) else np.full(len(wanted), -1)
         unknown = rows < 0
         if unknown.any():
             first = wanted[int(unknown.argmax())]
@@ -126,18 +129,20 @@ class Archive:
             )
         return rows
 
-    @cached_property
-    def _lookup(self) -> Lookup:
-        if self._contents.row_number_ids:
-            return Counted(len(self))
-        return make_lookup(pa.chunked_array(list(self.ids()), self.id_type))
+    def _numbers(self) -> Lookup:
+        if self._lookup is None:
+            if self.has_row_number_ids:
+                self._lookup = Counted(len(self))
+            else:
+                self._lookup = make_lookup(pa.chunked_array(list(self.ids()), self.id_type))
+        return self._lookup
 
     def _gather(self, rows: NDArray[np.int64], width: int) -> Codes:
         if len(rows) == 0:
             return np.empty((0, width), np.uint8)
         pages = self._contents.pages
         view = pages.mapped()
-        batches, places = np.divmod(rows, self.batch_rows)
+        batches, places = self._places(rows)
         starts = self._starts[batches]
         if (starts < 0).any():
             for index in np.unique(batches[starts < 0]):
@@ -149,6 +154,10 @@ class Archive:
         windows = np.ndarray((len(view) - width + 1,), f"V{width}", view.data, 0, (1,))
         codes: Codes = windows[starts].view(np.uint8).reshape(-1, width)
         return codes
+
+    def _places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The batch of each row, and its place in it."""
+        return rows >> (self.batch_rows.bit_length() - 1), rows & (self.batch_rows - 1)
 
     def _code_start(self, index: int, width: int) -> int:
         place = self._contents.buffers(index, CODE)[1]
@@ -250,7 +259,7 @@ class Archive:
         """Findings of a full check: every byte, every batch, every block; an empty list is sound."""
         try:
             return faults(self._contents, self.codec)
-        except VecstoreError as error:
+        except CorruptError as error:
             return [str(error)]
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -32,7 +33,7 @@ _BLANK_SUMMARY = b"?" * layout.SUMMARY_BYTES
 class ArchiveWriter:
     """Encodes rows into an archive, which appears under its name when `close` is called and not before.
 
-    target: a path, or a binary stream, which gets the same batches as an Arrow stream. card: what is known
+    target: a path, or a binary stream ('-': stdout), which gets the same batches as an Arrow stream. card: what is known
     of the space (JSON values; `dim` is added). id_type: int64 or string; None: row numbers. columns: the
     carried ones. An existing file is a ConflictError unless force is set.
     """
@@ -64,8 +65,10 @@ class ArchiveWriter:
             self._packer = RowPacker(codec, self.batch_rows, self._emit)
         self._ledger: Ledger | None = None
         self.previous: Archive | None = None  # what is continued, open until the end
-        if isinstance(target, str | os.PathLike):
-            self._target: AtomicFile | _Stream = AtomicFile(target, force=force)
+        if target == "-":
+            self._target: AtomicFile | _Stream = _Stream(sys.stdout.buffer)
+        elif isinstance(target, str | os.PathLike):
+            self._target = AtomicFile(target, force=force)
         else:
             self._target = _Stream(target)
         try:
@@ -237,6 +240,8 @@ class ArchiveWriter:
     def _account(self, size: int) -> Ledger:
         side = self.rows * self.codec.side_bytes
         counts = {**self._counts, "codes": self._counts["codes"] - side, "side": side}
+        # Arrow leaves bitmaps inside nested columns out of a file where nothing is null.
+        counts["carried"] = min(counts["carried"], size - sum(counts.values()) + counts["carried"])
         return Ledger(**counts, format=size - sum(counts.values()))
 
     def abort(self) -> None:

@@ -1,0 +1,162 @@
+"""Damages archives at random and counts what is noticed: one JSON line per codec for docs/reliability.
+
+    python scripts/corrupt_archive.py [--flips 2000] [--cuts 200] [SPEC ...]
+
+Each trial flips one random bit of an archive, or cuts the file at a random byte. It counts as reported when
+the full check finds something; what get, scan and batches give out must be an error or the true rows, and
+nothing but a VecstoreError may be raised. Each codec runs in a process of its own, so that a crash is seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vecstore.archive import Archive, ArchiveWriter
+from vecstore.errors import VecstoreError
+from vecstore.formats.base import Batch
+from vecstore.registry import fit
+
+SPECS = ["f32", "f16", "sq:bits=8", "sq:bits=4", "pq:m=8", "lossless", "normalize+sq:bits=8"]
+ROWS, DIM, SEED = 3000, 64, 0
+
+
+def make_archive(path: str, spec: str) -> dict[str, Any]:
+    """Writes an archive of ROWS rows with string ids and two carried columns; what reading it must give."""
+    rng = np.random.default_rng(SEED)
+    rows = rng.standard_normal((ROWS, DIM)).astype(np.float32)
+    ids = pa.array([f"item-{number}" for number in rng.permutation(ROWS)])
+    columns = pa.record_batch(
+        {
+            "lang": pa.array([["de", "en", None][i % 3] for i in range(ROWS)]),
+            "year": pa.array(np.arange(ROWS)),
+        }
+    )
+    codec = fit(spec, rows)
+    with ArchiveWriter(path, codec, card={}, id_type=ids.type, columns=columns.schema) as writer:
+        writer.write(Batch(rows, ids, columns, "random", 0))
+    return {"rows": read_scan(path), "ids": ids.to_pylist(), "columns": columns.to_pydict()}
+
+
+def read_scan(path: str) -> np.ndarray:
+    """All rows, by scan."""
+    with Archive(path) as archive:
+        return np.concatenate([rows for _, rows in archive.scan(batch_rows=700)])
+
+
+def wrong_data(path: str, truth: dict[str, Any]) -> int:
+    """How many of the ways to read give other values than the true ones; an error is not a wrong value."""
+
+    def get() -> bool:
+        with Archive(path) as archive:
+            return np.array_equal(archive.get(truth["ids"]), truth["rows"])
+
+    def scan() -> bool:
+        with Archive(path) as archive:
+            at = 0
+            for ids, rows in archive.scan(batch_rows=700):  # piece by piece: nothing wrong before the error
+                stop = at + len(rows)
+                if ids.tolist() != truth["ids"][at:stop] or not np.array_equal(rows, truth["rows"][at:stop]):
+                    return False
+                at = stop
+            return at == ROWS
+
+    def batches() -> bool:
+        with Archive(path) as archive:
+            at = 0
+            for batch in archive.batches():
+                stop = at + len(batch)
+                good = batch.ids.to_pylist() == truth["ids"][at:stop]
+                good &= np.array_equal(batch.rows, truth["rows"][at:stop])
+                good &= all(
+                    batch.columns.column(name).to_pylist() == values[at:stop]
+                    for name, values in truth["columns"].items()
+                )
+                if not good:
+                    return False
+                at = stop
+            return at == ROWS
+
+    return sum(not _right_or_refused(way) for way in (get, scan, batches))
+
+
+def _right_or_refused(read: Callable[[], bool]) -> bool:
+    try:
+        return read()
+    except VecstoreError:
+        return True
+
+
+def reported(path: str) -> bool:
+    """Whether the full check says that something is wrong."""
+    try:
+        return Archive.examine(path) != []
+    except VecstoreError:
+        return True
+
+
+def run(spec: str, flips: int, cuts: int) -> dict[str, Any]:
+    """Trials with one codec: how many were reported, and how many gave wrong data."""
+    rng = np.random.default_rng(SEED)
+    counts = dict.fromkeys(["flips", "flips_reported", "cuts", "cuts_reported", "wrong_data"], 0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "archive.arrow")
+        truth = make_archive(path, spec)
+        size = os.path.getsize(path)
+        with open(path, "r+b", buffering=0) as file:
+            whole = file.read(size)
+            for bit in rng.choice(size * 8, flips, replace=False):
+                byte, mask = int(bit) // 8, 1 << (int(bit) % 8)
+                os.pwrite(file.fileno(), bytes([whole[byte] ^ mask]), byte)
+                counts["flips"] += 1
+                counts["flips_reported"] += reported(path)
+                counts["wrong_data"] += wrong_data(path, truth)
+                os.pwrite(file.fileno(), whole[byte : byte + 1], byte)
+            for cut in rng.choice(size, cuts, replace=False):
+                os.truncate(path, int(cut))
+                counts["cuts"] += 1
+                counts["cuts_reported"] += reported(path)
+                counts["wrong_data"] += wrong_data(path, truth)
+                os.pwrite(file.fileno(), whole[cut:], int(cut))
+        sound = Archive.examine(path) == []
+    return {"task": "corruption", "method": spec, "bytes": size, **counts, "sound_when_restored": sound}
+
+
+def main() -> None:
+    """Runs each spec in a process of its own and prints its line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("specs", nargs="*", default=SPECS, metavar="SPEC")
+    parser.add_argument("--flips", type=int, default=2000)
+    parser.add_argument("--cuts", type=int, default=200)
+    parser.add_argument("--here", action="store_true", help="in this process")
+    options = parser.parse_args()
+    for spec in options.specs:
+        if options.here:
+            print(json.dumps(run(spec, options.flips, options.cuts)), flush=True)
+            continue
+        command = [
+            sys.executable,
+            __file__,
+            "--here",
+            spec,
+            f"--flips={options.flips}",
+            f"--cuts={options.cuts}",
+        ]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(json.dumps({"task": "corruption", "method": spec, "crashed": done.returncode}), flush=True)
+        else:
+            print(done.stdout, end="", flush=True)
+
+
+if __name__ == "__main__":
+    main()
