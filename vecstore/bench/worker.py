@@ -31,6 +31,7 @@ _ROW_BYTES = {False: 48 << 20, True: 4 << 20}  # float32 rows that a timed run t
 _RUN_S = {False: 0.4, True: 0.1}  # a slow contender gets fewer rows, so that one run takes about this
 _PROBE_ROWS = 256
 _BATCH_BYTES = 1 << 19
+_FIT_RUNS = 5
 
 
 def main() -> None:
@@ -190,7 +191,7 @@ def _fit_ratios(both: dict[str, Contender], rows: Rows, case: Record) -> Record:
     jobs: dict[str, timing.Job] = {
         who: partial(contender.fit, rows, case["seed"]) for who, contender in both.items()
     }
-    times = timing.in_turn(jobs, runs=min(5, case["runs"]), least_s=0.0)
+    times = timing.in_turn(jobs, runs=min(_FIT_RUNS, case["runs"]), least_s=0.0)
     found: Record = {"fit_rows": len(rows), **timing.ratios("fit", times["ours"], times["peer"])}
     for who, contender in both.items():
         found[f"fit_s_{who}"] = float(np.median(times[who]))

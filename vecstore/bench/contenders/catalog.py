@@ -45,8 +45,8 @@ def specs(dim: int) -> list[str]:
     small = max(1, dim // 2)
     found += [f"pca:dim={dim}+pq:m={m}" for m in subspaces(dim)[1:]]
     found += [f"pca:dim={small}+sq:bits={bits}" for bits in (8, 4)]
-    found += [f"pca:dim={small}+pq:m={subspaces(small)[1]}"]
-    found += [f"rotate+sq:bits={bits}" for bits in (8, 4)] + [f"rotate+pq:m={subspaces(dim)[1]}"]
+    found += [f"pca:dim={small}+pq:m={subspaces(small)[:2][-1]}"]
+    found += [f"rotate+sq:bits={bits}" for bits in (8, 4)] + [f"rotate+pq:m={subspaces(dim)[:2][-1]}"]
     found += [f"prefix:dim={small}+sq:bits=8", "normalize+sq:bits=8", "center+sq:bits=8"]
     named = {spec.rpartition("+")[2].partition(":")[0] for spec in found}
     return found + [name for name in CODECS if name not in named]
