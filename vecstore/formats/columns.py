@@ -14,7 +14,7 @@ from vecstore.errors import InputError, NotFoundError
 from vecstore.formats.base import Batch
 from vecstore.formats.files import check_dim
 
-_ID_NAMES = ("id", "_id")
+ID_NAMES = ("id", "_id")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def id_column(schema: pa.Schema, path: str, wanted: str | None) -> int | None:
                 f"{path}: column {wanted!r} is {schema.field(index).type}; ids are integers or strings"
             )
         return index
-    for name in _ID_NAMES:
+    for name in ID_NAMES:
         if name in schema.names and _id_type(schema.field(name).type) is not None:
             return int(schema.get_field_index(name))
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,7 +15,7 @@ from pyarrow import csv
 
 from vecstore.errors import InputError, NotFoundError
 from vecstore.formats.base import Batch, RowLayout
-from vecstore.formats.columns import first_true, id_column
+from vecstore.formats.columns import ID_NAMES, first_true, id_column
 from vecstore.formats.files import Location, check_dim, fitting_rows
 from vecstore.formats.fit import fit
 from vecstore.formats.matrix import FileSource
@@ -38,7 +40,7 @@ class CsvSource(FileSource):
             raise InputError(f"{self.path} has several columns {twice[0]!r}; names must be unique")
         key = self._id(schema, ids)
         self._id_name = None if key is None else names[key]
-        self._vectors = self._vector_names(schema, vectors)
+        self._vectors = self._vector_names(schema, vectors, head is None)
         check_dim(self.path, len(self._vectors))
         self.dim, self.dtype = len(self._vectors), np.dtype(np.float32)
         special = {*self._vectors, self._id_name}
@@ -50,13 +52,24 @@ class CsvSource(FileSource):
         if head is None:
             self.rows = 0
 
-    def _open(self, types: dict[str, pa.DataType]) -> csv.CSVStreamingReader:
-        return csv.open_csv(
-            self._location.native(),
-            csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-            csv.ParseOptions(newlines_in_values=True),
-            csv.ConvertOptions(column_types=types, null_values=_NULLS, strings_can_be_null=True),
-        )
+    @contextmanager
+    def _open(self, types: dict[str, pa.DataType]) -> Iterator[csv.CSVStreamingReader]:
+        """The reader; its errors count rows from 1 with the header, ours from 0 without."""
+        try:
+            with csv.open_csv(
+                self._location.native(),
+                csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+                csv.ParseOptions(newlines_in_values=True),
+                csv.ConvertOptions(column_types=types, null_values=_NULLS, strings_can_be_null=True),
+            ) as reader:
+                yield reader
+        except pa.ArrowInvalid as error:
+            text = str(error).splitlines()[0]
+            text = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 2} (counted from 0)", text)
+            raise InputError(
+                f"{self.path}: {text}; expected a header, then rows whose columns keep the type that they have "
+                "at the start of the file"
+            ) from error
 
     def _peek(self) -> tuple[pa.Schema, pa.RecordBatch | None]:
         """The types that the first block suggests, and its rows; None if there are none."""
@@ -69,9 +82,13 @@ class CsvSource(FileSource):
     def _id(self, schema: pa.Schema, ids: str | None) -> int | None:
         if ids is not None and ids in schema.names:
             return int(schema.get_field_index(ids))  # Whatever it looks like, its text is the id.
-        return id_column(schema, self.path, ids)
+        empty = [
+            i for i, field in enumerate(schema) if field.name in ID_NAMES and pa.types.is_null(field.type)
+        ]
+        return empty[0] if empty else id_column(schema, self.path, ids)
 
-    def _vector_names(self, schema: pa.Schema, vectors: str | None) -> list[str]:
+    def _vector_names(self, schema: pa.Schema, vectors: str | None, is_empty: bool) -> list[str]:
+        numeric = [f.name for f in schema if _is_number(f.type) or (is_empty and pa.types.is_null(f.type))]
         if vectors is not None:
             wanted = [name.strip() for name in vectors.split(",")]
             missing = [name for name in wanted if name not in schema.names]
@@ -81,8 +98,11 @@ class CsvSource(FileSource):
                 )
             if len(set(wanted)) != len(wanted) or self._id_name in wanted:
                 raise InputError(f"{self.path}: a column of {vectors!r} is named twice, or is the id")
+            texts = [name for name in wanted if name not in numeric]
+            if texts:
+                raise InputError(f"{self.path}: column {texts[0]!r} does not start with numbers")
             return wanted
-        found = [f.name for f in schema if f.name != self._id_name and _is_number(f.type)]
+        found = [name for name in numeric if name != self._id_name]
         if not found:
             raise InputError(
                 f"{self.path} has no numeric columns among {', '.join(schema.names[:20])}; expected a "
@@ -145,7 +165,7 @@ def _carried(field: pa.Field) -> pa.Field:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind))
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 class CsvSink(FileSink):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import tempfile
+import warnings
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -62,16 +65,16 @@ class TorchSource(FileSource):
 
 
 def _load(torch: ModuleType, location: Location) -> Any:
-    import pickle
-
-    with location.native() as native:
+    with location.native() as native, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It warns about a foreign pickle and then refuses it.
         zipped = native.read(2) == b"PK"
         native.seek(0)
         try:
             if zipped and location.filesystem is None:
                 # A map: only the tensor that is asked for is ever read.
                 return torch.load(location.where, map_location="cpu", weights_only=True, mmap=True)
-            return torch.load(native, map_location="cpu", weights_only=True)
+            # The old format is read by lines, which a native file does not do.
+            return torch.load(io.BufferedReader(native), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise InputError(
                 f"{location.path} is not a file of weights only; nothing else is unpickled. Save the tensor "
