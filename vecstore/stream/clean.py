@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class Cleaner:
             self._unique = UniqueIds(ids.type)
         self._unique.add(ids)
 
-    def clean(self, batches: Iterable[Batch], first_number: int = 0) -> Iterator[tuple[int, Batch]]:
+    def clean(self, batches: Iterable[Batch], first_number: int = 0) -> Generator[tuple[int, Batch], None, None]:
         """Yields (rows seen before, batch with ids); ids of sources without any are row numbers."""
         for batch in batches:
             start = self.seen

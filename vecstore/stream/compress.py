@@ -80,7 +80,9 @@ def compress(source: Source, fitter: Fitter, job: Job) -> Summary:
     writer, before = _open_writer(source, codec, job, cleaner)
     loss = Loss(codec)
     with writer:
-        with closing(prefetch(cleaner.clean(sample.batches, before))) as batches:
+        clean = cleaner.clean(sample.batches, before)
+        # A pipe's other end reads ahead already, and a thread that waits for it could not be interrupted.
+        with closing(prefetch(clean) if source.rereadable else clean) as batches:
             for start, batch in batches:
                 measure(loss, sample, batch, start)
                 writer.write(batch)
