@@ -63,9 +63,7 @@ class Sq(Codec):
             chosen = np.random.default_rng(seed).choice(len(rows), _FIT_ROWS, replace=False)
             rows = rows[np.sort(chosen)]
         low, step = (
-            _bestquantile_grid(rows, bits)
-            if clip is None
-            else quantile_grid(np.sort(rows, axis=0), clip, bits)
+            best_grid(rows, bits) if clip is None else quantile_grid(np.sort(rows, axis=0), clip, bits)
         )
         return cls(dim=dim, bits=bits, clip=clip, low=low.astype(np.float32), step=step.astype(np.float32))
 

@@ -19,10 +19,11 @@ Grid = tuple[NDArray[np.float64], NDArray[np.float64]]  # low and step, (dim,) e
 
 
 def inverse(step: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / step; 0 for a step of 0, whose codes are all 0."""
     with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.where(step > 0, 1 / step, 0).astype(np.float32)
+        turned = np.where(step > 0, 1 / step, 0).astype(np.float32)
     # The step of nearly constant values can be denormal; its inverse must stay finite.
-    return np.minimum(inverse, np.finfo(np.float32).max)
+    return np.minimum(turned, np.finfo(np.float32).max)
 
 
 def quantile_grid(ordered: Rows, clip: float, bits: int, widen: float = 1.0) -> Grid:
