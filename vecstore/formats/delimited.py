@@ -67,8 +67,8 @@ class CsvSource(FileSource):
             text = str(error).splitlines()[0]
             text = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 2} (counted from 0)", text)
             raise InputError(
-                f"{self.path}: {text}; expected a header, then rows whose columns keep the type that they have "
-                "at the start of the file"
+                f"{self.path}: {text}; expected a header, then rows whose columns keep the type that they "
+                "have at the start of the file"
             ) from error
 
     def _peek(self) -> tuple[pa.Schema, pa.RecordBatch | None]:
@@ -205,6 +205,9 @@ class CsvSink(FileSink):
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
 
     def _finish(self) -> None:
+        self._writer.close()
+
+    def _drop(self) -> None:
         self._writer.close()
 
 

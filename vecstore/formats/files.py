@@ -61,7 +61,9 @@ def locate(path: str) -> Location:
     if "://" not in name:
         return Location(name, name, None, selector or None)
     try:
-        filesystem, where = fs.FileSystem.from_uri(name)
+        # The signs of a glob, and blanks, are no characters of a URI.
+        escaped = name.replace("[", "%5B").replace("]", "%5D").replace(" ", "%20")
+        filesystem, where = fs.FileSystem.from_uri(escaped)
     except ImportError as error:
         raise FormatError(f"{name} needs a package that is not installed: {error}") from error
     except (pa.ArrowException, ValueError) as error:

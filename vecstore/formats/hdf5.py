@@ -148,8 +148,7 @@ class Hdf5Sink(FileSink):
                 self._output.file.write(data)
             self._spool.close()
 
-    def abort(self) -> None:
-        """Leaves nothing behind; harmless after `close`."""
-        with guard(self.path):
-            self._file.close()
-        super().abort()
+    def _drop(self) -> None:
+        self._file.close()
+        if self._spool is not None:
+            self._spool.close()

@@ -136,8 +136,12 @@ class NpzSink(FileSink):
         self._member.close()
         self._zip.close()
 
-    def abort(self) -> None:
-        """Leaves nothing behind; harmless after `close`."""
+    def _drop(self) -> None:
         if self._spool is not None:
             self._spool.close()
-        super().abort()
+        try:
+            if self._member is not None:
+                self._member.close()
+            self._zip.close()
+        finally:
+            self._zip.fp = None

@@ -118,3 +118,9 @@ class ParquetSink(FileSink):
         if self._waiting:
             self._flush()
         self._writer.close()
+
+    def _drop(self) -> None:
+        try:
+            self._writer.close()
+        finally:
+            self._writer.is_open = False

@@ -155,7 +155,5 @@ class TorchSink(FileSink):
         torch.save({self._output.selector or "vector": tensor}, self._output.file)
         self._spool.close()
 
-    def abort(self) -> None:
-        """Leaves nothing behind; harmless after `close`."""
+    def _drop(self) -> None:
         self._spool.close()
-        super().abort()

@@ -103,6 +103,7 @@ class FileSink(Sink):
         """rows is how many there will be, if that is known; other counts are an error at the end."""
         self.path, self.notes = output.path, []
         self.count = 0
+        self._closed = False
         self._output, self._layout, self._promised = output, layout, rows
         if layout.dim < 1:
             output.abort()
@@ -115,7 +116,7 @@ class FileSink(Sink):
             with write_guard(self.path):
                 self._begin(output.file, layout)
         except BaseException:
-            output.abort()
+            self.abort()
             raise
 
     @abstractmethod
@@ -154,13 +155,23 @@ class FileSink(Sink):
                 self._finish()
             with write_guard(self.path):
                 self._output.commit()
+            self._closed = True
         except BaseException:
-            self._output.abort()
+            self.abort()
             raise
 
     def abort(self) -> None:
         """Leaves nothing behind; harmless after `close`."""
+        if self._closed:
+            return
+        self._closed = True
+        # A writer that is forgotten open writes its end into a closed file and complains.
+        with contextlib.suppress(Exception):
+            self._drop()
         self._output.abort()
+
+    def _drop(self) -> None:
+        """Lets go of a writer whose file is thrown away; the file is still open, errors are ignored."""
 
     def _need_rows(self, what: str) -> int:
         """The row count for a header that cannot be mended later; StorageError if nobody said it."""
