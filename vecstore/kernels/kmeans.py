@@ -1,10 +1,10 @@
 """k-means by Lloyd's iteration with long steps, the same centroids for a seed on every machine.
 
 Lloyd 1982, doi:10.1109/TIT.1982.1056489; begun by k-means++ (Arthur, Vassilvitskii 2007, section 2.2) on
-a subsample; a step goes STEP times as far as the mean (Lee, Baek, Sung 1997, "A modified K-means algorithm
-for vector quantizer design"), which still lowers the error because STEP < 2; the first steps look at a
-quarter of the points. Together, 12 passes do what took 25. Distances are those of `product.assign`, sums are float64 in the order of the points, so
-nothing depends on the instruction set.
+a subsample. A step goes STEP times as far as the mean (Lee, Baek, Sung 1997, "A modified K-means
+algorithm for vector quantizer design"), which still lowers the error because STEP < 2, and the first
+steps look at a quarter of the points: 12 passes then do what took 25. Distances are those of
+`product.assign`, sums are float64 in the order of the points, so nothing depends on the instruction set.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def _iterate(points: F32, centroids: F32, iterations: int, long: int) -> None:
         means = sums[filled] / counts[filled, None]
         step = 1 if settled or iteration >= long else STEP
         centroids[filled] = (1 - step) * centroids[filled] + step * means
+        centroids[~filled] = centroids[counts.argmax()]
         if settled:
             break
         codes, before = before, codes
