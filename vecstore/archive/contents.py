@@ -58,7 +58,14 @@ class Contents:
             self.spec = self.schema.metadata[layout.SPEC_KEY].decode()
             self.state = metadata[layout.STATE_KEY]
             self._read_tail(_first_batch(stream[:schema_end] + tail)[1])
-        except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (
+            pa.ArrowException,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             if isinstance(error, InputError):
                 raise
             raise CorruptError(f"{self.path} is not laid out as an archive: {error!r}") from error
@@ -66,7 +73,7 @@ class Contents:
     def _read_tail(self, metadata: dict[bytes, bytes]) -> None:
         summary = json.loads(metadata[layout.SUMMARY_KEY])
         self.rows = _count(summary["rows"])
-        self.batch_rows = _count(summary["batch_rows"])
+        self.batch_rows = _count(summary["batch_rows"]) or 1
         self.row_number_ids = summary["row_number_ids"] is True
         parts = {key: _count(size) for key, size in summary["ledger"].items() if key != "total"}
         self.ledger = Ledger(**parts)

@@ -156,6 +156,8 @@ class _Pieces:
 
     def take(self) -> pa.RecordBatch | None:
         pieces, self._list, self.rows = self._list, [], 0
-        if len(pieces) < 2:
-            return pieces[0] if pieces else None
-        return pa.Table.from_batches(pieces).combine_chunks().to_batches()[0]
+        if not pieces:
+            return None
+        # A single piece, too, is copied: of a slice, Arrow would write the bits of its neighbours along.
+        columns = [pa.concat_arrays(parts) for parts in zip(*(p.columns for p in pieces), strict=True)]
+        return pa.RecordBatch.from_arrays(columns, names=pieces[0].schema.names)

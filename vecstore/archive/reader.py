@@ -124,9 +124,9 @@ class Archive:
         if unknown.any():
             first = wanted[int(unknown.argmax())]
             name = first.as_py() if isinstance(first, pa.Scalar) else int(first)
-            raise NotFoundError(
-                f"{self.path} has no id {name!r} (and {int(unknown.sum()) - 1} others asked for)"
-            )
+            others = int(unknown.sum()) - 1
+            more = f" (nor {others} of the others asked for)" if others else ""
+            raise NotFoundError(f"{self.path} has no id {name!r}{more}")
         return rows
 
     def _numbers(self) -> Lookup:

@@ -133,7 +133,7 @@ def find_seal(descriptor: int, size: int, path: str) -> tuple[Seal, bytes]:
                 return seal, tail
         if found:
             raise CorruptError(
-                f"{path} is damaged near its end (its seal does not match); restore it from a copy"
+                f"{path} is cut or damaged near its end (its seal does not match); restore it from a copy"
             )
     if head_is_ours(descriptor):
         raise CorruptError(

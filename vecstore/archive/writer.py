@@ -33,9 +33,9 @@ _BLANK_SUMMARY = b"?" * layout.SUMMARY_BYTES
 class ArchiveWriter:
     """Encodes rows into an archive, which appears under its name when `close` is called and not before.
 
-    target: a path, or a binary stream ('-': stdout), which gets the same batches as an Arrow stream. card: what is known
-    of the space (JSON values; `dim` is added). id_type: int64 or string; None: row numbers. columns: the
-    carried ones. An existing file is a ConflictError unless force is set.
+    target: a path, or a binary stream ('-': stdout), which gets the same batches as an Arrow stream. card:
+    what is known of the space (JSON values; `dim` is added). id_type: int64 or string; None: row numbers.
+    columns: the carried ones. An existing file is a ConflictError unless force is set.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ArchiveWriter:
         self._head_hash = self._tape.end_head()
 
     def _empty(self) -> pa.RecordBatch:
-        return pa.record_batch([pa.array([], field.type) for field in self.schema], schema=self.schema)
+        return pa.record_batch([pa.nulls(0, field.type) for field in self.schema], schema=self.schema)
 
     def write(self, batch: Batch) -> None:
         """Encodes and appends rows (n, dim) of any real dtype, with their ids and carried columns.

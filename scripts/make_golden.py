@@ -1,0 +1,67 @@
+"""Writes the golden archives that every later version must read: `python scripts/make_golden.py`.
+
+Run it when a codec or the format is new; a file that exists is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from vecstore.archive import Archive, ArchiveWriter, layout
+from vecstore.formats.base import Batch
+from vecstore.registry import fit
+
+FOLDER = Path(__file__).parents[1] / "tests" / "golden" / f"v{layout.VERSION}"
+SPECS = {
+    "f32": "f32",
+    "f16": "f16",
+    "bf16": "bf16",
+    "sq8": "sq:bits=8",
+    "sq6": "sq:bits=6",
+    "sq4": "sq:bits=4",
+    "pq8": "pq:m=2",
+    "pq4": "pq:m=4,bits=4",
+    "lossless": "lossless",
+    "normalize": "normalize+sq:bits=8",
+    "pca": "pca:dim=4+f16",
+}
+ROWS, DIM = 600, 8
+
+
+def main() -> None:
+    """One archive per codec, its decoded rows beside it as .npy, and what else must come out in one JSON."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(7)
+    rows = (rng.standard_normal((ROWS, DIM)) * np.linspace(1, 3, DIM)).astype(np.float32)
+    for number, (name, spec) in enumerate(SPECS.items()):
+        path = FOLDER / f"{name}.arrow"
+        if path.exists():
+            continue
+        ids = pa.array([f"item {i}" for i in range(ROWS)]) if number % 2 else None
+        columns = pa.record_batch(
+            {"year": pa.array([None if i % 5 == 0 else i % 30 for i in range(ROWS)], pa.int16())}
+        )
+        codec = fit(spec, rows)
+        kind = None if ids is None else ids.type
+        with ArchiveWriter(
+            path, codec, card={"metric": "cosine", "model": "none"}, id_type=kind, columns=columns.schema
+        ) as writer:
+            writer.write(Batch(rows, ids, columns, "golden", 0))
+        with Archive(path) as archive:
+            decoded = np.concatenate([part for _, part in archive.scan()])
+            facts = {
+                "spec": str(archive.spec),
+                "identity": archive.codec.identity,
+                "ledger": archive.ledger().as_dict(),
+            }
+        np.save(path.with_suffix(".npy"), decoded)
+        path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+        print(f"{path.name}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
