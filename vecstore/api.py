@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vecstore import registry
 from vecstore.archive import Archive
-from vecstore.codecs.base import Array
+from vecstore.codecs.base import Array, BlockCodec, Codec
 from vecstore.errors import SpecError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
@@ -77,11 +77,13 @@ def compress(
         def fitter(source: Source, sample: Sample, usable: Array) -> AnyCodec:
             if budget is not None:
                 return choose(source, sample, usable, budget, rows=rows, seed=seed)
-            if codec is None or isinstance(codec, str):
-                return registry.fit(codec or "f32", usable, seed=seed)
-            return codec
+            assert isinstance(codec, str)
+            return registry.fit(codec, usable, seed=seed)
 
-        return run_compress(opened, fitter, job)
+        if append:
+            with Archive(job.target) as old:
+                codec = old.codec
+        return run_compress(opened, codec if isinstance(codec, Codec | BlockCodec) else fitter, job)
 
 
 def decompress(

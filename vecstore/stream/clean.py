@@ -38,7 +38,9 @@ class Cleaner:
             self._unique = UniqueIds(ids.type)
         self._unique.add(ids)
 
-    def clean(self, batches: Iterable[Batch], first_number: int = 0) -> Generator[tuple[int, Batch], None, None]:
+    def clean(
+        self, batches: Iterable[Batch], first_number: int = 0
+    ) -> Generator[tuple[int, Batch], None, None]:
         """Yields (rows seen before, batch with ids); ids of sources without any are row numbers."""
         for batch in batches:
             start = self.seen

@@ -21,7 +21,7 @@ from vecstore.registry import AnyCodec
 from vecstore.stream.clean import Cleaner
 from vecstore.stream.measure import Loss
 from vecstore.stream.prefetch import prefetch
-from vecstore.stream.sample import Sample, draw
+from vecstore.stream.sample import Sample, draw, no_sample
 
 METRICS = ("ip", "cosine", "l2")
 Progress = Callable[[int, int | None], None]  # rows done, rows in all where known
@@ -65,15 +65,18 @@ class Job:
     progress: Progress | None = None
 
 
-def compress(source: Source, fitter: Fitter, job: Job) -> Summary:
+def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
     """Reads all of the source into an archive under job.target. Nothing appears there before it is whole."""
     started = time.perf_counter()
     if job.metric not in METRICS:
         raise SpecError(f"metric is {job.metric!r}; expected one of {', '.join(METRICS)}")
-    sample = draw(source, job.seed)
-    if sample.total == 0:
-        raise InputError(f"{source.path} holds no rows; there is nothing to compress")
-    codec = fitter(source, sample, _usable(sample.rows, job.metric))
+    if callable(codec):
+        sample = draw(source, job.seed)
+        if sample.total == 0:
+            raise InputError(f"{source.path} holds no rows; there is nothing to compress")
+        codec = codec(source, sample, _usable(sample.rows, job.metric))
+    else:
+        sample = no_sample(source)
     if codec.dim != source.dim:
         raise ShapeError(f"{source.path} has {source.dim} dimensions; the codec takes {codec.dim}")
     cleaner = Cleaner(finite=not codec.keeps_nonfinite, nonzero=job.metric == "cosine", skip=job.skip)
@@ -89,7 +92,10 @@ def compress(source: Source, fitter: Fitter, job: Job) -> Summary:
                 if job.progress:
                     job.progress(cleaner.seen, sample.total)
         if cleaner.seen == cleaner.skipped:
-            raise InputError(f"{source.path}: all {cleaner.seen} rows were left out; nothing is written")
+            raise InputError(
+                f"{source.path}: of {cleaner.seen} rows {cleaner.skipped} were left out, so none remain; "
+                "nothing is written"
+            )
         ledger = writer.close()
     rows = cleaner.seen - cleaner.skipped
     return Summary(
@@ -103,7 +109,7 @@ def compress(source: Source, fitter: Fitter, job: Job) -> Summary:
         seconds=time.perf_counter() - started,
         skipped=cleaner.skipped,
         measured_rows=loss.rows,
-        held_out=sample.total is None or len(sample.numbers) < sample.total,
+        held_out=len(sample.numbers) < cleaner.seen,
         notes=tuple(_notes(source, codec)),
     )
 

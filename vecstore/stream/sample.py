@@ -16,7 +16,8 @@ SAMPLE_ROWS = 65536
 SAMPLE_BYTES = 96 << 20  # as float32, so that wide rows do not fill the memory
 HELD_OUT_ROWS = 8192
 _PIPE_STRIDE = 64  # of a stream of unknown length every 64th row is measured
-_BATCH_ROWS = 8192
+_BATCH_BYTES = 4 << 20
+_RUN_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,20 @@ class Sample:
         return kept
 
 
-def draw(source: Source, seed: int, batch_rows: int = _BATCH_ROWS) -> Sample:
+def no_sample(source: Source) -> Sample:
+    """For a codec that is fitted already: all rows can be measured."""
+    empty = np.empty((0, source.dim), source.dtype)
+    rows = source.rows if source.rereadable else None
+    return Sample(empty, np.empty(0, np.int64), rows, source.batches(_batch_rows(source)))
+
+
+def draw(source: Source, seed: int) -> Sample:
     """A random sample; small collections keep a tenth of their rows back for measuring.
 
     A source with random access is read in places, any other file in a pass of its own; a pipe gives its
     first rows, which are then encoded with the rest.
     """
+    batch_rows = _batch_rows(source)
     count = max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * source.dim)))
     rng = np.random.default_rng(seed)
     if not source.rereadable:
@@ -66,7 +75,16 @@ def draw(source: Source, seed: int, batch_rows: int = _BATCH_ROWS) -> Sample:
     return Sample(rows[kept], numbers[kept], total, source.batches(batch_rows))
 
 
+def _batch_rows(source: Source) -> int:
+    """Rows whose values, as they lie in the source, stay in the processor's caches until they are encoded."""
+    return int(np.clip(_BATCH_BYTES // (source.dim * source.dtype.itemsize), 256, 65536))
+
+
 def _choose(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    if total >= 4 * count:
+        # Short runs at random places: a tenth of the reads of single rows, from nearly as many places.
+        starts = rng.choice(total // _RUN_ROWS, count // _RUN_ROWS, replace=False) * _RUN_ROWS
+        return (np.sort(starts)[:, None] + np.arange(_RUN_ROWS)).reshape(-1)
     if total > count:
         return np.sort(rng.choice(total, count, replace=False)).astype(np.int64)
     numbers = np.arange(total, dtype=np.int64)
