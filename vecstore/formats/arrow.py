@@ -23,7 +23,7 @@ from vecstore.formats.tables import TableSource, checked
 from vecstore.formats.writing import FileSink, Records
 
 _MAGIC = b"ARROW1"
-_MAPPED_BYTES = 1 << 28
+_MAPPED_BYTES = 1 << 26
 
 
 def open_arrow(location: Location, vectors: str | None = None, ids: str | None = None) -> TableSource:
