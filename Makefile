@@ -1,0 +1,58 @@
+# make demo      sets up what the demonstration needs, then runs it
+# make test      sets up what the tests need, then runs every check (TORCH=1: with torch, for its files)
+# make lint      style and types only
+# make bench     measures every codec and its peers; see docs/benchmarks
+#
+# Needs Python 3.11 or later and nothing else; everything is installed into .venv here.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+JOBS   ?= 2
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints-test.txt
+
+.PHONY: demo test lint bench clean setup
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.core
+	@$(BIN)/vecstore demo
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Vector intrinsics need the compiler, so only the kernels' plain twins run as Python, for debuggers and coverage.
+# The whole suite comes last: its closing line is the answer.
+test: lint $(if $(TORCH),$(VENV)/.torch)
+	NUMBA_DISABLE_JIT=1 VECSTORE_ISA=scalar $(BIN)/python -m pytest -q -n $(JOBS) tests/kernels
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+bench: $(VENV)/.test
+	$(BIN)/vecstore bench codecs --threads 1,2 --out docs/benchmarks/codecs.jsonl --resume \
+		--page docs/benchmarks/codecs.md --readme README.md
+
+setup: $(VENV)/.test
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; say where: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV) (once; a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.pip pyproject.toml constraints-test.txt
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	@$(PIP) --editable '.[hdf5,safetensors,bench]' --group test
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.test
+	@$(PIP) torch
+	@touch $@
