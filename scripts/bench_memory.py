@@ -35,7 +35,7 @@ SEED, RANK, CHUNK = 3, 32, 1 << 14  # rows of a chunk
 PEAK_BYTES, SHARE = 600e6, 0.6
 IN_MEMORY_BYTES = 512e6
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = "from vecstore.cli.main import main; main()"
+COMMAND = ("-m", "vecstore")
 _FIELDS = ("VmHWM", "RssAnon", "RssFile", "RssShmem")
 
 
@@ -173,7 +173,7 @@ def watch(words: list[str]) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words],
+        [sys.executable, *COMMAND, *words],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
