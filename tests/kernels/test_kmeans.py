@@ -111,6 +111,7 @@ def test_subspaces_are_trained_apart():
     assert np.array_equal(again[:, :5], whole[:, :5])
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="vector instructions exist only in compiled code")
 def test_every_instruction_set_gives_the_same_bytes():
     digests = set()
     for name in isa.available():

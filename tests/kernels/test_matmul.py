@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 
@@ -60,10 +61,10 @@ def test_an_output_is_one_chain_of_fma(n, a, b):
 
 
 def test_a_row_does_not_depend_on_its_batch():
-    rows, matrix = drawn(101, 48, 70)
+    rows, matrix = drawn(71, 12, 70)
     whole = multiplied(rows, matrix)
     for size in (1, 5, 6, 7, 32, 50):
-        parts = [multiplied(rows[i : i + size], matrix) for i in range(0, 101, size)]
+        parts = [multiplied(rows[i : i + size], matrix) for i in range(0, 71, size)]
         assert np.array_equal(np.concatenate(parts), whole)
 
 
@@ -72,6 +73,7 @@ def test_empty_sides_are_no_work(n, a, b):
     assert not multiplied(*drawn(n, a, b)).any()
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="vector instructions exist only in compiled code")
 def test_every_instruction_set_gives_the_same_bytes():
     digests = set()
     for name in isa.available():
