@@ -22,6 +22,8 @@ from vecstore.formats.atomic import storage_errors
 from vecstore.ledger import Ledger
 
 _COPY_BYTES = 1 << 20
+_UNREADABLE = (pa.ArrowException, OSError, EOFError)
+_MISSHAPEN = (*_UNREADABLE, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 class Contents:
@@ -49,26 +51,22 @@ class Contents:
         # A file is a stream between its magic and its footer.
         self.is_stream = not head.startswith(MAGIC)
         stream = head if self.is_stream else head[len(MAGIC) :]
-        schema_end = 8 + int.from_bytes(stream[4:8], "little")
         try:
-            self.schema, metadata = _first_batch(stream)
-            self.version = layout.read_version(self.schema, self.path)
-            layout.check_schema(self.schema, self.path)
-            self.card, self.dim = layout.read_card(self.schema, self.path)
-            self.spec = self.schema.metadata[layout.SPEC_KEY].decode()
-            self.state = metadata[layout.STATE_KEY]
-            self._read_tail(_first_batch(stream[:schema_end] + tail)[1])
-        except (
-            pa.ArrowException,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            if isinstance(error, InputError):
-                raise
+            self._parse(stream, tail)
+        except InputError:
+            raise
+        except _MISSHAPEN as error:
             raise CorruptError(f"{self.path} is not laid out as an archive: {error!r}") from error
+
+    def _parse(self, stream: bytes, tail: bytes) -> None:
+        self.schema, metadata = _first_batch(stream)
+        self.version = layout.read_version(self.schema, self.path)
+        layout.check_schema(self.schema, self.path)
+        self.card, self.dim = layout.read_card(self.schema, self.path)
+        self.spec = self.schema.metadata[layout.SPEC_KEY].decode()
+        self.state = metadata[layout.STATE_KEY]
+        schema_end = 8 + int.from_bytes(stream[4:8], "little")
+        self._read_tail(_first_batch(stream[:schema_end] + tail)[1])
 
     def _read_tail(self, metadata: dict[bytes, bytes]) -> None:
         summary = json.loads(metadata[layout.SUMMARY_KEY])
@@ -109,7 +107,7 @@ class Contents:
         try:
             batch = _parse(pa.py_buffer(data), self.schema)
             batch.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
+        except _UNREADABLE as error:
             raise CorruptError(
                 f"batch {index} of {self.path} (byte {start}) cannot be read: {error}"
             ) from error
@@ -134,7 +132,7 @@ class Contents:
             # Arrow reads the description alone here; of the values it only works out where they are.
             whole = pa.py_buffer(view[start:stop])
             found = _parse(whole, self.schema).column(self.schema.get_field_index(column)).buffers()
-        except (pa.ArrowException, OSError) as error:
+        except _UNREADABLE as error:
             raise CorruptError(
                 f"batch {index} of {self.path} (byte {start}) cannot be read: {error}"
             ) from error
@@ -147,11 +145,13 @@ class Contents:
         """The ids of a batch, read without the rest of it."""
         places = self.buffers(index, ID)
         read = [None if place is None else pa.py_buffer(self.pages.read(*place)) for place in places]
-        ids = pa.Array.from_buffers(self.schema.field(ID).type, self.rows_of(index), read)
         try:
+            ids = pa.Array.from_buffers(self.schema.field(ID).type, self.rows_of(index), read)
             ids.validate(full=True)
-        except pa.ArrowException as error:
+        except _UNREADABLE as error:
             raise CorruptError(f"the ids of batch {index} of {self.path} cannot be read: {error}") from error
+        if ids.null_count:
+            raise CorruptError(f"batch {index} of {self.path} has a row without an id")
         return ids
 
     def close(self) -> None:

@@ -157,7 +157,7 @@ def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
     if len(ids) == 0:
         return np.empty(0, np.uint64)
     _, offsets, data = ids.buffers()
-    places = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
+    places = np.frombuffer(offsets, np.int32, len(ids) + 1, 4 * ids.offset).astype(np.int64)
     values = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     keys = np.empty((len(ids), 2), np.uint64)
     hash_strings(places, values, keys)

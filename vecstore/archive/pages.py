@@ -40,6 +40,10 @@ class PageFile:
 
     def read(self, start: int, stop: int, buffer: Bytes | None = None) -> Bytes:
         """The bytes [start, stop), verified; in `buffer` if one is given that is long enough."""
+        if not 0 <= start <= stop <= self._stop:
+            raise CorruptError(
+                f"{self.path} refers to bytes {start} to {stop}; it has rows up to {self._stop}"
+            )
         first, last = start // PAGE_BYTES, -(-stop // PAGE_BYTES)
         page_start, page_stop = first * PAGE_BYTES, min(last * PAGE_BYTES, self._stop)
         need = page_stop - page_start

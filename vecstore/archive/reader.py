@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +24,7 @@ from vecstore.archive.seal import head_is_ours, tail_is_ours
 from vecstore.codecs.base import BlockCodec, Codec, Codes, Rows
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError
 from vecstore.formats.base import Batch
+from vecstore.kernels.threads import get_threads
 from vecstore.ledger import Ledger
 from vecstore.registry import loads
 from vecstore.spec import Spec, parse
@@ -169,7 +172,7 @@ class Archive:
         """The rows of a block; the last one used is kept."""
         last = self._last
         if last is None or last[0] != index:
-            last = self._last = (index, self._decoded(index, self._contents.batch(index)))
+            last = self._last = (index, self._load(index)[2])
         return last[1]
 
     def _decoded(self, index: int, batch: pa.RecordBatch) -> Rows:
@@ -193,30 +196,46 @@ class Archive:
     def code_batches(self) -> Iterator[CodeBatch]:
         """The rows as they are stored, batch by batch, with ids and carried columns."""
         for index in range(self._contents.batches):
-            yield self._code_batch(index, None)
-
-    def _code_batch(self, index: int, buffer: Bytes | None) -> CodeBatch:
-        batch = self._contents.batch(index, buffer)
-        blocks = self.codec.code_bytes is None
-        columns = batch.select(self.columns.names) if len(self.columns) else None
-        codes = block_of(batch) if blocks else fixed_codes(batch)
-        return CodeBatch(index * self.batch_rows, batch.column(ID), codes, columns)
+            batch = self._contents.batch(index)
+            columns = batch.select(self.columns.names) if len(self.columns) else None
+            codes = block_of(batch) if self.codec.code_bytes is None else fixed_codes(batch)
+            yield CodeBatch(index * self.batch_rows, batch.column(ID), codes, columns)
 
     def batches(self, batch_rows: int = 8192) -> Iterator[Batch]:
         """All rows in order, decoded, with ids and carried columns, at most batch_rows at a time."""
-        codec = self.codec
-        for index in range(self._contents.batches):
-            batch = self._contents.batch(index)
-            decoded = None if isinstance(codec, Codec) else self._decoded(index, batch)
+        if batch_rows < 1:
+            raise SpecError(f"batch_rows is {batch_rows}; expected 1 or more")
+        for index, batch, source in self._stored(None):
             for start in range(0, batch.num_rows, batch_rows):
-                part = batch.slice(start, batch_rows)
-                if decoded is not None:
-                    rows = decoded[start : start + batch_rows]
-                else:
-                    assert isinstance(codec, Codec)
-                    rows = codec.decode(fixed_codes(batch)[start : start + batch_rows])
+                part, stored = batch.slice(start, batch_rows), source[start : start + batch_rows]
+                rows = self.codec.decode(stored) if isinstance(self.codec, Codec) else stored
                 columns = part.select(self.columns.names) if len(self.columns) else None
                 yield Batch(rows, part.column(ID), columns, self.path, index * self.batch_rows + start)
+
+    def _stored(self, buffer: Bytes | None) -> Iterator[tuple[int, pa.RecordBatch, NDArray[Any]]]:
+        """The batches in order, each with its codes (n, code_bytes), or with its rows (n, dim) where it is a
+        block. In `buffer`, a batch of codes is gone when the next one comes."""
+        if isinstance(self.codec, Codec):
+            for index in range(self._contents.batches):
+                batch = self._contents.batch(index, buffer)
+                yield index, batch, fixed_codes(batch)
+            return
+        threads = get_threads()
+        flying: deque[Future[tuple[int, pa.RecordBatch, Rows]]] = deque()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="vecstore-blocks")
+        try:
+            for index in range(self._contents.batches):
+                flying.append(pool.submit(self._load, index))
+                if len(flying) > threads:
+                    yield flying.popleft().result()
+            while flying:
+                yield flying.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load(self, index: int) -> tuple[int, pa.RecordBatch, Rows]:
+        batch = self._contents.batch(index)
+        return index, batch, self._decoded(index, batch)
 
     def scan(self, batch_rows: int = 8192) -> Iterator[tuple[NDArray[Any], Rows]]:
         """All rows in order: ids (n,), int64 or str objects, and rows (n, dim); the last n may be less."""
@@ -242,10 +261,7 @@ class Archive:
         """Pieces of batches that do not cross a multiple of batch_rows: (row number, start and stop in the
         batch, ids, all codes of the batch, or all rows of a block)."""
         buffer = np.empty(self._contents.longest_batch(), np.uint8)
-        for index in range(self._contents.batches):
-            batch = self._contents.batch(index, buffer)
-            blocks = isinstance(self.codec, BlockCodec)
-            source = self._decoded(index, batch) if blocks else fixed_codes(batch)
+        for index, batch, source in self._stored(buffer):
             first, start = index * self.batch_rows, 0
             while start < batch.num_rows:
                 stop = min(batch.num_rows, start + batch_rows - (first + start) % batch_rows)
