@@ -1,10 +1,12 @@
 """Damages archives at random and counts what is noticed: one JSON line per codec for docs/reliability.
 
-    python scripts/corrupt_archive.py [--flips 2000] [--cuts 200] [SPEC ...]
+    python scripts/corrupt_archive.py [--flips 2000] [--cuts 200] [--forged 2000] [SPEC ...]
 
 Each trial flips one random bit of an archive, or cuts the file at a random byte. It counts as reported when
 the full check finds something; what get, scan and batches give out must be an error or the true rows, and
-nothing but a VecstoreError may be raised. Each codec runs in a process of its own, so that a crash is seen.
+nothing but a VecstoreError may be raised. A forged trial changes bytes of Arrow's own structures and makes
+all checksums fit again, which no accident does: whatever it gives, it must neither crash nor raise anything
+else. Each codec runs in a process of its own, so that a crash is seen.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vecstore.archive import Archive, ArchiveWriter
+from vecstore.archive import Archive, ArchiveWriter, seal
 from vecstore.errors import VecstoreError
 from vecstore.formats.base import Batch
 from vecstore.registry import fit
@@ -104,10 +106,41 @@ def reported(path: str) -> bool:
         return True
 
 
-def run(spec: str, flips: int, cuts: int) -> dict[str, Any]:
+def structure(path: str) -> tuple[seal.Seal, list[int], bytes]:
+    """The seal, the places of all bytes that are not page sums or values of columns, and the page sums."""
+    with Archive(path) as archive, open(path, "rb") as file:
+        contents, whole = archive._contents, file.read()
+        places = [*range(8, contents.seal.head_end), *range(contents.seal.tail_start, len(whole))]
+        for start in contents.offsets[:-1].tolist():
+            described = int.from_bytes(whole[start + 4 : start + 8], "little")
+            places += range(start, start + 8 + described)
+            # Offsets of strings stand among the values.
+            places += range(start + 8 + described, start + 8 + described + 4096, 7)
+        return contents.seal, places, contents.pages.sums.astype("<u8").tobytes()
+
+
+def forge(whole: bytes, made: tuple[seal.Seal, list[int], bytes], rng: np.random.Generator) -> bytes:
+    """The archive with one to three bytes of its structure changed and all checksums made to fit."""
+    old, places, old_sums = made
+    data = bytearray(whole)
+    for place in rng.choice(places, rng.integers(1, 4)):
+        data[place] ^= int(rng.choice([1 << rng.integers(8), 0xFF]))
+    body, tail = data[: old.tail_start], data[old.tail_start :]
+    pages = seal.PageSums()
+    pages.update(bytes(body))
+    if (at := tail.find(old_sums)) >= 0:
+        tail[at : at + len(old_sums)] = pages.sums().astype("<u8").tobytes()
+    new = seal.Seal(old.tail_start, old.head_end, seal.hash128(bytes(body[: old.head_end])))
+    for match in seal.seals_in(bytes(tail)):
+        tail[match.start() : match.end()] = new.text()
+        seal.set_seal(tail, new)
+    return bytes(body + tail)
+
+
+def run(spec: str, flips: int, cuts: int, forged: int) -> dict[str, Any]:
     """Trials with one codec: how many were reported, and how many gave wrong data."""
     rng = np.random.default_rng(SEED)
-    counts = dict.fromkeys(["flips", "flips_reported", "cuts", "cuts_reported", "wrong_data"], 0)
+    counts = dict.fromkeys(["flips", "flips_reported", "cuts", "cuts_reported", "wrong_data", "forged"], 0)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "archive.arrow")
         truth = make_archive(path, spec)
@@ -128,6 +161,13 @@ def run(spec: str, flips: int, cuts: int) -> dict[str, Any]:
                 counts["wrong_data"] += wrong_data(path, truth)
                 os.pwrite(file.fileno(), whole[cut:], int(cut))
         sound = Archive.examine(path) == []
+        made = structure(path)
+        for _ in range(forged):
+            with open(path, "wb") as file:
+                file.write(forge(whole, made, rng))
+            reported(path)
+            wrong_data(path, truth)
+            counts["forged"] += 1
     return {"task": "corruption", "method": spec, "bytes": size, **counts, "sound_when_restored": sound}
 
 
@@ -137,20 +177,15 @@ def main() -> None:
     parser.add_argument("specs", nargs="*", default=SPECS, metavar="SPEC")
     parser.add_argument("--flips", type=int, default=2000)
     parser.add_argument("--cuts", type=int, default=200)
+    parser.add_argument("--forged", type=int, default=2000)
     parser.add_argument("--here", action="store_true", help="in this process")
     options = parser.parse_args()
     for spec in options.specs:
         if options.here:
-            print(json.dumps(run(spec, options.flips, options.cuts)), flush=True)
+            print(json.dumps(run(spec, options.flips, options.cuts, options.forged)), flush=True)
             continue
-        command = [
-            sys.executable,
-            __file__,
-            "--here",
-            spec,
-            f"--flips={options.flips}",
-            f"--cuts={options.cuts}",
-        ]
+        numbers = [f"--{name}={getattr(options, name)}" for name in ("flips", "cuts", "forged")]
+        command = [sys.executable, __file__, "--here", spec, *numbers]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             print(json.dumps({"task": "corruption", "method": spec, "crashed": done.returncode}), flush=True)

@@ -29,8 +29,9 @@ def trials():
 
 @pytest.mark.parametrize("spec", ["f16", "sq:bits=8", "lossless"])
 def test_random_damage_is_reported_and_never_given_out(trials, spec):
-    found = trials.run(spec, flips=60, cuts=20)
+    found = trials.run(spec, flips=60, cuts=20, forged=60)
     assert (found["flips_reported"], found["cuts_reported"]) == (60, 20)
+    assert found["forged"] == 60  # without a crash or an error of any other kind
     assert found["wrong_data"] == 0 and found["sound_when_restored"]
 
 

@@ -33,7 +33,7 @@ class PageFile:
         self._descriptor = descriptor
         self._size = os.fstat(descriptor).st_size
         self._stop = stop
-        self._sums = sums
+        self.sums = sums
         self._verified = np.zeros(len(sums), np.bool_)
         self._map: mmap.mmap | None = None
         self._view: Bytes | None = None
@@ -66,7 +66,7 @@ class PageFile:
             done += got
 
     def _verify(self, page: int, data: Bytes) -> None:
-        if xxhash.xxh3_64_intdigest(data.data) != int(self._sums[page]):
+        if xxhash.xxh3_64_intdigest(data.data) != int(self.sums[page]):
             raise self.damaged(page)
         self._verified[page] = True
 
