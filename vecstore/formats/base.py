@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Batch:
-    """A few rows on their way: zero-copy views of Arrow columns where the format allows it.
+    """A few rows on their way.
 
-    rows: (n, dim), the dtype of the source (float32, float16, bfloat16, uint8, ...). ids: (n,) int64 or
-    string, None where the source has none (the row number is the id). columns: whatever else is carried,
-    n rows, or None. path and first: the file, and the number in it of the first row, for messages.
+    rows: (n, dim), writable, the dtype of the source (float32, float16, bfloat16, uint8, ...). ids: (n,)
+    int64 or string, None where the source has none (the row number is the id). columns: whatever else is
+    carried, n rows, or None. path and first: the file, and the number in it of the first row, for messages.
     """
 
     rows: NDArray[Any]

@@ -45,6 +45,9 @@ class Choice:
     def batch(self, records: pa.RecordBatch, dim: int, first: int) -> Batch:
         """Rows (n, dim), ids and carried columns of a record batch whose first row has the number first."""
         rows = vectors_of(records.column(self.vector), dim, self.path, first)
+        if not rows.flags.writeable:
+            # Every kernel would be compiled a second time for arrays that cannot be written to.
+            rows = rows.copy()
         ids = None if self.id is None else ids_of(records.column(self.id), self.path, first)
         columns = None
         if self.rest:
