@@ -140,32 +140,6 @@ def test_a_code_beyond_the_book_reads_inside_it(k):
     assert np.isin(out, centroids).all()
 
 
-@pytest.mark.parametrize("m", [1, 2, 5, 8, 33])
-def test_two_codes_share_a_byte_the_lower_nibble_first(m):
-    rng = np.random.default_rng(m)
-    codes = rng.integers(0, 16, (21, m), dtype=np.uint8)
-    packed = np.full((21, (m + 1) // 2), 255, np.uint8)
-    product.pack4(codes, packed)
-    padded = np.pad(codes, ((0, 0), (0, m % 2)))
-    assert np.array_equal(packed, padded[:, ::2] | padded[:, 1::2] << 4)
-    back = np.full_like(codes, 255)
-    product.unpack4(packed, back)
-    assert np.array_equal(back, codes)
-
-
-@pytest.mark.parametrize("m", [4, 5])
-def test_rows_go_to_packed_codes_and_back(m):
-    rng = np.random.default_rng(0)
-    starts = even_or_ragged(4 * m, m)
-    rows = rng.standard_normal((50, 4 * m), dtype=np.float32)
-    centroids = rng.standard_normal((16, 4 * m), dtype=np.float32)
-    packed = np.empty((50, (m + 1) // 2), np.uint8)
-    product.assign4(rows, product.lay_out(centroids, starts), starts, packed)
-    out = np.empty_like(rows)
-    product.decode4(packed, centroids, starts, out)
-    assert np.array_equal(out, plain_decode(assigned(rows, centroids, starts), centroids, starts))
-
-
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="vector instructions exist only in compiled code")
 def test_every_instruction_set_gives_the_same_bytes():
     digests = set()

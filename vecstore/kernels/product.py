@@ -1,7 +1,8 @@
 """Product quantization: rows to the indices of the nearest centroids, and back.
 
 A codebook is `centroids (k, dim)` float32: row c holds centroid c of every subspace, one behind the
-other; subspace j is the columns starts[j] to starts[j + 1].
+other; subspace j is the columns starts[j] to starts[j + 1]. Codes are a byte each; `scalar.pack4` puts two
+of k <= 16 into one.
 """
 
 from __future__ import annotations
@@ -52,13 +53,6 @@ def assign(rows: F32, book: F32, starts: I64, codes: U8) -> None:
     assign_vectors(rows, book, starts, codes, points, empty_floats(2 * LANES))
 
 
-def assign4(rows: F32, book: F32, starts: I64, packed: U8) -> None:
-    """As `assign`, for k <= 16: two codes to a byte, the lower nibble first; packed (n, (m + 1) // 2)."""
-    codes = np.empty((len(rows), len(starts) - 1), np.uint8)
-    assign(rows, book, starts, codes)
-    pack4(codes, packed)
-
-
 def decode(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
     """out[i, starts[j]:starts[j+1]] = centroids[codes[i, j], same].
 
@@ -70,13 +64,6 @@ def decode(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
     if k & (k - 1):  # the kernels keep a code inside the book by a mask
         centroids = np.concatenate([centroids, centroids[-1:].repeat((1 << k.bit_length()) - k, axis=0)])
     (_decode_plain if ISA == "scalar" else _decode_vectors)(codes, centroids, starts, out)
-
-
-def decode4(packed: U8, centroids: F32, starts: I64, out: F32) -> None:
-    """As `decode`, from packed (n, (m + 1) // 2), two codes to a byte, the lower nibble first."""
-    codes = np.empty((len(packed), len(starts) - 1), np.uint8)
-    unpack4(packed, codes)
-    decode(codes, centroids, starts, out)
 
 
 @kernel
@@ -143,32 +130,3 @@ def _copy(source: int, target: int, width: int) -> None:
     else:
         for t in range(width):
             _copy1(source + t * 4, target + t * 4)
-
-
-@kernel
-def pack4(codes: U8, packed: U8) -> None:
-    """packed[i, j] = codes[i, 2j] | codes[i, 2j + 1] << 4.
-
-    codes (n, m), all < 16; packed (n, (m + 1) // 2), written; with odd m the last high nibble is zero.
-    """
-    m = codes.shape[1]
-    for i in range(codes.shape[0]):
-        for j in range(m // 2):
-            packed[i, j] = codes[i, 2 * j] | codes[i, 2 * j + 1] << 4
-        if m % 2:
-            packed[i, m // 2] = codes[i, m - 1]
-
-
-@kernel
-def unpack4(packed: U8, codes: U8) -> None:
-    """codes[i, 2j] = packed[i, j] & 15, codes[i, 2j + 1] = packed[i, j] >> 4.
-
-    packed (n, (m + 1) // 2); codes (n, m), written; with odd m the last high nibble is not read.
-    """
-    m = codes.shape[1]
-    for i in range(codes.shape[0]):
-        for j in range(m // 2):
-            codes[i, 2 * j] = packed[i, j] & 15
-            codes[i, 2 * j + 1] = packed[i, j] >> 4
-        if m % 2:
-            codes[i, m - 1] = packed[i, m // 2] & 15
