@@ -122,3 +122,18 @@ def test_taking_rows_that_are_not_there_is_refused(tmp_path, rows):
     np.save(tmp_path / "x.npy", rows)
     with open_source(str(tmp_path / "x.npy")) as source, pytest.raises(InputError, match="rows 0 to 99"):
         source.take(np.array([3, 100]))
+
+
+def test_threads_may_share_a_source(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    rows = np.arange(40_000, dtype=np.float32).reshape(10_000, 4)
+    np.save(tmp_path / "x.npy", rows)
+    with open_source(str(tmp_path / "x.npy")) as source:
+
+        def take(seed):
+            numbers = np.sort(np.random.default_rng(seed).choice(10_000, 200, replace=False))
+            return np.array_equal(source.take(numbers), rows[numbers])
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(take, range(50)))

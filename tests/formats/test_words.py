@@ -35,6 +35,11 @@ def test_a_number_as_first_word_is_no_header(tmp_path, read):
     assert rows.tolist() == [[3], [9]]
 
 
+def test_glove_text_of_one_dimension_has_no_header(tmp_path, write, read):
+    write(tmp_path / "x.glove", np.ones((3, 1), np.float32), ids=pa.array(["2", "3", "4"]))
+    assert read(tmp_path / "x.glove")[1] == ["2", "3", "4"]
+
+
 def test_a_header_of_another_count_is_refused(tmp_path, read):
     for count in (1, 3):
         with pytest.raises(InputError, match=f"has 2 rows; its header says {count}"):

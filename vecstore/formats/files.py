@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+import threading
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -132,6 +133,7 @@ class Bytes:
     def __init__(self, location: Location) -> None:
         self.path = location.path
         self._file = location.native()
+        self._lock = threading.Lock()  # One position for all threads: seek and read belong together.
         with guard(self.path):
             self.size: int = self._file.size()
 
@@ -142,7 +144,7 @@ class Bytes:
                 f"{self.path} has {self.size} bytes; expected {offset + length} or more: it is cut or damaged"
             )
         out = np.empty(length, np.uint8)
-        with guard(self.path):
+        with guard(self.path), self._lock:
             self._file.seek(offset)
             done = 0
             while done < length:

@@ -38,6 +38,7 @@ class WordTextSource(FileSource):
     def __init__(self, location: Location) -> None:
         """InputError for an empty file and for one whose first lines are no words with numbers."""
         self.path = location.path
+        self._is_glove = location.suffix == ".glove"
         self._bytes = Bytes(location)
         self.dtype = np.dtype(np.float32)
         head = self._peek()
@@ -61,6 +62,8 @@ class WordTextSource(FileSource):
         if header:
             rows, dim = int(header[1]), int(header[2])
             # Two numbers may also be a word and its only value; then the next line is as short.
+            if dim == 1 and self._is_glove:
+                return 0, None, 1
             if (len(head) == 1 and rows == 0) or (len(head) > 1 and _numbers(head[1]) >= dim > 0):
                 return 1, rows, dim
         # A word may end in numbers of its own, so that the row is as wide as the shortest run of them.

@@ -29,6 +29,7 @@ class Output:
         self.path, self.selector, self.suffix = location.path, location.selector, location.suffix
         self._atomic: AtomicFile | _UriFile | None = None
         if location.path == "-":
+            self.path = "standard output"
             self.file, self.seekable = cast(BinaryIO, sys.stdout.buffer), False
         elif location.filesystem is None:
             self._atomic = AtomicFile(location.where, force=force)
