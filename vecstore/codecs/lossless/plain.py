@@ -14,13 +14,15 @@ U32 = NDArray[np.uint32]
 
 PLANES = 4
 
+Piece = bytes | memoryview
 
-def pack(data: bytes | memoryview, level: int) -> bytes:
+
+def pack(data: Piece, level: int) -> Piece:
     """One zstd frame that says its content's size, or the data as it is where zstd does not shorten it."""
     frame = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False).compress(
         data
     )
-    return frame if len(frame) < len(data) else bytes(data)
+    return frame if len(frame) < len(data) else data
 
 
 def unpack(packed: memoryview, size: int, what: str) -> U8:
@@ -39,15 +41,15 @@ def unpack(packed: memoryview, size: int, what: str) -> U8:
     return np.frombuffer(data, np.uint8)
 
 
-def encode(bits: U32, level: int) -> bytes:
+def encode(bits: U32, level: int) -> list[Piece]:
     """bits (n,) -> four sections: length as uint64, then the packed plane."""
     planes = np.empty((PLANES, bits.size), np.uint8)
     split_planes(bits, planes)
-    parts = []
+    parts: list[Piece] = []
     for plane in planes:
         packed = pack(plane.data, level)
         parts += [len(packed).to_bytes(8, "little"), packed]
-    return b"".join(parts)
+    return parts
 
 
 def decode(body: memoryview, count: int) -> U32:
