@@ -60,14 +60,15 @@ _PAIR_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
     ("equal codes", lambda r: _number(r.get("equal_codes"), 4)),
 ]
 NOT_SHOWN = """\
-What this does not show: search or scan speed; larger sets than these (codebooks stay in cache here at any
-size, rows do not); other processors (every record says which one it is from); quality on your data, which
-`vecstore compress` measures while it runs. Rows are in memory: reading and writing files is in
-[memory.md](memory.md). The recall is of an exact scan over decoded rows, so that codecs are compared and not
-indexes. FAISS is called through its Python package with arrays given for the results, as ours is. Small sets
-are repeated to get rows enough to time, but never for those that could find a repetition. A peer's own
-defaults are used where it has any. Times of one run vary between machines by more than ratios do: read the
-ratios first; they are of runs taken in turn in one process."""
+Search or scan speed; larger sets than these (codebooks stay in cache here at any size, rows do not); other
+processors (every record says which one it is from); quality on your data, which `vecstore compress` measures
+while it runs. Rows are in memory: reading and writing files is in [memory.md](memory.md). The recall is of an
+exact scan over decoded rows, so that codecs are compared and not indexes. FAISS is called through its Python
+package with arrays given for the results, and encodes PQ in blocks of 512 rows, which is faster than its own
+262,144 where a subspace has 16 dimensions or more; other peers run with their defaults. Small sets are repeated
+to get rows enough to time, but never for those that could find a repetition. FAISS trains slowly on 10,000 rows
+or fewer, so read the ratios of k-means on the larger sets. Speeds vary between runs and machines by more than
+ratios do: read the ratios first; they are of runs taken in turn in one process."""
 
 
 def page(records: Sequence[Record]) -> str:
