@@ -12,6 +12,7 @@ else. Each codec runs in a process of its own, so that a crash is seen.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -98,6 +99,14 @@ def _right_or_refused(read: Callable[[], bool]) -> bool:
         return True
 
 
+def read_anything(path: str, ids: list[str]) -> None:
+    """Reads a forged archive in every way; lets through what is no VecstoreError."""
+    with contextlib.suppress(VecstoreError), Archive(path) as archive:
+        for read in (lambda: archive.get(ids), archive.scan, archive.batches, archive.code_batches):
+            with contextlib.suppress(VecstoreError):
+                list(read())
+
+
 def reported(path: str) -> bool:
     """Whether the full check says that something is wrong."""
     try:
@@ -166,7 +175,7 @@ def run(spec: str, flips: int, cuts: int, forged: int) -> dict[str, Any]:
             with open(path, "wb") as file:
                 file.write(forge(whole, made, rng))
             reported(path)
-            wrong_data(path, truth)
+            read_anything(path, truth["ids"])
             counts["forged"] += 1
     return {"task": "corruption", "method": spec, "bytes": size, **counts, "sound_when_restored": sound}
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
-import sys
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -16,13 +13,14 @@ from numpy.typing import NDArray
 from vecstore.archive import layout
 from vecstore.archive.layout import CODE, ID, MAGIC
 from vecstore.archive.pages import Bytes, PageFile
+from vecstore.archive.places import open_descriptor
 from vecstore.archive.seal import find_seal, hash128
-from vecstore.errors import CorruptError, InputError, NotFoundError
+from vecstore.errors import CorruptError, InputError
 from vecstore.formats.atomic import storage_errors
 from vecstore.ledger import Ledger
 
 _COPY_BYTES = 1 << 20
-_UNREADABLE = (pa.ArrowException, OSError, EOFError)
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, StopIteration)
 _MISSHAPEN = (*_UNREADABLE, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
@@ -31,7 +29,7 @@ class Contents:
 
     def __init__(self, path: str) -> None:
         self.path = "stdin" if path == "-" else path
-        self.descriptor = _open(path)
+        self.descriptor = open_descriptor(path)
         try:
             with storage_errors(self.path, "read"):
                 self._read()
@@ -189,35 +187,3 @@ def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r} where a count was expected")
     return int(value)
-
-
-def _open(path: str) -> int:
-    """A descriptor of the archive; what comes through a pipe is first kept in a nameless file."""
-    if path == "-":
-        descriptor = os.dup(sys.stdin.fileno())
-    else:
-        try:
-            # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError as error:
-            raise NotFoundError(f"there is no file {path}") from error
-        except OSError as error:
-            with storage_errors(path, "read"):
-                raise error
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    try:
-        if path != "-":
-            raise InputError(f"{path} is no regular file, so no vecstore archive ('-' reads one from stdin)")
-        return _spool(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _spool(descriptor: int) -> int:
-    # Checksums stand at a stream's end; only whole can it be verified before any row is given out.
-    with storage_errors("a temporary copy of stdin"), tempfile.TemporaryFile() as copy:
-        while data := os.read(descriptor, _COPY_BYTES):
-            copy.write(data)
-        copy.flush()
-        return os.dup(copy.fileno())

@@ -20,7 +20,6 @@ from vecstore.archive.contents import Contents, block_of, fixed_codes
 from vecstore.archive.ids import Counted, Ids, Lookup, as_ids, make_lookup
 from vecstore.archive.layout import CODE, ID, AnyCodec
 from vecstore.archive.pages import Bytes
-from vecstore.archive.seal import head_is_ours, tail_is_ours
 from vecstore.codecs.base import BlockCodec, Codec, Codes, Rows
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError
 from vecstore.formats.base import Batch
@@ -328,17 +327,3 @@ class Archive:
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
         return type(self), (os.path.abspath(self.path),)
-
-
-def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file is an archive or its stream form, be it damaged or cut."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        return head_is_ours(descriptor) or tail_is_ours(descriptor, os.fstat(descriptor).st_size)
-    except OSError:  # A folder, a pipe.
-        return False
-    finally:
-        os.close(descriptor)

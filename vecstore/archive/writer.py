@@ -17,6 +17,7 @@ import xxhash
 from vecstore.archive import layout
 from vecstore.archive.layout import CODE, ID, AnyCodec, Card
 from vecstore.archive.packers import BlockPacker, Packer, RowPacker, block_column
+from vecstore.archive.places import local_name
 from vecstore.archive.reader import Archive, CodeBatch
 from vecstore.archive.seal import PageSums, Seal, set_seal
 from vecstore.codecs.base import BlockCodec
@@ -24,6 +25,8 @@ from vecstore.codecs.parts import dumps
 from vecstore.errors import ConflictError, InputError
 from vecstore.formats.atomic import AtomicFile
 from vecstore.formats.base import Batch
+from vecstore.formats.files import locate
+from vecstore.formats.writing import UriFile
 from vecstore.ledger import Ledger
 
 _NO_COLUMNS = pa.schema([])
@@ -66,9 +69,9 @@ class ArchiveWriter:
         self._ledger: Ledger | None = None
         self.previous: Archive | None = None  # what is continued, open until the end
         if target == "-":
-            self._target: AtomicFile | _Stream = _Stream(sys.stdout.buffer)
+            self._target: AtomicFile | UriFile | _Stream = _Stream(sys.stdout.buffer)
         elif isinstance(target, str | os.PathLike):
-            self._target = AtomicFile(target, force=force)
+            self._target = _file(os.fspath(target), force)
         else:
             self._target = _Stream(target)
         try:
@@ -123,7 +126,7 @@ class ArchiveWriter:
 
     def _start(self, state: bytes) -> None:
         self._tape = _Tape(self._target.file)
-        as_file = isinstance(self._target, AtomicFile)
+        as_file = not isinstance(self._target, _Stream)
         self._writer = (pa.ipc.new_file if as_file else pa.ipc.new_stream)(self._tape, self.schema)
         self._writer.write_batch(self._empty(), custom_metadata={layout.STATE_KEY: state})
         self._head_end = self._tape.tell()
@@ -249,7 +252,7 @@ class ArchiveWriter:
         self._packer.cancel()
         if self.previous is not None:
             self.previous.close()
-        if isinstance(self._target, AtomicFile):
+        if not isinstance(self._target, _Stream):
             self._target.abort()
 
     def __enter__(self) -> Self:
@@ -262,6 +265,11 @@ class ArchiveWriter:
             self.close()
         else:
             self.abort()
+
+
+def _file(path: str, force: bool) -> AtomicFile | UriFile:
+    name = local_name(path)
+    return UriFile(locate(name), force) if "://" in name else AtomicFile(name, force=force)
 
 
 class _Stream:
