@@ -120,7 +120,7 @@ def map_symbols(columns: U32, cut: int, flag: int, symbol_of: U16, symbols: U16)
 def find_values(columns: U32, values: U32, sizes: I64, symbols: U16) -> None:
     """values[c, :sizes[c]] = the different values of column c as they come; symbols[c, r] points there.
 
-    columns (d, n); values (d, k), k <= 512, sizes (d,) and symbols (d, n), written; sizes[c] = -1, and
+    columns (d, n); values (d, k), k <= 1024, sizes (d,) and symbols (d, n), written; sizes[c] = -1, and
     the column is left unfinished, where more than k differ.
     """
     slots = np.empty(2048, np.int16)
@@ -196,7 +196,7 @@ def put_bits(columns: U32, symbols: U16, starts: I64, fields: U8, stream: U64) -
             # Two shifts, as one by 64 would be undefined.
             stream[word + 1] |= (part >> np.uint64(1)) >> (np.uint64(63) - shift)
             at += width
-    return np.int64(at)
+    return int(at)
 
 
 @kernel
@@ -225,4 +225,4 @@ def get_bits(stream: U64, at: int, symbols: U16, starts: I64, alphabet: U32, col
             part &= (np.uint64(1) << width) - np.uint64(1)
             columns[c, r] = alphabet[s, 0] | np.uint32(part << np.uint64(alphabet[s, 2]))
             place += width
-    return np.int64(place)
+    return int(place)

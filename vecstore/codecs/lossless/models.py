@@ -23,7 +23,7 @@ F64 = NDArray[np.float64]
 
 MAX_TABLES = 1024
 _MAX_SYMBOLS = 1024
-_DICTIONARY = 256
+_DICTIONARY = 1024
 _SAMPLE = 1 << 15
 _SCALE = 1 << 12  # code lengths are whole multiples of 1 / _SCALE bit, so that sums are exact
 _SYMBOL_BITS = 40  # what an entry of an alphabet and its share cost on disk, roughly
@@ -81,7 +81,7 @@ def _field_symbols(columns: U32) -> tuple[U32, U16]:
         (mantissa, flag) for flag in sorted(set(flags)) for mantissa in range(8) if flag <= 23 - mantissa
     ]
     ranked = sorted(tries, key=lambda pair: (_sample_cost(sample, flat.size, *pair), pair))
-    for mantissa, flag in [*ranked, (0, 0)]:
+    for mantissa, flag in [*ranked[:2], (0, 0)]:
         cut = 23 - mantissa
         counts, unions = _survey(flat, cut, flag)
         keys = np.flatnonzero(counts)
@@ -134,9 +134,8 @@ def _sample_cost(sample: U32, total: int, mantissa: int, flag: int) -> float:
     # A small sample makes entropy look (a - 1) / 2 nats too small (Miller 1955).
     bits = float(_entropy(found[None])[0]) + (len(keys) - 1) / (2 * np.log(2))
     tables = 1 + min(15, total >> 16)
-    return (bits + float(found @ width.astype(np.int64))) * total / len(sample) + len(keys) * (
-        _SYMBOL_BITS + _SHARE_COST * tables
-    )
+    raw = int(found @ width.astype(np.int64))
+    return float((bits + raw) * total / len(sample) + len(keys) * (_SYMBOL_BITS + _SHARE_COST * tables))
 
 
 def _dictionaries(columns: U32, field_cost: F64) -> list[tuple[NDArray[np.intp], U32, U16]]:
