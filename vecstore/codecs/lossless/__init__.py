@@ -88,7 +88,7 @@ class Lossless(BlockCodec):
             best = min(best, [bytes([COLUMNS]), *columns.encode(bits)], key=_size)
         # What shrinks this far is fast under zstd too, and a piece of it says nothing about the whole.
         share = _size(best) / max(1, rows.nbytes)
-        promise = 1.1 * share if share > 1 / 16 else np.inf
+        promise = 1.02 * share if share > 1 / 16 else np.inf
         if self.mode == "plain" or _worth(lambda part: plain.encode(part, self.level), bits, promise):
             best = min(best, [bytes([PLANES]), head, *plain.encode(bits.reshape(-1), self.level)], key=_size)
         if self.mode == "best" and _worth(lambda part: [plain.pack(part.data, self.level)], bits, promise):
