@@ -357,3 +357,12 @@ def test_globs_and_file_uris_are_read(folder):
     assert np.array_equal(vs.open("a.arrow").get([10, 29]), make(20, seed=1)[[0, 19]])
     run("compress", (folder / "part0.npy").as_uri(), "b.arrow", "--codec", "f32")
     run("compress", "gone*.npy", "c.arrow", "--codec", "f32", code=3)
+
+
+def test_a_file_of_nothing_but_nan_is_an_error_that_names_it(folder):
+    np.save("nan.npy", np.full((30, 4), np.nan, np.float32))
+    for codec in ("sq", "pq", "pca+sq", "f16"):
+        assert "nan.npy" in run("compress", "nan.npy", "a.arrow", "--codec", codec, code=3).stderr
+        run("compress", "nan.npy", "a.arrow", "--codec", codec, "--on-error", "skip", code=3)
+    run("compress", "nan.npy", "a.arrow", "--codec", "lossless")
+    assert os.path.exists("a.arrow")

@@ -175,6 +175,16 @@ def test_any_bytes_decode_to_finite_rows_without_a_crash(spec):
 
 
 @pytest.mark.parametrize("spec", SPECS)
+def test_a_sample_of_no_rows_gives_a_codec_or_a_clear_error(spec):
+    try:
+        codec = vs.fit(spec, np.empty((0, 8), np.float32))
+    except vs.InputError as error:
+        assert "there are none" in str(error)
+    else:
+        assert roundtrip(codec, np.ones((2, 8), np.float32)).shape == (2, 8)
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_awkward_samples_still_give_a_codec(spec):
     for sample in (make_rows(1, 8), make_rows(2, 8), np.zeros((40, 8), np.float32), np.full((40, 8), 7.5)):
         codec = vs.fit(spec, sample)

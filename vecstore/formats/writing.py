@@ -27,7 +27,7 @@ class Output:
     def __init__(self, location: Location, force: bool) -> None:
         """ConflictError if it exists and not force; NotFoundError without its folder; StorageError."""
         self.path, self.selector, self.suffix = location.path, location.selector, location.suffix
-        self._atomic: AtomicFile | _UriFile | None = None
+        self._atomic: AtomicFile | UriFile | None = None
         if location.path == "-":
             self.path = "standard output"
             self.file, self.seekable = cast(BinaryIO, sys.stdout.buffer), False
@@ -35,7 +35,7 @@ class Output:
             self._atomic = AtomicFile(location.where, force=force)
             self.file, self.seekable = self._atomic.file, True
         else:
-            self._atomic = _UriFile(location, force)
+            self._atomic = UriFile(location, force)
             self.file, self.seekable = self._atomic.file, False
 
     def commit(self) -> None:
@@ -51,10 +51,11 @@ class Output:
             self._atomic.abort()
 
 
-class _UriFile:
+class UriFile:
     """A file on a pyarrow file system: written under a temporary name and moved to its own."""
 
     def __init__(self, location: Location, force: bool) -> None:
+        self.path = location.path
         self._location, self._force, self._done = location, force, False
         folder, _, name = location.where.rpartition("/")
         self._temporary = f"{folder}/.vecstore-{secrets.token_hex(8)}-{name}.tmp"

@@ -74,7 +74,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         sample = draw(source, job.seed)
         if sample.total == 0:
             raise InputError(f"{source.path} holds no rows; there is nothing to compress")
-        codec = codec(source, sample, _usable(sample.rows, job.metric))
+        codec = _fit(codec, source, sample, job.metric)
     else:
         sample = no_sample(source)
     if codec.dim != source.dim:
@@ -119,6 +119,19 @@ def measure(loss: Loss, sample: Sample, batch: Batch, start: int) -> None:
     numbers = sample.held_out(start, start + len(batch)) - start
     if len(numbers):
         loss.add(batch.rows[numbers])
+
+
+def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCodec:
+    usable = _usable(sample.rows, metric)
+    if len(usable):
+        return fitter(source, sample, usable)
+    try:
+        return fitter(source, sample, sample.rows)  # Lossless codecs take them as they are.
+    except InputError as error:
+        raise InputError(
+            f"{source.path}: none of the {len(sample.rows)} rows that a codec would be fitted on can be taken: "
+            f"{error}"
+        ) from error
 
 
 def _usable(rows: NDArray[Any], metric: str) -> NDArray[Any]:

@@ -62,9 +62,10 @@ class Sq(Codec):
         if len(rows) > _FIT_ROWS:
             chosen = np.random.default_rng(seed).choice(len(rows), _FIT_ROWS, replace=False)
             rows = rows[np.sort(chosen)]
-        low, step = (
-            best_grid(rows, bits) if clip is None else quantile_grid(np.sort(rows, axis=0), clip, bits)
-        )
+        if clip is None:
+            low, step = best_grid(rows, bits)
+        else:
+            low, step = quantile_grid(np.sort(rows, axis=0), clip, bits)
         return cls(dim=dim, bits=bits, clip=clip, low=low.astype(np.float32), step=step.astype(np.float32))
 
     @property

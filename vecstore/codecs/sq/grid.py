@@ -39,6 +39,8 @@ def quantile_grid(ordered: Rows, clip: float, bits: int, widen: float = 1.0) -> 
 
 def best_grid(rows: Rows, bits: int) -> Grid:
     """The grid per dimension that loses least on rows that it was not fitted on."""
+    if len(rows) == 0:
+        return np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     weights = _weights(rows)
     halves = [(rows[at::2], weights[at::2]) for at in (0, 1)]
     errors = np.zeros((len(_RANGES), rows.shape[1]))
@@ -61,7 +63,7 @@ def _weights(rows: Rows) -> NDArray[np.float64]:
     """1 for usual rows, less for rows far from the mean: else a few giants would stretch every grid until
     all other rows fell into one cell of it."""
     distance = np.square(rows - mean_row(rows), dtype=np.float64).sum(axis=1)
-    usual = _USUAL * float(np.median(distance)) if len(rows) else 0.0
+    usual = _USUAL * float(np.median(distance))
     return np.where(distance > usual, usual / np.where(distance > 0, distance, 1.0), 1.0)
 
 
