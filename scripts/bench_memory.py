@@ -125,16 +125,8 @@ def measure(path: Path, spec: str, rows: int, given: argparse.Namespace) -> list
         found = watch(words)
         speed = common["raw_bytes"] / 1e6 / found["seconds"]
         there = memory["encode" if what == "compress" else "decode"]
-        records.append(
-            common
-            | {
-                "what": what,
-                **found,
-                "mb_s": speed,
-                "in_memory_mb_s": there,
-                "share_of_in_memory": speed / there,
-            }
-        )
+        speeds = {"mb_s": speed, "in_memory_mb_s": there, "share_of_in_memory": speed / there}
+        records.append(common | {"what": what, **found, **speeds, "read_mb_s": memory["read"]})
     archive.unlink(missing_ok=True)
     back.unlink(missing_ok=True)
     return records
