@@ -22,7 +22,6 @@ from vecstore.errors import InputError, SpecError
 from vecstore.kernels import kmeans, product, scalar
 
 _DEFAULT_WIDTH = 8  # dimensions per subspace where neither m nor bytes is given
-_ITERATIONS = 25
 # Squares of larger values, summed over a subspace, leave the range of float32.
 _LARGEST = 1e17
 
@@ -73,7 +72,7 @@ class Pq(Codec):
             raise InputError("pq is fitted on rows, and there are none")
         _refuse_large(sample)
         k = min(2**bits, len(sample))
-        centroids = kmeans.train_product(sample, _starts(dim, m), k, iterations=_ITERATIONS, seed=seed)
+        centroids = kmeans.train_product(sample, _starts(dim, m), k, seed=seed)
         return cls(dim=dim, m=m, bits=bits, centroids=centroids)
 
     @property

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.product import assign, lay_out
+from vecstore.kernels.threads import spread
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -72,11 +73,15 @@ def train_product(rows: F32, starts: I64, k: int, *, iterations: int = ITERATION
     rows (n, dim) float32. Subspace j is seeded with (seed, j), so it may be trained alone or on a thread.
     """
     centroids = np.empty((k, rows.shape[1]), np.float32)
-    for j in range(len(starts) - 1):
-        part = slice(starts[j], starts[j + 1])
-        points = np.ascontiguousarray(rows[:, part])
-        own = int(np.random.SeedSequence((seed, j)).generate_state(1, np.uint64)[0])
-        centroids[:, part] = train(points, k, iterations=iterations, seed=own)
+
+    def work(first: int, last: int) -> None:
+        for j in range(first, last):
+            part = slice(starts[j], starts[j + 1])
+            points = np.ascontiguousarray(rows[:, part])
+            subseed = int(np.random.SeedSequence((seed, j)).generate_state(1)[0])
+            centroids[:, part] = train(points, k, iterations=iterations, seed=subseed)
+
+    spread(len(starts) - 1, 1, work)
     return centroids
 
 
