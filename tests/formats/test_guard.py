@@ -19,6 +19,7 @@ from vecstore.formats.guard import guard, write_guard
         (NotADirectoryError(errno.ENOTDIR, "a file"), NotFoundError),
         (PermissionError(errno.EACCES, "Permission denied"), StorageError),
         (OSError(errno.EIO, "Input/output error"), StorageError),
+        (OSError(errno.EINVAL, "Invalid argument"), InputError),
         (OSError("Unexpected end of stream"), InputError),
         (pa.ArrowInvalid("bad"), InputError),
         (pa.lib.ArrowMemoryError("malloc of size 1 failed"), InputError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zipfile
 import zlib
@@ -48,7 +49,8 @@ def guard(path: str) -> Iterator[None]:
 def _from_os(path: str, error: OSError) -> VecstoreError:
     """pyarrow and h5py report damage as an OSError without a number; the system always gives one."""
     remote = "://" in path and not path.startswith("file://")
-    if error.errno is not None or remote:
+    # EINVAL comes of an offset before the file's start, which only a damaged file asks for.
+    if (error.errno not in (None, errno.EINVAL)) or remote:
         return StorageError(f"{path}: {error.strerror or _text(error)}")
     return InputError(
         f"{path} cannot be read: {_text(error)}; the file is damaged, cut, or of another format"
