@@ -14,6 +14,7 @@ from vecstore.codecs.base import Array, BlockCodec, Codec
 from vecstore.errors import SpecError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
+from vecstore.ledger import parse_budget
 from vecstore.planner.choose import choose
 from vecstore.registry import AnyCodec
 from vecstore.stream.compress import Job, Progress, Summary
@@ -70,7 +71,7 @@ def compress(
     set_threads(threads)
     job = Job(
         target=os.fspath(target), metric=metric, seed=seed, skip=on_error == "skip", force=force,
-        append=append, card={} if model is None else {"model": model}, progress=progress,
+        append=append, budget=None if budget is None else parse_budget(budget), card={} if model is None else {"model": model}, progress=progress,
     )  # fmt: skip
     with as_source(source, ids=ids, vectors=vectors) as opened:
 

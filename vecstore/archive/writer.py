@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -67,6 +68,7 @@ class ArchiveWriter:
         else:
             self._packer = RowPacker(codec, self.batch_rows, self._emit)
         self._ledger: Ledger | None = None
+        self.approve: Callable[[Ledger], None] | None = None  # asked before publishing; raises to refuse
         self.previous: Archive | None = None  # what is continued, open until the end
         if target == "-":
             self._target: AtomicFile | UriFile | _Stream = _Stream(sys.stdout.buffer)
@@ -202,6 +204,8 @@ class ArchiveWriter:
             try:
                 self._packer.finish()
                 ledger = self._finish()
+                if self.approve is not None:
+                    self.approve(ledger)
                 if self.previous is not None and not self.previous.is_current():
                     raise ConflictError(
                         f"{self.path} was replaced while rows were appended to it; start again"

@@ -124,9 +124,7 @@ class Codec(Part):
     def decode(self, codes: Array, *, out: Rows | None = None) -> Rows:
         """codes (n, code_bytes) uint8 -> rows (n, dim) float32. Raises ShapeError."""
         if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != self.code_bytes:
-            raise ShapeError(
-                f"codes are {codes.dtype} {codes.shape}; expected uint8 (n, {self.code_bytes})"
-            )
+            raise ShapeError(f"codes are {codes.dtype} {codes.shape}; expected uint8 (n, {self.code_bytes})")
         codes = np.ascontiguousarray(codes)
         rows = _output(out, (len(codes), self.dim), np.float32)
         spread(

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from vecstore.archive import Archive, ArchiveWriter
 from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
-from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
-from vecstore.ledger import Ledger
+from vecstore.ledger import Budget, Ledger
 from vecstore.registry import AnyCodec
 from vecstore.stream.clean import Cleaner
 from vecstore.stream.measure import Loss
@@ -61,6 +61,7 @@ class Job:
     skip: bool = False
     force: bool = False
     append: bool = False
+    budget: Budget | None = None
     card: dict[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
 
@@ -81,6 +82,9 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         raise ShapeError(f"{source.path} has {source.dim} dimensions; the codec takes {codec.dim}")
     cleaner = Cleaner(finite=not codec.keeps_nonfinite, nonzero=job.metric == "cosine", skip=job.skip)
     writer, before = _open_writer(source, codec, job, cleaner)
+    if job.budget is not None:
+        budget = job.budget
+        writer.approve = lambda ledger: _keep(budget, ledger, codec.dim, cleaner)
     loss = Loss(codec)
     with writer:
         clean = cleaner.clean(sample.batches, before)
@@ -119,6 +123,17 @@ def measure(loss: Loss, sample: Sample, batch: Batch, start: int) -> None:
     numbers = sample.held_out(start, start + len(batch)) - start
     if len(numbers):
         loss.add(batch.rows[numbers])
+
+
+def _keep(budget: Budget, ledger: Ledger, dim: int, cleaner: Cleaner) -> None:
+    """Refuses to publish what came out larger than it was estimated to, as with ids that grow longer."""
+    rows = cleaner.seen - cleaner.skipped
+    if not budget.keeps(ledger, dim, rows):
+        taken = ledger.total - ledger.carried
+        raise BudgetError(
+            f"budget {budget.text!r} was not kept: {rows} rows took {taken} bytes ({ledger.ids} of them ids); "
+            "nothing is written; give more, or a smaller codec with --codec"
+        )
 
 
 def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCodec:
