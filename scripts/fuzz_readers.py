@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vecstore.errors import VecstoreError
+from vecstore.errors import FormatError, VecstoreError
 from vecstore.formats import Batch, open_sink, open_source
 from vecstore.formats.registry import READERS
 
@@ -197,6 +197,17 @@ def run(suffix: str, first: int, count: int, journal: Path) -> None:
     print(json.dumps(result))
 
 
+def usable(suffix: str) -> bool:
+    """False, with a word on stderr, if the reader's optional package is missing."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            seeds(suffix, Path(folder))
+    except FormatError as error:
+        print(f"{suffix} is left out: {error}", file=sys.stderr)
+        return False
+    return True
+
+
 def supervise(suffix: str, count: int) -> bool:
     """Runs a reader in a process, goes on behind an input that kills it, prints its line; True if sound."""
     outcomes: Counter[str] = Counter()
@@ -254,7 +265,9 @@ def main() -> int:
     if arguments.journal is not None:
         run(arguments.reader, arguments.first, arguments.count, arguments.journal)
         return 0
-    wanted = [arguments.reader] if arguments.reader else sorted(READERS)
+    wanted = [
+        suffix for suffix in ([arguments.reader] if arguments.reader else sorted(READERS)) if usable(suffix)
+    ]
     return 0 if all([supervise(suffix, arguments.count) for suffix in wanted]) else 1
 
 
