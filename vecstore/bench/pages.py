@@ -66,9 +66,9 @@ while it runs. Rows are in memory: reading and writing files is in [memory.md](m
 exact scan over decoded rows, so that codecs are compared and not indexes. FAISS is called through its Python
 package with arrays given for the results, and encodes PQ in blocks of 512 rows, which is faster than its own
 262,144 where a subspace has 16 dimensions or more; other peers run with their defaults. Small sets are
-repeated to get rows enough to time, but never for those that could find a repetition. FAISS trains slowly on
-10,000 rows or fewer, so read the ratios of k-means on the larger sets. Speeds vary between runs and machines
-by more than ratios do: read the ratios first; they are of runs taken in turn in one process."""
+repeated to get rows enough to time, but never for those that could find a repetition. k-means is timed on
+at least 32,000 rows, by repetition: on fewer FAISS is several times slower. Speeds vary between runs and
+machines by more than ratios do: read the ratios first; they are of runs taken in turn in one process."""
 
 
 def page(records: Sequence[Record]) -> str:

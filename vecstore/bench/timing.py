@@ -21,7 +21,7 @@ def in_turn(jobs: Mapping[str, Job], *, runs: int = RUNS, least_s: float = LEAST
     repeats = {}
     for name, job in jobs.items():
         job()  # compiles, fills caches
-        repeats[name] = max(1, math.ceil(least_s / max(_seconds(job, 1), 1e-9)))
+        repeats[name] = max(1, math.ceil(least_s / max(_seconds(job, 1), 1e-9))) if least_s else 1
     times: Times = {name: [] for name in jobs}
     was_on = gc.isenabled()
     gc.disable()

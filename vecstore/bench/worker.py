@@ -32,6 +32,7 @@ _RUN_S = {False: 0.4, True: 0.1}  # a slow contender gets fewer rows, so that on
 _PROBE_ROWS = 256
 _BATCH_BYTES = 1 << 19
 _FIT_RUNS = 5
+_FIT_ROWS = 32_000  # at least, by repetition: on fewer, FAISS takes a path that is up to ten times slower
 
 
 def main() -> None:
@@ -170,7 +171,10 @@ def _pair(pair: Pair, ours: Contender, peer: Contender, data: Dataset, case: Rec
     both = {"ours": ours, "peer": peer}
     found: Record = {"dim": data.dim}
     if pair.fits:
-        found |= _fit_ratios(both, np.concatenate([data.fit, data.base]), case)
+        rows = np.concatenate([data.fit, data.base])
+        if not case["quick"]:
+            rows = np.tile(rows, (-(-_FIT_ROWS // len(rows)), 1))
+        found |= _fit_ratios(both, rows, case)
     else:
         for contender in both.values():
             contender.fit(data.fit, case["seed"])
