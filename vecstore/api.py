@@ -71,7 +71,9 @@ def compress(
     set_threads(threads)
     job = Job(
         target=os.fspath(target), metric=metric, seed=seed, skip=on_error == "skip", force=force,
-        append=append, budget=None if budget is None else parse_budget(budget), card={} if model is None else {"model": model}, progress=progress,
+        append=append,
+        budget=None if budget is None else parse_budget(budget),
+        card={} if model is None else {"model": model}, progress=progress,
     )  # fmt: skip
     with as_source(source, ids=ids, vectors=vectors) as opened:
 

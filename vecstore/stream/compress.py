@@ -131,8 +131,8 @@ def _keep(budget: Budget, ledger: Ledger, dim: int, cleaner: Cleaner) -> None:
     if not budget.keeps(ledger, dim, rows):
         taken = ledger.total - ledger.carried
         raise BudgetError(
-            f"budget {budget.text!r} was not kept: {rows} rows took {taken} bytes ({ledger.ids} of them ids); "
-            "nothing is written; give more, or a smaller codec with --codec"
+            f"budget {budget.text!r} was not kept: {rows} rows took {taken} bytes, "
+            f"{ledger.ids} of them ids; nothing is written; give more, or a smaller codec with --codec"
         )
 
 
@@ -144,8 +144,7 @@ def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCode
         return fitter(source, sample, sample.rows)  # Lossless codecs take them as they are.
     except InputError as error:
         raise InputError(
-            f"{source.path}: none of the {len(sample.rows)} rows that a codec would be fitted on can be taken: "
-            f"{error}"
+            f"{source.path}: none of the {len(sample.rows)} rows to fit a codec on can be taken: {error}"
         ) from error
 
 
