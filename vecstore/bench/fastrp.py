@@ -36,7 +36,9 @@ def fastrp(graph: Graph, dim: int, *, weights: tuple[float, ...] = WEIGHTS, seed
         if weight:
             found += np.float32(weight) * _unit(power)
     deviation = found.std(axis=0)
-    return np.divide(found - found.mean(axis=0), np.where(deviation > 0, deviation, 1), dtype=np.float32)
+    found -= found.mean(axis=0)
+    found /= np.where(deviation > 0, deviation, 1)
+    return found
 
 
 def _projection(n: int, dim: int, seed: int) -> Rows:
