@@ -15,7 +15,7 @@ GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("v*/*.arrow"))
 
 
 def test_golden_files_exist():
-    assert {path.stem for path in GOLDEN} >= {"f32", "f16", "sq8", "sq4", "pq8", "normalize"}
+    assert {path.stem for path in GOLDEN} >= {"f32", "f16", "sq8", "sq4", "pq8", "lossless", "normalize"}
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=[f"{path.parent.name}/{path.stem}" for path in GOLDEN])
