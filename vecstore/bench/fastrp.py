@@ -37,8 +37,8 @@ def fastrp(graph: Graph, dim: int, *, weights: tuple[float, ...] = WEIGHTS, seed
             found += np.float32(weight) * _unit(power)
     deviation = found.std(axis=0)
     found -= found.mean(axis=0)
-    found /= np.where(deviation > 0, deviation, 1)
-    return found
+    scaled = np.asarray(found / np.where(deviation > 0, deviation, 1), np.float32)
+    return scaled
 
 
 def _projection(n: int, dim: int, seed: int) -> Rows:

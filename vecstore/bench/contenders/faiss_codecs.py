@@ -58,7 +58,8 @@ class FaissPq(Faiss):
         import faiss
 
         super().use_threads(threads)
-        faiss.cvar.product_quantizer_compute_codes_bs = self.BLOCK_ROWS
+        settings: Any = faiss.cvar
+        settings.product_quantizer_compute_codes_bs = self.BLOCK_ROWS
 
     def fit(self, sample: Rows, seed: int) -> None:
         """25 iterations of k-means in each subspace."""
