@@ -55,7 +55,8 @@ def plain_fastrp(graph, dim, weights, seed):
         power = matrix / degree[:, None] @ power
         norms = np.linalg.norm(power, axis=1, keepdims=True)
         total = total + weight * power / np.where(norms > 0, norms, 1)
-    return (total - total.mean(axis=0)) / total.std(axis=0)
+    deviation = total.std(axis=0)
+    return (total - total.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
 
 
 def test_fastrp_is_the_paper_s_algorithm():
