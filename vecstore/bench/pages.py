@@ -165,7 +165,8 @@ def _introduction(records: Sequence[Record]) -> str:
         f"Made by\n\n```\n{COMMAND}\n```\n",
         f"on {machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('isa')}; {versions}.",
         "Every cell with brackets is `median (least-most)` of 5 runs after a warm-up; MB/s are 10^6 bytes of "
-        "float32 rows. Codecs are fitted on rows other than those measured. `gap dB` is the distance of the "
+        "float32 rows. One thread is timed by its processor time, two by the wall. "
+        "Codecs are fitted on rows other than those measured. `gap dB` is the distance of the "
         "error to the rate-distortion bound of a Gaussian source with the rows' covariance. `peak MB` is the "
         "most memory that the process held up to encoding and decoding the whole set once, above an empty "
         "interpreter: libraries and data set are inside.",

@@ -10,36 +10,42 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 Job = Callable[[], object]
+Clock = Callable[[], float]
 Times = dict[str, list[float]]  # seconds of each run, in order
 
 RUNS = 5
 LEAST_S = 0.02  # of one run; shorter jobs are repeated inside it
 
 
-def in_turn(jobs: Mapping[str, Job], *, runs: int = RUNS, least_s: float = LEAST_S) -> Times:
-    """Seconds of each job in each of `runs` rounds A B C A B C, after a warm-up that is not counted."""
+def in_turn(
+    jobs: Mapping[str, Job], *, runs: int = RUNS, least_s: float = LEAST_S, clock: Clock = time.perf_counter
+) -> Times:
+    """Seconds of each job in each of `runs` rounds A B C A B C, after a warm-up that is not counted.
+
+    clock: time.process_time where all is on one thread, which other processes cannot lengthen.
+    """
     repeats = {}
     for name, job in jobs.items():
         job()  # compiles, fills caches
-        repeats[name] = max(1, math.ceil(least_s / max(_seconds(job, 1), 1e-9))) if least_s else 1
+        repeats[name] = max(1, math.ceil(least_s / max(_seconds(job, 1, clock), 1e-9))) if least_s else 1
     times: Times = {name: [] for name in jobs}
     was_on = gc.isenabled()
     gc.disable()
     try:
         for _ in range(runs):
             for name, job in jobs.items():
-                times[name].append(_seconds(job, repeats[name]))
+                times[name].append(_seconds(job, repeats[name], clock))
     finally:
         if was_on:
             gc.enable()
     return times
 
 
-def _seconds(job: Job, repeats: int) -> float:
-    started = time.perf_counter()
+def _seconds(job: Job, repeats: int, clock: Clock) -> float:
+    started = clock()
     for _ in range(repeats):
         job()
-    return (time.perf_counter() - started) / repeats
+    return (clock() - started) / repeats
 
 
 def speeds(what: str, times: list[float], rows: int, dim: int) -> dict[str, float]:

@@ -65,9 +65,10 @@ def _method(contender: Contender, data: Dataset, case: Record) -> Record:
     """Size, loss and speed of one contender."""
     rows = data.base if contender.learns else np.concatenate([data.fit, data.base])
     machine.forget_peak()
-    started = time.perf_counter()
+    clock = _clock(case)
+    started = clock()
     contender.fit(data.fit, case["seed"])
-    fit_s = time.perf_counter() - started
+    fit_s = clock() - started
     coded = contender.encode(rows)
     back = _decoded(contender, coded, rows)
     peak = machine.peak_bytes()
@@ -86,6 +87,11 @@ def _method(contender: Contender, data: Dataset, case: Record) -> Record:
         **_loss(contender, rows, back, data, per_row),
     }
     return record | _speed(contender, rows, case)
+
+
+def _clock(case: Record) -> timing.Clock:
+    """One thread is timed by its own processor time, several by the wall."""
+    return time.process_time if case["threads"] == 1 else time.perf_counter
 
 
 def _decoded(contender: Contender, coded: Any, rows: Rows) -> Rows:
@@ -141,7 +147,7 @@ def _times(who: dict[str, Contender], rows: Rows, case: Record) -> tuple[timing.
     times: timing.Times = {}
     counts: dict[str, int] = {}
     for jobs, count in ((encoding, len(given)), (decoding, len(wanted)), (batches, len(small))):
-        times |= timing.in_turn(jobs, runs=case["runs"])
+        times |= timing.in_turn(jobs, runs=case["runs"], clock=_clock(case))
         counts |= dict.fromkeys(jobs, count)
     return times, counts
 
@@ -157,9 +163,9 @@ def _enough(rows: Rows, against: list[Contender], what: str, quick: bool) -> Row
     for contender in against:
         coded = contender.encode(probe)
         contender.decode(coded, out)
-        started = time.perf_counter()
+        started = time.process_time()
         contender.encode(probe) if what == "encode" else contender.decode(coded, out)
-        per_row = (time.perf_counter() - started) / len(probe)
+        per_row = (time.process_time() - started) / len(probe)
         wanted = min(wanted, max(len(probe), int(_RUN_S[quick] / per_row)))
     if wanted > len(rows) and all(contender.learns for contender in against):
         rows = np.tile(rows, (-(-wanted // len(rows)), 1))
@@ -195,7 +201,7 @@ def _fit_ratios(both: dict[str, Contender], rows: Rows, case: Record) -> Record:
     jobs: dict[str, timing.Job] = {
         who: partial(contender.fit, rows, case["seed"]) for who, contender in both.items()
     }
-    times = timing.in_turn(jobs, runs=min(_FIT_RUNS, case["runs"]), least_s=0.0)
+    times = timing.in_turn(jobs, runs=min(_FIT_RUNS, case["runs"]), least_s=0.0, clock=_clock(case))
     found: Record = {"fit_rows": len(rows), **timing.ratios("fit", times["ours"], times["peer"])}
     for who, contender in both.items():
         found[f"fit_s_{who}"] = float(np.median(times[who]))
