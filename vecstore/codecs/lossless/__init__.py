@@ -91,7 +91,9 @@ class Lossless(BlockCodec):
         promise = 1.02 * share if share > 1 / 16 else np.inf
         if self.mode == "plain" or _worth(lambda part: plain.encode(part, self.level), bits, promise):
             best = min(best, [bytes([PLANES]), head, *plain.encode(bits.reshape(-1), self.level)], key=_size)
-        if self.mode == "best" and _worth(lambda part: [plain.pack(part.data, self.level)], bits, promise):
+        if self.mode == "best" and _worth(
+            lambda part: [plain.pack(part.view(np.uint8).data, self.level)], bits, promise
+        ):
             best = min(best, [bytes([ZSTD]), head, plain.pack(raw, self.level)], key=_size)
         return b"".join(best)
 

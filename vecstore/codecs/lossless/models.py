@@ -24,6 +24,7 @@ F64 = NDArray[np.float64]
 MAX_TABLES = 1024
 _MAX_SYMBOLS = 1024
 _DICTIONARY = 1024
+_MANTISSA = 7  # leading mantissa bits that a symbol may name
 _SAMPLE = 1 << 15
 _SCALE = 1 << 12  # code lengths are whole multiples of 1 / _SCALE bit, so that sums are exact
 _SYMBOL_BITS = 40  # what an entry of an alphabet and its share cost on disk, roughly
@@ -73,25 +74,28 @@ def _assemble(symbols: U16, parts: list[tuple[NDArray[np.intp], U32, I64]]) -> M
 
 
 def _field_symbols(columns: U32) -> tuple[U32, U16]:
-    """The field alphabet (a, 3) that costs least on a sample, and columns in its symbols."""
+    """The field alphabet (a, 3) that costs least, and columns in its symbols."""
     flat = columns.reshape(-1)
     sample = np.ascontiguousarray(flat[:: max(1, flat.size // _SAMPLE)])
-    flags = [0, _seldom_set(sample)]
-    tries = [
-        (mantissa, flag) for flag in sorted(set(flags)) for mantissa in range(8) if flag <= 23 - mantissa
-    ]
-    ranked = sorted(tries, key=lambda pair: (_sample_cost(sample, flat.size, *pair), pair))
-    for mantissa, flag in [*ranked[:2], (0, 0)]:
-        cut = 23 - mantissa
+    best, found = np.inf, (0, 0, np.empty(0, np.intp), np.empty(0, np.uint32))
+    for flag in sorted({0, _seldom_set(sample)}):
+        cut = max(23 - _MANTISSA, flag)
         counts, unions = _survey(flat, cut, flag)
-        keys = np.flatnonzero(counts)
-        if len(keys) <= _MAX_SYMBOLS:
-            break
-    symbol_of = np.zeros(counts.size, np.uint16)
+        while cut <= 23:
+            keys = np.flatnonzero(counts)
+            cost = _field_cost(counts[keys], unions[keys], cut)
+            if len(keys) <= _MAX_SYMBOLS and cost < best:
+                best, found = cost, (cut, flag, keys, unions[keys])
+            # The keys of one mantissa bit fewer are pairs of these.
+            counts = counts.reshape(-1, 2, 2).sum(axis=1).reshape(-1)
+            unions = np.bitwise_or.reduce(unions.reshape(-1, 2, 2), axis=1).reshape(-1)
+            cut += 1
+    cut, flag, keys, unions = found
+    symbol_of = np.zeros(2 << (32 - cut), np.uint16)
     symbol_of[keys] = np.arange(len(keys))
     symbols = np.empty(columns.shape, np.uint16)
     map_symbols(columns, cut, flag, symbol_of, symbols)
-    width, shift = _raw_bits(unions[keys], cut)
+    width, shift = _raw_bits(unions, cut)
     base = (keys >> 1).astype(np.uint32) << np.uint32(cut)
     return np.ascontiguousarray(np.stack([base, width, shift], axis=1).astype(np.uint32)), symbols
 
@@ -125,34 +129,33 @@ def _raw_bits(unions: U32, cut: int) -> tuple[U32, U32]:
     return np.where(some, np.uint32(cut) - shift, np.uint32(0)).astype(np.uint32), shift
 
 
-def _sample_cost(sample: U32, total: int, mantissa: int, flag: int) -> float:
-    """Bits that `total` values like the sample would take in this alphabet, its tables included."""
-    counts, unions = _survey(sample, 23 - mantissa, flag)
-    keys = np.flatnonzero(counts)
-    found = counts[keys]
-    width, _ = _raw_bits(unions[keys], 23 - mantissa)
-    # A small sample makes entropy look (a - 1) / 2 nats too small (Miller 1955).
-    bits = float(_entropy(found[None])[0]) + (len(keys) - 1) / (2 * np.log(2))
-    tables = 1 + min(15, total >> 16)
-    raw = int(found @ width.astype(np.int64))
-    return float((bits + raw) * total / len(sample) + len(keys) * (_SYMBOL_BITS + _SHARE_COST * tables))
+def _field_cost(counts: I64, unions: U32, cut: int) -> float:
+    """Bits that values with these counts and unions of symbols take, the tables of shares included."""
+    width, _ = _raw_bits(unions, cut)
+    raw = int(counts @ width.astype(np.int64))
+    tables = 1 + min(15, int(counts.sum()) >> 16)
+    return float(_entropy(counts[None])[0]) + raw + len(counts) * (_SYMBOL_BITS + _SHARE_COST * tables)
 
 
 def _dictionaries(columns: U32, field_cost: F64) -> list[tuple[NDArray[np.intp], U32, U16]]:
     """Sets of columns that whole values name in fewer bits: the columns, their values, their symbols."""
-    dim = len(columns)
-    values = np.zeros((dim, _DICTIONARY), np.uint32)
+    dim, n = columns.shape
+    values = np.zeros((dim, min(_DICTIONARY, max(256, n // 4))), np.uint32)
     sizes = np.zeros(dim, np.int64)
     symbols = np.zeros(columns.shape, np.uint16)
     find_values(columns, values, sizes, symbols)
     small = np.flatnonzero(sizes > 0)
     if not len(small):
         return []
-    cost = _entropy(_count(symbols[small], _DICTIONARY))
+    cost = _entropy(_count(symbols[small], values.shape[1]))
     single = cost + _SYMBOL_BITS * sizes[small]
     chosen = single < field_cost[small]
     chosen[np.cumsum(chosen) > MAX_TABLES // 2] = False
-    pool = np.unique(np.concatenate([values[c, : sizes[c]] for c in small]))
+    pool = np.empty(0, np.uint32)
+    for c in small:
+        pool = np.union1d(pool, values[c, : sizes[c]])
+        if len(pool) > _MAX_SYMBOLS:
+            break
     shared = float(cost.sum()) + _SYMBOL_BITS * len(pool)
     each = float(np.where(chosen, single, field_cost[small]).sum())
     if len(pool) <= _MAX_SYMBOLS and shared < min(each, float(field_cost[small].sum())):
