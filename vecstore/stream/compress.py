@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.archive import Archive, ArchiveWriter
+from vecstore.archive import ArchiveWriter
 from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
 from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
@@ -166,11 +166,11 @@ def _usable(rows: NDArray[Any], metric: str) -> NDArray[Any]:
 def _open_writer(source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner) -> tuple[ArchiveWriter, int]:
     """The writer, and how many rows stand in the archive before the first of this run."""
     if job.append:
-        with Archive(job.target) as old:
-            for ids in old.ids():
-                cleaner.remember(ids)
-            before = len(old)
-        return ArchiveWriter.append_to(job.target), before
+        writer = ArchiveWriter.append_to(job.target)  # holds a lock from here on
+        assert writer.previous is not None
+        for ids in writer.previous.ids():
+            cleaner.remember(ids)
+        return writer, len(writer.previous)
     card = {"metric": job.metric, "source_dtype": str(source.dtype), **job.card}
     target = sys.stdout.buffer if job.target == "-" else job.target
     writer = ArchiveWriter(
