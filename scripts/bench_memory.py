@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -164,6 +165,7 @@ def watch(words: list[str]) -> dict[str, Any]:
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(
         [sys.executable, *COMMAND, *words],
         env=environment,
@@ -180,6 +182,7 @@ def watch(words: list[str]) -> dict[str, Any]:
         time.sleep(0.004)
     seconds = time.perf_counter() - started
     output, errors = process.communicate()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}: {errors.decode()}")
     found = {
@@ -187,6 +190,7 @@ def watch(words: list[str]) -> dict[str, Any]:
         "anonymous_bytes": peak["own"],
         "file_bytes": peak["RssFile"],
         "seconds": seconds,
+        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
     }
     if words[-1] == "--json":
         summary = json.loads(output)
@@ -210,7 +214,7 @@ def _status(pid: int) -> dict[str, int]:
 def page(records: list[dict[str, Any]]) -> str:
     """docs/benchmarks/memory.md."""
     header = [
-        "file", "command", "codec", "GB", "peak MB", "anonymous MB", "mapped MB", "seconds", "MB/s",
+        "file", "command", "codec", "GB", "peak MB", "anonymous MB", "mapped MB", "seconds", "CPU s", "MB/s",
         "in memory MB/s", "share", "read MB/s",
     ]  # fmt: skip
     lines = [
@@ -221,6 +225,7 @@ def page(records: list[dict[str, Any]]) -> str:
             f"{r['raw_bytes'] / 1e9:.2f}",
             *(f"{r[key] / 1e6:,.0f}" for key in ("peak_bytes", "anonymous_bytes", "file_bytes")),
             f"{r['seconds']:.1f}",
+            f"{r['cpu_seconds']:.1f}",
             f"{r['mb_s']:,.0f}",
             f"{r['in_memory_mb_s']:,.0f}",
             f"{r['share_of_in_memory']:.0%}",
