@@ -11,7 +11,7 @@ from vecstore.kernels import scalar
 
 # What the automatic choice tries: the share of rows cut off on either side, and the widening after it.
 _CLIPS = (0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06)
-_RANGES = [(0.0, widen) for widen in (1.6, 1.3, 1.15, 1.05, 1.0)] + [(clip, 1.0) for clip in _CLIPS]
+_RANGES = [(0.0, widen) for widen in (2.2, 1.6, 1.3, 1.15, 1.05, 1.0)] + [(clip, 1.0) for clip in _CLIPS]
 _POOLED_ROWS = 2048  # with fewer rows one choice for all dimensions
 _USUAL = 4.0  # rows beyond this many times the median squared distance to the mean count less
 
