@@ -1,0 +1,49 @@
+"""Codes do not depend on the instruction set: an archive may be written on one machine and extended on another."""
+
+import os
+import subprocess
+import sys
+
+from vecstore.kernels.isa import available
+
+PROGRAM = """
+import hashlib, numpy as np, vecstore as vs
+rng = np.random.default_rng(0)
+rows = rng.standard_normal((700, 45)).astype(np.float32)
+for spec in ("sq:bits=4", "pq:m=7", "pq:m=9,bits=4", "center+pca:dim=20+sq:bits=6", "rotate+normalize+pq:m=5", "f16"):
+    codec = vs.fit(spec, rows[:400])
+    codes = codec.encode(rows)
+    found = hashlib.sha256(codes.tobytes() + codec.decode(codes).tobytes())
+    print(spec, codec.identity, found.hexdigest())
+"""
+
+
+def test_every_instruction_set_learns_and_writes_the_same_bytes():
+    outputs = {}
+    for isa in available():
+        environment = {**os.environ, "VECSTORE_ISA": isa}
+        found = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
+        outputs[isa] = found.stdout
+    assert len(set(outputs.values())) == 1, outputs
+
+
+def test_an_instruction_set_that_is_not_there_is_refused():
+    for name, message in (("sse9", "expected one of"), ("neon", "this machine runs")):
+        if name in available():
+            continue
+        environment = {**os.environ, "VECSTORE_ISA": name}
+        found = subprocess.run(
+            [sys.executable, "-m", "vecstore", "codecs"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert message in found.stderr and found.returncode != 0
