@@ -88,10 +88,12 @@ def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterato
 
 
 def _cases(plan: Plan, data: Dataset) -> Iterator[Record]:
-    for label in catalog.contenders(data.dim):
-        if _wanted(plan, label):
+    for label, contender in catalog.contenders(data.dim).items():
+        if _wanted(plan, label) and (contender.lossless or not data.lossless_only):
             yield {"kind": "method", "method": label}
     for pair in catalog.pairs(data.dim) if len(data.base) >= _LEAST_ROWS else ():
+        if data.lossless_only and pair.topic != "lossless":
+            continue
         if _wanted(plan, pair.ours) or _wanted(plan, "pairs"):
             yield {"kind": "pair", "method": pair.ours, "peer": pair.peer, "pair": asdict(pair)}
 

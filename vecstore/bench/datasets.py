@@ -26,6 +26,7 @@ class Dataset:
     fit: Rows  # (n, dim)
     base: Rows  # (n, dim)
     queries: Rows  # (q, dim)
+    lossless_only: bool = False  # the same vectors as another set, which the other codecs are measured on
 
     @property
     def dim(self) -> int:
@@ -65,6 +66,7 @@ def load(name: str, folder: str | Path | None, *, quick: bool = False) -> Datase
         found.fit[: _QUICK["fit"]],
         found.base[: _QUICK["base"]],
         found.queries[: _QUICK["queries"]],
+        found.lossless_only,
     )
 
 
@@ -79,7 +81,7 @@ def generated(dim: int, *, rows: int = 20_000, name: str = GENERATED) -> Dataset
         inside = rng.standard_normal((count, dim), dtype=np.float32) * scale
         found = (inside + centres[rng.integers(64, size=count)]) @ turn
         parts.append(_unit(found))
-    return Dataset(name, "cosine", *parts)
+    return Dataset(name, "cosine", parts[0], parts[1], parts[2])
 
 
 def _sift(folder: Path) -> Dataset:
@@ -94,11 +96,22 @@ def _sift(folder: Path) -> Dataset:
 
 
 def _word2vec(folder: Path) -> Dataset:
-    rows = _unit(np.load(folder / "vectors" / "word2vec_googlenews_8k" / "vectors.npy").astype(np.float32))
+    rows = _unit(_word2vec_rows(folder))
     chosen = np.random.default_rng(_SEED).permutation(len(rows))
     queries, rest = chosen[:500], chosen[500:]
     fit, base = _halves(rows[np.sort(rest)])
     return Dataset("word2vec_googlenews_8k", "cosine", fit, base, rows[queries])
+
+
+def _word2vec_as_stored(folder: Path) -> Dataset:
+    """Before normalization values have few bits, as the model was published: another case for lossless."""
+    fit, base = _halves(_word2vec_rows(folder))
+    return Dataset("word2vec_as_stored", "cosine", fit, base, base[:500], lossless_only=True)
+
+
+def _word2vec_rows(folder: Path) -> Rows:
+    rows: Rows = np.load(folder / "vectors" / "word2vec_googlenews_8k" / "vectors.npy").astype(np.float32)
+    return rows
 
 
 def _classic3(folder: Path) -> Dataset:
@@ -117,6 +130,7 @@ def _limit(folder: Path) -> Dataset:
 LOADERS: Mapping[str, Callable[[Path], Dataset]] = {
     "sift_sceaux": _sift,
     "word2vec_googlenews_8k": _word2vec,
+    "word2vec_as_stored": _word2vec_as_stored,
     "classic3_minilm": _classic3,
     "limit_small_minilm": _limit,
 }

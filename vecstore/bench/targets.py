@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 Record = dict[str, Any]
+LOSSLESS_PEERS = ("zstd", "parquet", "blosc2", "pcodec")
 
 
 @dataclass(frozen=True)
