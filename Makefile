@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints-test.txt
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints-test.txt
 
 .PHONY: demo test lint bench clean setup
 .DEFAULT_GOAL := demo
@@ -44,7 +44,7 @@ $(VENV)/.pip:
 		|| { echo "Python 3.11 or later is needed; say where: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "setting up $(VENV) (once; a minute or two)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --upgrade 'pip>=25.1'
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.pip pyproject.toml constraints-test.txt

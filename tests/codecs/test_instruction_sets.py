@@ -1,4 +1,4 @@
-"""Codes do not depend on the instruction set: an archive may be written on one machine and extended on another."""
+"""Codes do not depend on the instruction set: another machine may go on with an archive."""
 
 import os
 import subprocess
@@ -10,7 +10,8 @@ PROGRAM = """
 import hashlib, numpy as np, vecstore as vs
 rng = np.random.default_rng(0)
 rows = rng.standard_normal((700, 45)).astype(np.float32)
-for spec in ("sq:bits=4", "pq:m=7", "pq:m=9,bits=4", "center+pca:dim=20+sq:bits=6", "rotate+normalize+pq:m=5", "f16"):
+specs = "sq:bits=4 pq:m=7 pq:m=9,bits=4 center+pca:dim=20+sq:bits=6 rotate+normalize+pq:m=5 f16"
+for spec in specs.split():
     codec = vs.fit(spec, rows[:400])
     codes = codec.encode(rows)
     found = hashlib.sha256(codes.tobytes() + codec.decode(codes).tobytes())

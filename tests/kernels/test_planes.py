@@ -11,6 +11,7 @@ from vecstore.kernels.planes import (
     join_planes,
     map_symbols,
     nearest_tables,
+    place_columns,
     put_bits,
     rename,
     split_planes,
@@ -49,6 +50,10 @@ def test_transpose_is_numpys():
     turned = np.empty((19, 37), np.uint32)
     transpose(matrix, turned)
     np.testing.assert_array_equal(turned, matrix.T)
+    back = np.zeros((37, 21), np.uint32)
+    place_columns(turned, 2, back)
+    np.testing.assert_array_equal(back[:, 2:], matrix)
+    assert not back[:, :2].any()
 
 
 def test_repeats_point_to_the_first_equal_row():

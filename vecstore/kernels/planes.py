@@ -58,6 +58,16 @@ def transpose(matrix: U32, turned: U32) -> None:
 
 
 @kernel
+def place_columns(columns: U32, first: int, matrix: U32) -> None:
+    """matrix[i, first + j] = columns[j, i]. columns (c, n); matrix (n, d), written in part."""
+    c, n = columns.shape
+    for start in range(0, n, 16):
+        for i in range(start, min(start + 16, n)):
+            for j in range(c):
+                matrix[i, first + j] = columns[j, i]
+
+
+@kernel
 def find_repeats(bits: U32, multipliers: U64, slots: I32, sources: I32) -> None:
     """sources[i] = the first row that equals row i bit for bit, or i.
 
@@ -205,16 +215,19 @@ def get_bits(stream: U64, at: int, symbols: U16, starts: I64, alphabet: U32, col
 
     stream: as `put_bits` writes it, two words longer than what may be read, from bit `at` on; symbols
     (d, n); starts (d,): where in alphabet the symbols of a column begin; alphabet (a, 3): base, width,
-    shift; columns (d, n), written. -1 if the bits are used up.
+    shift, both at most 31; columns (d, n), written. -1 if the bits are used up.
     """
     place = np.uint64(at)
     end = np.int64(64) * (stream.size - 2)
     n = symbols.shape[1]
     for c in range(symbols.shape[0]):
         start = starts[c]
-        needed = np.int64(0)
-        for r in range(n):
-            needed += np.int64(alphabet[start + np.int64(symbols[c, r]), 1])
+        # No symbol has more than 31 raw bits: only near the end is the sum worth its time.
+        needed = np.int64(31) * n
+        if np.int64(place) + needed > end:
+            needed = np.int64(0)
+            for r in range(n):
+                needed += np.int64(alphabet[start + np.int64(symbols[c, r]), 1])
         if np.int64(place) + needed > end:
             return -1
         for r in range(n):

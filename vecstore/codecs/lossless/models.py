@@ -87,8 +87,9 @@ def _field_symbols(columns: U32) -> tuple[U32, U16]:
             if len(keys) <= _MAX_SYMBOLS and cost < best:
                 best, found = cost, (cut, flag, keys, unions[keys])
             # The keys of one mantissa bit fewer are pairs of these.
-            counts = counts.reshape(-1, 2, 2).sum(axis=1).reshape(-1)
-            unions = np.bitwise_or.reduce(unions.reshape(-1, 2, 2), axis=1).reshape(-1)
+            pairs, both = counts.reshape(-1, 2, 2), unions.reshape(-1, 2, 2)
+            counts = (pairs[:, 0] + pairs[:, 1]).reshape(-1)
+            unions = (both[:, 0] | both[:, 1]).reshape(-1)
             cut += 1
     cut, flag, keys, unions = found
     symbol_of = np.zeros(2 << (32 - cut), np.uint16)

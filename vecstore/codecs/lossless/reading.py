@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.lossless.models import MAX_TABLES
 from vecstore.codecs.lossless.plain import unpack
 from vecstore.errors import CorruptError
-from vecstore.kernels.planes import get_bits, transpose
+from vecstore.kernels.planes import get_bits, place_columns
 from vecstore.kernels.rans import LANES, SHARES, SPARE, fill_slots, rans_decode
 
 U8 = NDArray[np.uint8]
@@ -72,11 +72,12 @@ def decode(body: memoryview, dim: int, most: int) -> U32:
     for number, shares in enumerate(block.shares):
         fill_slots(shares, slot_symbols[number], slot_steps[number])
     step = max(_COLUMNS, _VALUES // block.unique)
+    all_symbols = np.empty((min(step, dim), block.unique), np.uint16)
+    all_columns = np.empty(all_symbols.shape, np.uint32)
     at = 0
     for first in range(0, dim, step):
         part = slice(first, min(first + step, dim))
-        symbols = np.empty((part.stop - first, block.unique), np.uint16)
-        columns = np.empty(symbols.shape, np.uint32)
+        symbols, columns = all_symbols[: part.stop - first], all_columns[: part.stop - first]
         if not rans_decode(
             block.words, block.states, block.table_of[part], slot_symbols, slot_steps, symbols
         ):
@@ -84,7 +85,7 @@ def decode(body: memoryview, dim: int, most: int) -> U32:
         at = get_bits(block.stream, at, symbols, block.column_starts[part], block.alphabet, columns)
         if at < 0:
             raise CorruptError(f"the raw bits end in columns {first} to {part.stop}; expected {dim} columns")
-        transpose(columns, unique[:, part])
+        place_columns(columns, first, unique)
     if at != block.raw_bits or int(block.states[LANES]) != block.words.size - SPARE:
         raise CorruptError(f"the block holds more than its {block.unique} rows; it was not written whole")
     if np.any(block.states[:LANES] != 1 << 16):
