@@ -9,7 +9,8 @@ from vecstore.ledger import Ledger, parse_budget
     [
         ("64MiB", 64 * 2**20, "total"), ("64MB", 64e6, "total"), ("1.5GB", 1.5e9, "total"),
         ("100B", 100, "total"),
-        ("791kB", 791e3, "total"), ("2KiB", 2048, "total"), ("5%", 0.05, "share"), ("48B/row", 48, "row"),
+        ("791kB", 791e3, "total"), ("2KiB", 2048, "total"),
+        ("2kiB", 2048, "total"), ("3KB", 3000, "total"), ("5%", 0.05, "share"), ("48B/row", 48, "row"),
         ("1.5bit/dim", 1.5, "dim"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pyarrow as pa
 from vecstore import registry
 from vecstore.archive import Archive
 from vecstore.codecs.base import Array, BlockCodec, Codec
-from vecstore.errors import SpecError
+from vecstore.errors import SpaceMismatchError, SpecError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
 from vecstore.ledger import parse_budget
@@ -42,9 +42,9 @@ def compress(
     codec: str | AnyCodec | None = None,
     *,
     budget: str | None = None,
-    metric: str = "ip",
+    metric: str | None = None,
     seed: int = 0,
-    threads: int = 0,
+    threads: int | None = None,
     ids: Any = None,
     vectors: str | None = None,
     rows: int | None = None,
@@ -58,7 +58,8 @@ def compress(
 
     source: a file, folder, glob, URI or '-' for stdin, or an array (n, dim), or an Arrow table. codec: a spec
     or a fitted codec; or budget: '5%', '64MiB', '48B/row', '1.5bit/dim'; with append neither. ids, vectors:
-    column names (for an array, ids are the ids themselves). rows: how many rows a pipe will bring, for a
+    column names (for an array, ids are the ids themselves). metric: ip (default), cosine or l2, kept for
+    search. threads: as `set_threads`; None leaves it as it is. rows: how many rows a pipe will bring, for a
     budget that is a total. on_error: 'fail' or 'skip' rows that cannot be taken. model: name of the embedding
     model, kept with the archive. progress: called with (rows done, rows in all or None).
 
@@ -68,9 +69,10 @@ def compress(
         raise SpecError(f"on_error is {on_error!r}; expected 'fail' or 'skip'")
     if (codec is not None) + (budget is not None) + append != 1:
         raise SpecError("give one of: a codec, a budget, or append to an archive (which has its codec)")
-    set_threads(threads)
+    if threads is not None:
+        set_threads(threads)
     job = Job(
-        target=os.fspath(target), metric=metric, seed=seed, skip=on_error == "skip", force=force,
+        target=os.fspath(target), metric=metric or "ip", seed=seed, skip=on_error == "skip", force=force,
         append=append,
         budget=None if budget is None else parse_budget(budget),
         card={} if model is None else {"model": model}, progress=progress,
@@ -84,9 +86,25 @@ def compress(
             return registry.fit(codec, usable, seed=seed)
 
         if append:
-            with Archive(job.target) as old:
-                codec = old.codec
+            codec = _continue(job, metric, model)
         return run_compress(opened, codec if isinstance(codec, Codec | BlockCodec) else fitter, job)
+
+
+def _continue(job: Job, metric: str | None, model: str | None) -> AnyCodec:
+    """The codec of the archive that is appended to, whose metric the job takes over.
+
+    SpecError for another metric, SpaceMismatchError for another model than the archive's.
+    """
+    with Archive(job.target) as old:
+        own, made_by = old.metric or "ip", old.card.get("model")
+        if metric not in (None, own):
+            raise SpecError(f"{job.target} has metric {own!r}; rows for {metric!r} cannot be appended")
+        if model is not None and made_by not in (None, model):
+            raise SpaceMismatchError(
+                f"{job.target} holds vectors of model {made_by!r}; those of {model!r} are another space"
+            )
+        job.metric = own
+        return old.codec
 
 
 def decompress(
@@ -94,7 +112,7 @@ def decompress(
     target: PathLike,
     *,
     dtype: str = "float32",
-    threads: int = 0,
+    threads: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Restored:
@@ -103,7 +121,8 @@ def decompress(
     dtype: float32 or float16. Raises CorruptError before any damaged row is written out, ConflictError if
     target exists.
     """
-    set_threads(threads)
+    if threads is not None:
+        set_threads(threads)
     return run_decompress(os.fspath(source), os.fspath(target), dtype=dtype, force=force, progress=progress)
 
 

@@ -94,9 +94,10 @@ def parse_budget(text: str) -> Budget:
     elif text.endswith("bit/dim"):
         number, unit = text[:-7], "dim"
     elif match := _TOTAL.fullmatch(text):
-        prefix = (match[2] or "").replace("K", "k") if match[2] == "K" else (match[2] or "")
+        prefix = match[2] or ""
         number, unit = match[1], "total"
-        scale = _UNITS[prefix]
+        # Both letters are in use for both: kB and KB, KiB and kiB.
+        scale = _UNITS["k" if prefix == "K" else prefix.replace("ki", "Ki")]
     try:
         amount = float(number)
     except ValueError:

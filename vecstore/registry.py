@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vecstore.codecs.base import (
+    LARGEST,
     Array,
     BlockCodec,
     Codec,
@@ -23,7 +24,8 @@ from vecstore.codecs.base import (
     Transform,
     as_float32,
     check_rows,
-    refuse_nonfinite,
+    refusal,
+    unsound,
 )
 from vecstore.codecs.chain import Chain
 from vecstore.codecs.lossless import Lossless
@@ -37,7 +39,8 @@ from vecstore.codecs.transforms.normalize import Normalize
 from vecstore.codecs.transforms.pca import Pca
 from vecstore.codecs.transforms.prefix import Prefix
 from vecstore.codecs.transforms.rotate import Rotate
-from vecstore.errors import CorruptError, FormatError, SpecError
+from vecstore.errors import CorruptError, FormatError, InputError, SpecError
+from vecstore.kernels.finite import largest
 from vecstore.spec import Spec, Step, parse, unknown
 
 __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads", "names", "register"]
@@ -96,14 +99,15 @@ def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
     spec = parse(spec) if isinstance(spec, str) else spec
     classes = _classes(spec)
     rows = as_float32(check_rows(sample))
-    if any(not issubclass(part, BlockCodec | F32) for part in classes):
-        refuse_nonfinite(rows)
+    learning = [part for part in classes if not issubclass(part, BlockCodec | F32 | F16 | BF16)]
+    if learning and not largest(rows) <= LARGEST:
+        row = int(unsound(rows, LARGEST).argmax())
+        raise InputError(refusal(rows[row], row, str(spec)))
     transforms: list[Transform] = []
     for step, part in zip(spec.steps[:-1], classes[:-1], strict=True):
         transform = _fit(part, step, rows, seed)
         assert isinstance(transform, Transform)
         rows = transform.apply(rows, np.empty((len(rows), transform.side_bytes), np.uint8))
-        refuse_nonfinite(rows)
         transforms.append(transform)
     last = spec.steps[-1]
     if isinstance(size := last.options.get("bytes"), int):  # `bytes=` is the whole row, side data included

@@ -16,7 +16,7 @@ N, DIM = 2500, 16
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     """Batches of 512 rows."""
-    monkeypatch.setattr(layout, "_MIN_ROWS", 512)
+    monkeypatch.setattr(layout, "_FEW_ROWS", 512)
     monkeypatch.setattr(layout, "_BATCH_BYTES", 1024)
 
 

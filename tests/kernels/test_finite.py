@@ -1,18 +1,29 @@
+import math
+
 import numpy as np
 import pytest
 
-from vecstore.kernels.finite import first_bad_row
+from vecstore.kernels.finite import largest
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, np.uint32(0xFFC00001).view(np.float32)])
-@pytest.mark.parametrize("place", [(0, 0), (6, 4), (3, 2)])
-def test_the_first_bad_row_is_found(bad, place):
-    rows = np.full((7, 5), np.finfo(np.float32).max, np.float32)
-    rows[::2] *= -1
-    assert first_bad_row(rows) == -1
-    rows[place] = bad
-    assert first_bad_row(rows) == place[0]
+def test_the_largest_size_is_found_wherever_it_stands():
+    rows = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    for place in ((0, 0), (6, 4), (3, 2)):
+        for value in (-123.5, 1e38, -np.finfo(np.float32).max):
+            bent = rows.copy()
+            bent[place] = value
+            assert largest(bent) == np.float32(abs(value))
 
 
-def test_no_rows_are_fine():
-    assert first_bad_row(np.empty((0, 3), np.float32)) == -1
+@pytest.mark.parametrize(
+    "bad", [np.nan, np.uint32(0xFFC00001).view(np.float32), np.uint32(0x7F800001).view(np.float32)]
+)
+def test_nan_is_larger_than_infinity(bad):
+    rows = np.full((7, 5), -np.inf, np.float32)
+    assert largest(rows) == math.inf
+    rows[3, 2] = bad
+    assert math.isnan(largest(rows))
+
+
+def test_no_rows_have_size_zero():
+    assert largest(np.empty((0, 3), np.float32)) == 0

@@ -82,7 +82,7 @@ def _batch(contents: Contents, codec: AnyCodec, index: int, buffer: Bytes) -> tu
 
 def _block(batch: pa.RecordBatch, codec: BlockCodec, where: str) -> Iterator[str]:
     try:
-        rows = codec.decode_block(block_of(batch))
+        rows = codec.decode_block(block_of(batch), batch.num_rows)
     except CorruptError as error:
         yield f"{where} cannot be decoded: {error}"
         return

@@ -30,18 +30,21 @@ OFFSETS_KEY = b"vecstore.offsets"
 # The ledger is part of the file that it counts, so its text has a fixed size.
 SUMMARY_BYTES = 512
 
-_BATCH_BYTES = 1 << 21  # codes of a batch, at most, where 1,024 rows leave the choice
-_MIN_ROWS, _MAX_ROWS = 1 << 10, 1 << 16
+_BATCH_BYTES = 1 << 21  # codes of a batch, at most, where _FEW_ROWS leave the choice
+_ROW_BYTES = 1 << 25  # its rows as float32, whatever the codes
+_FEW_ROWS, _MAX_ROWS = 1 << 10, 1 << 16
+_MAX_ROWS_OF_TEXT = 1 << 13  # A column of text in one batch ends at 2 GiB: 262 kB a row.
 
 AnyCodec = Codec | BlockCodec
 Card = Mapping[str, object]
 
 
-def batch_rows(codec: AnyCodec) -> int:
+def batch_rows(codec: AnyCodec, columns: pa.Schema) -> int:
     """Rows of every batch but the last, a power of two: 1 to 2 MiB of codes (of rows, for blocks)."""
     width = codec.code_bytes or 4 * codec.dim
-    fitting = max(_BATCH_BYTES // width, 1)
-    return int(min(max(1 << (fitting.bit_length() - 1), _MIN_ROWS), _MAX_ROWS))
+    most = _MAX_ROWS_OF_TEXT if len(columns) else _MAX_ROWS
+    rows = min(max(_BATCH_BYTES // width, _FEW_ROWS), most, max(_ROW_BYTES // (4 * codec.dim), 1))
+    return int(1 << (rows.bit_length() - 1))
 
 
 def make_schema(codec: AnyCodec, card: Card, id_type: pa.DataType, columns: pa.Schema) -> pa.Schema:

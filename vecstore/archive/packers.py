@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import BlockCodec, Codec, Codes, as_float32, check_rows
+from vecstore.errors import InputError
 from vecstore.kernels.threads import get_threads
 
 # Takes the code column of a batch and its ids with the carried columns.
@@ -159,5 +160,10 @@ class _Pieces:
         if not pieces:
             return None
         # A single piece, too, is copied: of a slice, Arrow would write the bits of its neighbours along.
-        columns = [pa.concat_arrays(parts) for parts in zip(*(p.columns for p in pieces), strict=True)]
+        try:
+            columns = [pa.concat_arrays(parts) for parts in zip(*(p.columns for p in pieces), strict=True)]
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"carried values are too large: {error}; a column may have 2 GiB in one batch"
+            ) from error
         return pa.RecordBatch.from_arrays(columns, names=pieces[0].schema.names)

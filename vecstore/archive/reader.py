@@ -20,6 +20,7 @@ from vecstore.archive.contents import Contents, block_of, fixed_codes
 from vecstore.archive.ids import Counted, Ids, Lookup, as_ids, make_lookup
 from vecstore.archive.layout import CODE, ID, AnyCodec
 from vecstore.archive.pages import Bytes
+from vecstore.archive.places import local_name
 from vecstore.codecs.base import BlockCodec, Codec, Codes, Rows
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError
 from vecstore.formats.base import Batch
@@ -178,7 +179,7 @@ class Archive:
         """All rows of a batch of blocks."""
         assert isinstance(self.codec, BlockCodec)
         try:
-            rows = self.codec.decode_block(block_of(batch))
+            rows = self.codec.decode_block(block_of(batch), batch.num_rows)
         except CorruptError as error:
             raise CorruptError(f"batch {index} of {self.path} cannot be decoded: {error}") from error
         if rows.shape != (batch.num_rows, self.dim):
@@ -305,7 +306,7 @@ class Archive:
     def is_current(self) -> bool:
         """Whether the file's name still leads to this very file."""
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._contents.descriptor))
+            return os.path.samestat(os.stat(local_name(self.path)), os.fstat(self._contents.descriptor))
         except FileNotFoundError:
             return False
 

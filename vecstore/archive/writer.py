@@ -57,7 +57,7 @@ class ArchiveWriter:
         self.columns = columns
         self.schema = layout.make_schema(codec, card, self.id_type, columns)
         self.rows = 0
-        self.batch_rows = layout.batch_rows(codec)
+        self.batch_rows = layout.batch_rows(codec, columns)
         self._sequential = True
         self._counts = {"codes": 0, "ids": 0, "carried": 0}
         self._offsets: list[int] = []
@@ -68,7 +68,7 @@ class ArchiveWriter:
         else:
             self._packer = RowPacker(codec, self.batch_rows, self._emit)
         self._ledger: Ledger | None = None
-        self.approve: Callable[[Ledger], None] | None = None  # asked before publishing; raises to refuse
+        self.approve: Callable[[Ledger], None] | None = None  # raises to refuse publication
         self.previous: Archive | None = None  # what is continued, open until the end
         if target == "-":
             self._target: AtomicFile | UriFile | _Stream = _Stream(sys.stdout.buffer)
@@ -90,6 +90,8 @@ class ArchiveWriter:
         open keep the old one. The old ids can be had from `previous.ids()`; new ones must differ from
         them. Raises ConflictError if somebody else is appending, and what opening an archive raises.
         """
+        if "://" in local_name(os.fspath(path)):
+            raise InputError(f"{path} is not on this machine's file system, where alone can be appended")
         old = Archive(path)
         try:
             old.lock()
@@ -204,8 +206,6 @@ class ArchiveWriter:
             try:
                 self._packer.finish()
                 ledger = self._finish()
-                if self.approve is not None:
-                    self.approve(ledger)
                 if self.previous is not None and not self.previous.is_current():
                     raise ConflictError(
                         f"{self.path} was replaced while rows were appended to it; start again"
@@ -229,6 +229,8 @@ class ArchiveWriter:
         self._writer.write_batch(self._empty(), custom_metadata=metadata)
         self._writer.close()
         ledger = self._account(seal.tail_start + len(tail))
+        if self.approve is not None:  # Asked before the tail: without it even a pipe's reader has no archive.
+            self.approve(ledger)
         summary = {
             "rows": self.rows,
             "batch_rows": self.batch_rows,

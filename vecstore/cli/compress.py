@@ -70,6 +70,10 @@ def compress(source: str, target: str, as_json: bool, codec: str | None, budget:
         print_pairs(_lines(summary))
 
 
+def _in_all(summary: Summary) -> str:
+    return f"; {summary.total_rows:,} in all" if summary.total_rows > summary.rows else ""
+
+
 def _skipped(summary: Summary) -> list[str]:
     return [f"{summary.skipped} rows were left out"] if summary.skipped else []
 
@@ -80,7 +84,7 @@ def _lines(summary: Summary) -> list[tuple[str, object]]:
     share = summary.bytes / summary.raw_bytes if summary.raw_bytes else 0.0
     where = "rows not fitted on" if summary.held_out else "rows, all of them fitted on"
     return [
-        ("rows", f"{summary.rows:,} of {summary.dim} dimensions"),
+        ("rows", f"{summary.rows:,} of {summary.dim} dimensions{_in_all(summary)}"),
         ("codec", summary.spec),
         ("bytes", f"{size(summary.bytes)}, {share:.2%} of float32 ({', '.join(parts)})"),
         ("relative_mse", f"{summary.relative_mse:.4g} on {summary.measured_rows:,} {where}"),

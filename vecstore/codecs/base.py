@@ -3,7 +3,7 @@
 n rows, d (or dim) dimensions, m subspaces, k centroids, b bits. A row is one vector, its bytes are its
 code. Rows are (n, dim) float32 and codes (n, code_bytes) uint8, always C-contiguous; component j of row i
 is rows[i, j], so nothing below says it again. Input of any other real dtype is converted block by block,
-never as a whole.
+never as a whole. What a codec cannot take is refused at one door, `Codec.encode`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.parts import Part, dumps
 from vecstore.errors import InputError, ShapeError
-from vecstore.kernels.finite import first_bad_row
+from vecstore.kernels.finite import largest
 from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
 
@@ -26,6 +26,9 @@ Codes = NDArray[np.uint8]
 Array = NDArray[Any]
 
 BFLOAT16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+
+# Larger values are refused by all codecs that calculate: sums of their squares leave float32's range.
+LARGEST = 1e17
 
 # A block of rows as float32: half of a usual second-level cache, so that the kernel finds it there.
 _BLOCK_BYTES = 1 << 19
@@ -59,15 +62,20 @@ def block_rows(dim: int) -> int:
     return max(64, _BLOCK_BYTES // (4 * dim))
 
 
-def refuse_nonfinite(rows: Rows, first: int = 0) -> None:
-    """InputError, with the row's number, if any value of rows is NaN or infinite."""
-    bad = first_bad_row(rows)
-    if bad >= 0:
-        dim = int(np.argmin(np.isfinite(rows[bad])))
-        raise InputError(
-            f"row {first + bad} holds {rows[bad, dim]} in dimension {dim}; lossy codecs take finite values "
-            "only (drop the row, or use lossless or f32)"
-        )
+def unsound(rows: Rows, limit: float) -> NDArray[np.bool_]:
+    """True for the rows (n,) that hold NaN or a value larger than limit."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~(np.abs(rows) <= limit).all(axis=1))
+
+
+def refusal(row: Rows, number: int, name: str) -> str:
+    """What is wrong with a row (d,) that a codec does not take, for a message."""
+    with np.errstate(invalid="ignore"):
+        dim = int(np.argmin(np.isfinite(row))) if not np.isfinite(row).all() else int(np.abs(row).argmax())
+    return (
+        f"row {number} holds {row[dim]:g} in dimension {dim}, beyond what {name} takes "
+        "(drop the row, or use lossless or f32)"
+    )
 
 
 class Codec(Part):
@@ -80,6 +88,15 @@ class Codec(Part):
     keeps_nonfinite: ClassVar[bool] = False  # True where NaN and infinity come back bit for bit
     is_lossless: ClassVar[bool] = False
     dim: int
+
+    @property
+    def safe_size(self) -> float:
+        """Rows whose values are all at most this large are taken; of others `refused` tells which."""
+        return LARGEST
+
+    def refused(self, rows: Rows) -> NDArray[np.bool_]:
+        """True for the rows (n, dim) that have no code: NaN, infinities, and what is too large."""
+        return unsound(rows, self.safe_size)
 
     @classmethod
     @abstractmethod
@@ -98,7 +115,7 @@ class Codec(Part):
 
     @abstractmethod
     def _encode(self, rows: Rows, codes: Codes) -> None:
-        """Writes the codes of a block of finite, contiguous float32 rows."""
+        """Writes the codes of a block of contiguous float32 rows, none of them `refused`."""
 
     @abstractmethod
     def _decode(self, codes: Codes, rows: Rows) -> None:
@@ -114,8 +131,11 @@ class Codec(Part):
 
         def work(start: int, stop: int) -> None:
             block = as_float32(rows[start:stop])
-            if not self.keeps_nonfinite:
-                refuse_nonfinite(block, start)
+            if not self.keeps_nonfinite and not largest(block) <= self.safe_size:
+                bad = self.refused(block)
+                if bad.any():
+                    row = int(bad.argmax())
+                    raise InputError(refusal(block[row], start + row, str(self.spec)))
             self._encode(block, codes[start:stop])
 
         spread(len(rows), block_rows(self.dim), work)
@@ -167,8 +187,12 @@ class BlockCodec(Part):
         """rows (n, dim), any real dtype -> bytes. The same rows give the same bytes."""
 
     @abstractmethod
-    def decode_block(self, block: bytes | memoryview) -> Rows:
-        """bytes -> rows (n, dim) float32. CorruptError if the bytes cannot be a block."""
+    def decode_block(self, block: bytes | memoryview, rows: int | None = None) -> Rows:
+        """bytes -> rows (n, dim) float32. CorruptError if the bytes cannot be a block.
+
+        rows: how many there are, where that is known; a block of another number is corrupt, and is found so
+        before anything is allocated for it.
+        """
 
 
 class Transform(Part):
@@ -195,6 +219,14 @@ class Transform(Part):
     def side_bytes(self) -> int:
         """Bytes per row of side data."""
         return 0
+
+    @abstractmethod
+    def safe_size(self, rest: float) -> float:
+        """How large values may be so that they are taken, and come out at most `rest` large."""
+
+    def refused(self, rows: Rows) -> NDArray[np.bool_]:
+        """True for the rows (n, dim) that cannot be transformed."""
+        return unsound(rows, LARGEST)
 
     @abstractmethod
     def apply(self, rows: Rows, side: Codes) -> Rows:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codec, Codes, Rows, Transform, refuse_nonfinite
+from vecstore.codecs.base import Codec, Codes, Rows, Transform
 from vecstore.codecs.parts import Part, Scalar
 from vecstore.errors import CorruptError, SpecError
 
@@ -71,6 +71,23 @@ class Chain(Codec):
         """Side data of all steps."""
         return sum(part.side_bytes for part in self.transforms) + self.codec.side_bytes
 
+    @property
+    def safe_size(self) -> float:
+        """What passes all transforms and is taken by the codec."""
+        size = self.codec.safe_size
+        for transform in reversed(self.transforms):
+            size = transform.safe_size(size)
+        return size
+
+    def refused(self, rows: Rows) -> NDArray[np.bool_]:
+        """Rows that a transform or, transformed, the codec refuses."""
+        bad = np.zeros(len(rows), bool)
+        for transform in self.transforms:
+            bad |= transform.refused(rows)
+            rows = np.where(bad[:, None], np.float32(0), rows)
+            rows = transform.apply(rows, np.empty((len(rows), transform.side_bytes), np.uint8))
+        return bad | self.codec.refused(rows)
+
     def _encode(self, rows: Rows, codes: Codes) -> None:
         at = 0
         for transform in self.transforms:
@@ -78,7 +95,6 @@ class Chain(Codec):
             rows = transform.apply(rows, side)
             codes[:, at : at + transform.side_bytes] = side
             at += transform.side_bytes
-        refuse_nonfinite(rows)  # Finite rows can overflow on their way.
         if at == 0:
             self.codec._encode(rows, codes)
             return

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -22,6 +23,7 @@ from vecstore.spec import Spec, Step, Value
 
 _KEY = b"vecstore.codec"
 _VERSION = 1
+MAX_DIM = 1 << 20  # A wider row is a lying header: no embedding has a million dimensions.
 _DTYPES = {"float32", "float64", "float16", "uint8", "uint16", "uint32", "uint64", "int32", "int64"}
 
 Scalar = Value | None
@@ -46,10 +48,17 @@ class Part:
         """The inverse of `config` and `arrays`; CorruptError if fields are missing or do not fit."""
         names = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
         given = {**config, **arrays}
-        if set(given) != names:
+        if set(given) != names or not set(arrays).isdisjoint(config):
             raise CorruptError(
                 f"codec {cls.name!r} is stored with fields {sorted(given)}; expected {sorted(names)}"
             )
+        hints = typing.get_type_hints(cls)
+        for key, value in config.items():
+            kinds = typing.get_args(hints[key]) or (hints[key],)
+            if type(value) not in kinds:
+                raise CorruptError(f"codec {cls.name!r} is stored with {key}={value!r}, which is no {kinds}")
+        if not 1 <= typing.cast("int", config.get("dim", 1)) <= MAX_DIM:
+            raise CorruptError(f"codec {cls.name!r} is stored with {config['dim']} dimensions")
         try:
             return cls(**given)
         except (TypeError, ValueError, OverflowError) as error:
@@ -155,7 +164,8 @@ def _part(index: int, entry: dict[str, Any], table: pa.Table, find: Finder) -> P
             raise CorruptError(
                 f"array {key!r} of codec {entry['name']!r} has {values.size} values; expected {shape}"
             )
-        arrays[key] = np.ascontiguousarray(values.reshape(shape))
+        # Copied: kernels are compiled anew for arrays that cannot be written to, or are not aligned.
+        arrays[key] = np.array(values.reshape(shape), order="C")
     return find(entry["name"]).from_parts(entry["config"], arrays)
 
 

@@ -8,6 +8,7 @@ source      IEEE 754-2019, binary32 and binary16; bfloat16: the upper half of bi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows
-from vecstore.errors import InputError
 from vecstore.kernels.half import to_float16
 
 
@@ -24,7 +24,7 @@ from vecstore.kernels.half import to_float16
 class _Plain(Codec):
     dim: int
     stored: ClassVar[np.dtype[Any]]
-    exponent: ClassVar[np.uint16]  # the exponent's bits, in two-byte formats
+    largest: ClassVar[float] = math.inf  # larger values would be rounded to infinity
 
     @classmethod
     def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
@@ -36,17 +36,16 @@ class _Plain(Codec):
         """One value after the other."""
         return self.dim * self.stored.itemsize
 
+    @property
+    def safe_size(self) -> float:
+        """The largest value that is not rounded to infinity."""
+        return self.largest
+
     def _encode(self, rows: Rows, codes: Codes) -> None:
         self._store(rows, codes.view(self.stored))
-        if not self.keeps_nonfinite and len(rows):
-            exponents = codes.view("<u2") & self.exponent  # all ones: rounded to infinity
-            if exponents.max() == self.exponent:
-                worst = rows.reshape(-1)[np.abs(rows).argmax()]
-                raise InputError(f"a row holds {worst:g}, beyond what {self.name} can hold (use f32)")
 
     def _store(self, rows: Rows, target: NDArray[Any]) -> None:
-        with np.errstate(over="ignore"):
-            target[:] = rows
+        target[:] = rows
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
         rows[:] = codes.view(self.stored)
@@ -68,7 +67,7 @@ class F16(_Plain):
 
     name: ClassVar[str] = "f16"
     stored: ClassVar[np.dtype[Any]] = np.dtype("<f2")
-    exponent: ClassVar[np.uint16] = np.uint16(0x7C00)
+    largest: ClassVar[float] = 65519.0
 
     def _store(self, rows: Rows, target: NDArray[Any]) -> None:
         to_float16(rows, target)
@@ -80,4 +79,4 @@ class BF16(_Plain):
 
     name: ClassVar[str] = "bf16"
     stored: ClassVar[np.dtype[Any]] = np.dtype(ml_dtypes.bfloat16)
-    exponent: ClassVar[np.uint16] = np.uint16(0x7F80)
+    largest: ClassVar[float] = 3.3895e38

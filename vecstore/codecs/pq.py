@@ -22,8 +22,6 @@ from vecstore.errors import InputError, SpecError
 from vecstore.kernels import kmeans, product, scalar
 
 _DEFAULT_WIDTH = 8  # dimensions per subspace where neither m nor bytes is given
-# Squares of larger values, summed over a subspace, leave the range of float32.
-_LARGEST = 1e17
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +68,6 @@ class Pq(Codec):
             raise SpecError(f"pq has m={m}; the rows have {dim} dimensions, so 1 to that")
         if not len(sample):
             raise InputError("pq is fitted on rows, and there are none")
-        _refuse_large(sample)
         k = min(2**bits, len(sample))
         centroids = kmeans.train_product(sample, _starts(dim, m), k, seed=seed)
         return cls(dim=dim, m=m, bits=bits, centroids=centroids)
@@ -90,7 +87,6 @@ class Pq(Codec):
         return product.lay_out(self.centroids, self.starts)
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
-        _refuse_large(rows)
         if self.bits == 8:
             product.assign(rows, self._book, self.starts, codes)
             return
@@ -110,9 +106,3 @@ def _starts(dim: int, m: int) -> NDArray[np.int64]:
     widths = np.full(m, dim // m, np.int64)
     widths[: dim % m] += 1
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
-
-
-def _refuse_large(rows: Rows) -> None:
-    largest = max(float(rows.max(initial=0.0)), -float(rows.min(initial=0.0)))
-    if largest > _LARGEST:
-        raise InputError(f"a row holds a value of size {largest:g}; pq takes values up to {_LARGEST:g}")

@@ -15,10 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import fs
 
+from vecstore.codecs.parts import MAX_DIM
 from vecstore.errors import FormatError, InputError, NotFoundError, StorageError
 from vecstore.formats.guard import guard
 
-MAX_DIM = 1 << 20  # A wider row is a lying header: no embedding has a million dimensions.
 BATCH_BYTES = 1 << 26  # Batches are cut shorter than asked for where they would be larger than this.
 
 

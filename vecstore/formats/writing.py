@@ -92,6 +92,7 @@ class UriFile:
         self._done = True
         with contextlib.suppress(OSError, pa.ArrowException):
             self.file.close()
+        with contextlib.suppress(OSError, pa.ArrowException):
             self._location.filesystem.delete_file(self._temporary)
 
 

@@ -1,4 +1,4 @@
-"""NaN and infinity, found at memory speed."""
+"""The largest value of rows, NaN and infinity included, found at memory speed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ F32 = NDArray[np.float32]
 
 
 @kernel
-def all_finite(bits: NDArray[np.uint32]) -> bool:
-    """True if no float32 among `bits` (any number of them, flat) is NaN or infinite."""
+def largest_bits(bits: NDArray[np.uint32]) -> np.uint32:
+    """The largest magnitude among `bits` (n,) of float32, as bits: infinity is above all numbers, NaN above
+    it."""
     worst = np.uint32(0)
     for i in range(bits.size):
-        # All exponent bits set is NaN or infinity; the sign is masked away so that max() sees it.
-        worst = max(worst, bits[i] & np.uint32(0x7F800000))
-    return bool(worst != np.uint32(0x7F800000))
+        worst = max(worst, bits[i] & np.uint32(0x7FFFFFFF))
+    return worst
 
 
-def first_bad_row(rows: F32) -> int:
-    """The first row of rows (n, d) that holds NaN or infinity; -1 if there is none."""
-    flat = np.ascontiguousarray(rows, dtype=np.float32).reshape(-1).view(np.uint32)
-    if all_finite(flat):
-        return -1
-    return int(np.argmin(np.isfinite(rows).all(axis=1)))
+def largest(rows: F32) -> float:
+    """The largest |value| of contiguous rows (n, d): 0 of no rows, infinity or NaN if there are such."""
+    return float(np.uint32(largest_bits(rows.reshape(-1).view(np.uint32))).view(np.float32))

@@ -24,9 +24,6 @@ config: Any = numba_config  # its settings are made at run time, unseen by type 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Sums may be reordered and contracted; never nnan or ninf: NaN rows must stay visible.
-SUMS = frozenset({"reassoc", "contract"})
-
 
 def _cache_root() -> Path | None:
     """The first folder that can be written: NUMBA_CACHE_DIR, the user's cache, the temporary folder."""
@@ -41,12 +38,20 @@ def _cache_root() -> Path | None:
             continue
         folder = Path(root) / f"kernels-{digest.hexdigest()[:16]}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _is_private(folder) and os.access(folder, os.W_OK):
+                return folder
         except OSError:
             continue
-        if os.access(folder, os.W_OK):
-            return folder
     return None
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can put files there: numba runs what it finds in its cache."""
+    if not hasattr(os, "getuid"):
+        return True
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 CACHE = _cache_root()
@@ -54,23 +59,12 @@ CACHE = _cache_root()
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compiles at the first call; releases the GIL; division by zero gives infinity or NaN."""
-    return _compile(function, False)
-
-
-def sums_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """As `kernel`, with sums in any order: results differ in the last bits between machines."""
-    return _compile(function, set(SUMS))
-
-
-def _compile(function: Callable[P, R], fastmath: bool | set[str]) -> Callable[P, R]:
     # A function typed at a prompt has no file to stamp its cache with; numba then refuses to cache it.
     cached = CACHE is not None and os.path.exists(function.__code__.co_filename)
     before = config.CACHE_DIR
     config.CACHE_DIR = str(CACHE) if cached else before
     try:
-        compiled: Callable[P, R] = numba.njit(
-            cache=cached, nogil=True, error_model="numpy", fastmath=fastmath
-        )(function)
+        compiled: Callable[P, R] = numba.njit(cache=cached, nogil=True, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = before
     return compiled

@@ -10,22 +10,39 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import as_float32
+from vecstore.codecs.base import BlockCodec, Codec, as_float32, block_rows, refusal
 from vecstore.errors import InputError
 from vecstore.formats.base import Batch
-from vecstore.kernels.finite import first_bad_row
+from vecstore.kernels.finite import largest
 from vecstore.stream.unique import UniqueIds
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A batch with ids, and where it comes from: rows start to stop of the source, `kept` of them."""
+
+    batch: Batch
+    start: int
+    stop: int
+    kept: NDArray[np.bool_] | None  # (stop - start,); None: all of them
+
+    def places(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in the batch the source's rows with these numbers stand, left-out ones left out."""
+        inside = numbers - self.start
+        if self.kept is None:
+            return inside
+        return (np.cumsum(self.kept) - 1)[inside[self.kept[inside]]]
 
 
 @dataclass
 class Cleaner:
-    """Checks batches one after the other.
+    """Checks batches one after the other against what a codec takes.
 
-    finite: refuse NaN and infinity. nonzero: refuse rows of length zero, which have no direction. skip:
-    leave bad rows out and count them in `skipped` instead of raising.
+    nonzero: refuse rows of length zero, which have no direction. skip: leave bad rows out and count them
+    in `skipped` instead of raising.
     """
 
-    finite: bool
+    codec: Codec | BlockCodec
     nonzero: bool
     skip: bool
     skipped: int = 0
@@ -38,32 +55,29 @@ class Cleaner:
             self._unique = UniqueIds(ids.type)
         self._unique.add(ids)
 
-    def clean(
-        self, batches: Iterable[Batch], first_number: int = 0
-    ) -> Generator[tuple[int, Batch], None, None]:
-        """Yields (rows seen before, batch with ids); ids of sources without any are row numbers."""
+    def clean(self, batches: Iterable[Batch], first_number: int = 0) -> Generator[Cleaned, None, None]:
+        """Batches with ids; those of sources without any are row numbers from first_number on."""
         for batch in batches:
             start = self.seen
             self.seen += len(batch)
-            if batch.ids is None:
+            numbered = batch.ids is None
+            if numbered:
                 numbers = np.arange(first_number + start, first_number + self.seen, dtype=np.int64)
                 batch = replace(batch, ids=pa.array(numbers))
-                fresh = self._unique is None
-            else:
-                fresh = False
             bad = self._bad_values(batch)
-            if not fresh:
-                bad |= self._repeats(batch)
+            if not numbered or self._unique is not None:
+                bad |= self._repeats(batch, bad)
+            kept = None
             if bad.any():
                 self.skipped += int(bad.sum())
-                batch = _select(batch, ~bad)
-            yield start, batch
+                kept = ~bad
+                batch = _select(batch, kept)
+            yield Cleaned(batch, start, self.seen, kept)
 
     def _bad_values(self, batch: Batch) -> NDArray[np.bool_]:
         bad = np.zeros(len(batch), bool)
-        # Integers are finite; a zero row is rare in them, but can be.
-        if self.finite and batch.rows.dtype.kind not in "iu":
-            bad |= self._nonfinite(batch)
+        if isinstance(self.codec, Codec) and not self.codec.keeps_nonfinite:
+            bad |= self._refused(batch, self.codec)
         if self.nonzero and len(batch):
             zero = ~np.asarray(batch.rows != 0).any(axis=1)
             if zero.any() and not self.skip:
@@ -71,26 +85,28 @@ class Cleaner:
             bad |= zero
         return bad
 
-    def _nonfinite(self, batch: Batch) -> NDArray[np.bool_]:
+    def _refused(self, batch: Batch, codec: Codec) -> NDArray[np.bool_]:
         bad = np.zeros(len(batch), bool)
-        step = max(1, (1 << 17) // batch.rows.shape[1])
+        step = block_rows(codec.dim)
         for start in range(0, len(batch), step):  # block by block: no float32 copy of the whole
             rows = as_float32(batch.rows[start : start + step])
-            row = first_bad_row(rows)
-            if row < 0:
+            if largest(rows) <= codec.safe_size:
                 continue
-            if not self.skip:
-                dim = int(np.argmin(np.isfinite(rows[row])))
-                what = f"holds {rows[row, dim]} in dimension {dim}"
-                raise _error(batch, start + row, what)
-            bad[start : start + step] = ~np.isfinite(rows).all(axis=1)
+            found = codec.refused(rows)
+            if found.any() and not self.skip:
+                row = int(found.argmax())
+                what = refusal(rows[row], batch.first + start + row, str(codec.spec))
+                raise InputError(f"{batch.path}: {what}; rows count from 0; --on-error skip leaves such out")
+            bad[start : start + step] = found
         return bad
 
-    def _repeats(self, batch: Batch) -> NDArray[np.bool_]:
+    def _repeats(self, batch: Batch, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
         ids: Any = batch.ids
         if self._unique is None:
             self._unique = UniqueIds(ids.type)
-        repeats = self._unique.add(ids)
+        repeats = np.zeros(len(batch), bool)
+        # A row that is left out does not take its id away from a later one.
+        repeats[~bad] = self._unique.add(ids.filter(pa.array(~bad)) if bad.any() else ids)
         if repeats.any() and not self.skip:
             row = int(repeats.argmax())
             raise _error(batch, row, f"repeats the id {ids[row].as_py()!r}")

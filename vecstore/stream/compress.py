@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -10,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive import ArchiveWriter
-from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
+from vecstore.codecs.base import LARGEST, Array, as_float32, unsound
 from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
 from vecstore.ledger import Budget, Ledger
 from vecstore.registry import AnyCodec
-from vecstore.stream.clean import Cleaner
+from vecstore.stream.clean import Cleaned, Cleaner
 from vecstore.stream.measure import Loss
 from vecstore.stream.prefetch import prefetch
 from vecstore.stream.sample import Sample, draw, no_sample
@@ -32,10 +32,11 @@ Fitter = Callable[[Source, Sample, Array], AnyCodec]  # the rows are the sample'
 class Summary:
     """What `compress` did. relative_mse is over `measured_rows` rows, `held_out` if none was fitted on."""
 
-    rows: int
+    rows: int  # of this run
+    total_rows: int  # in the output: more where it was appended to
     dim: int
     spec: str
-    raw_bytes: int  # rows x dim x 4
+    raw_bytes: int  # total_rows x dim x 4
     bytes: int  # of the output
     ledger: Ledger
     relative_mse: float
@@ -80,21 +81,23 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         sample = no_sample(source)
     if codec.dim != source.dim:
         raise ShapeError(f"{source.path} has {source.dim} dimensions; the codec takes {codec.dim}")
-    cleaner = Cleaner(finite=not codec.keeps_nonfinite, nonzero=job.metric == "cosine", skip=job.skip)
+    cleaner = Cleaner(codec, nonzero=job.metric == "cosine", skip=job.skip)
     writer, before = _open_writer(source, codec, job, cleaner)
     if job.budget is not None:
         budget = job.budget
         writer.approve = lambda ledger: _keep(budget, ledger, codec.dim, cleaner)
     loss = Loss(codec)
+    rounded = 0
     with writer:
         clean = cleaner.clean(sample.batches, before)
         # A pipe's other end reads ahead already, and a thread that waits for it could not be interrupted.
         with closing(prefetch(clean) if source.rereadable else clean) as batches:
-            for start, batch in batches:
-                measure(loss, sample, batch, start)
-                writer.write(batch)
+            for cleaned in batches:
+                measure(loss, sample, cleaned)
+                rounded += _rounded(cleaned.batch, codec)
+                writer.write(cleaned.batch)
                 if job.progress:
-                    job.progress(cleaner.seen, sample.total)
+                    job.progress(cleaned.stop, sample.total)
         if cleaner.seen == cleaner.skipped:
             raise InputError(
                 f"{source.path}: of {cleaner.seen} rows {cleaner.skipped} were left out, so none remain; "
@@ -106,7 +109,8 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         rows=rows,
         dim=codec.dim,
         spec=str(codec.spec),
-        raw_bytes=rows * codec.dim * 4,
+        total_rows=before + rows,
+        raw_bytes=(before + rows) * codec.dim * 4,
         bytes=ledger.total,
         ledger=ledger,
         relative_mse=loss.relative_mse,
@@ -114,15 +118,26 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         skipped=cleaner.skipped,
         measured_rows=loss.rows,
         held_out=len(sample.numbers) < cleaner.seen,
-        notes=tuple(_notes(source, codec)),
+        notes=tuple(_notes(source, rounded)),
     )
 
 
-def measure(loss: Loss, sample: Sample, batch: Batch, start: int) -> None:
-    """Adds to loss the held-out rows of a batch whose first row is the source's row number `start`."""
-    numbers = sample.held_out(start, start + len(batch)) - start
-    if len(numbers):
-        loss.add(batch.rows[numbers])
+def measure(loss: Loss, sample: Sample, cleaned: Cleaned) -> None:
+    """Adds to loss the held-out rows of a batch."""
+    places = cleaned.places(sample.held_out(cleaned.start, cleaned.stop))
+    if len(places):
+        loss.add(cleaned.batch.rows[places])
+
+
+def _rounded(batch: Batch, codec: AnyCodec) -> int:
+    """Rows that a lossless codec cannot keep as they are, since float32 does not hold all their values."""
+    wide = batch.rows.dtype.itemsize >= 4 and batch.rows.dtype != np.float32
+    if not codec.is_lossless or not wide:
+        return 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        back = as_float32(batch.rows).astype(batch.rows.dtype)
+    changed = (back != batch.rows) & ~((back != back) & (batch.rows != batch.rows))
+    return int(changed.any(axis=1).sum())
 
 
 def _keep(budget: Budget, ledger: Ledger, dim: int, cleaner: Cleaner) -> None:
@@ -150,14 +165,11 @@ def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCode
 
 def _usable(rows: NDArray[Any], metric: str) -> NDArray[Any]:
     """The sample without rows that no codec is fitted on; the pass that follows names or skips them."""
-    if rows.dtype.kind not in "iu":
-        step = 4096
-        finite = [
-            np.isfinite(as_float32(rows[at : at + step])).all(axis=1) for at in range(0, len(rows), step)
-        ]
-        keep = np.concatenate(finite) if finite else np.ones(0, bool)
-        if not keep.all():
-            rows = rows[keep]
+    step = 4096
+    sound = [~unsound(as_float32(rows[at : at + step]), LARGEST) for at in range(0, len(rows), step)]
+    keep = np.concatenate(sound) if sound else np.ones(0, bool)
+    if not keep.all():
+        rows = rows[keep]
     if metric == "cosine":
         rows = rows[np.asarray(rows != 0).any(axis=1)]
     return rows
@@ -167,20 +179,34 @@ def _open_writer(source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner) ->
     """The writer, and how many rows stand in the archive before the first of this run."""
     if job.append:
         writer = ArchiveWriter.append_to(job.target)  # holds a lock from here on
-        assert writer.previous is not None
-        for ids in writer.previous.ids():
-            cleaner.remember(ids)
-        return writer, len(writer.previous)
+        try:
+            return writer, _remember(writer, source, cleaner)
+        except BaseException:
+            writer.abort()
+            raise
     card = {"metric": job.metric, "source_dtype": str(source.dtype), **job.card}
-    target = sys.stdout.buffer if job.target == "-" else job.target
     writer = ArchiveWriter(
-        target, codec, card=card, id_type=source.id_type, columns=source.columns, force=job.force
+        job.target, codec, card=card, id_type=source.id_type, columns=source.columns, force=job.force
     )
     return writer, 0
 
 
-def _notes(source: Source, codec: Codec | BlockCodec) -> list[str]:
-    wide = source.dtype.itemsize > 4 and source.dtype.kind in "fiu"
-    if wide and codec.is_lossless:
-        return [f"{source.path} holds {source.dtype}; rows are kept as float32, the nearest one"]
-    return []
+def _remember(writer: ArchiveWriter, source: Source, cleaner: Cleaner) -> int:
+    """Tells the cleaner the ids of the archive that is appended to; how many there are."""
+    previous = writer.previous
+    assert previous is not None
+    kind = source.id_type or pa.int64()
+    if kind != previous.id_type:
+        raise InputError(
+            f"{source.path} has {kind} ids; {previous.path} has {previous.id_type} ones, so its rows cannot "
+            "be appended (choose another id column with --ids)"
+        )
+    for ids in previous.ids():
+        cleaner.remember(ids)
+    return len(previous)
+
+
+def _notes(source: Source, rounded: int) -> list[str]:
+    if not rounded:
+        return []
+    return [f"{rounded} rows of {source.path} are {source.dtype}; kept as float32, the nearest one"]

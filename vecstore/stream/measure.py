@@ -35,8 +35,11 @@ class Loss:
     def relative_mse(self) -> float:
         """Sum of squared errors over sum of squared distances to the mean; 0 for lossless codecs.
 
-        Of rows that are all alike the distance is zero: then 0 if the error is, else infinity.
+        Of rows that are all alike the distance is zero: then 0 if the error is, else infinity. NaN if
+        nothing was measured.
         """
+        if not self.rows and not self._codec.is_lossless:
+            return float("nan")
         if self._error == 0:
             return 0.0
         spread = self._square - float(np.square(self._sum).sum()) / self.rows

@@ -35,6 +35,9 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
             put((None, None, True))
         except BaseException as error:
             put((None, error, False))
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # lets go of files at once, not when it is collected
 
     thread = threading.Thread(target=produce, name="vecstore-read", daemon=True)
     thread.start()

@@ -81,9 +81,10 @@ def _batch_rows(source: Source) -> int:
 
 
 def _choose(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if total >= 4 * count:
-        # Short runs at random places: a tenth of the reads of single rows, from nearly as many places.
+    if total >= 4 * count and count >= _RUN_ROWS * 1024:
+        # Short runs at random places: an eighth of the reads of single rows, from nearly as many places.
         starts = rng.choice(total // _RUN_ROWS, count // _RUN_ROWS, replace=False) * _RUN_ROWS
+        starts += rng.integers(total % _RUN_ROWS + 1)
         return (np.sort(starts)[:, None] + np.arange(_RUN_ROWS)).reshape(-1)
     if total > count:
         return np.sort(rng.choice(total, count, replace=False)).astype(np.int64)
@@ -132,7 +133,7 @@ def _from_pipe(source: Source, count: int, rng: np.random.Generator, batch_rows:
     everything = [batch.rows for batch in buffered] or [np.empty((0, source.dim), source.dtype)]
     rows = np.concatenate(everything)
     numbers = np.arange(seen, dtype=np.int64)
-    if ended:
-        kept = _keep_back(numbers, seen, rng)
-        rows, numbers = rows[kept], numbers[kept]
+    # Of a pipe that goes on, the rows that `held_out` names are kept back from the start.
+    kept = _keep_back(numbers, seen, rng) if ended else numbers[numbers % _PIPE_STRIDE != 0]
+    rows, numbers = rows[kept], numbers[kept]
     return Sample(rows, numbers, seen if ended else None, chain(buffered, batches))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive import Archive, is_archive
-from vecstore.errors import ShapeError
+from vecstore.errors import ShapeError, SpecError
 from vecstore.formats import open_source
 from vecstore.formats.base import Batch, Source
 from vecstore.stream.memory import ArraySource, ReaderSource
@@ -38,14 +38,22 @@ class ArchiveSource(Source):
         self._archive.close()
 
 
+def _without(source: Source, path: str, ids: Any, vectors: str | None) -> Source:
+    """The source, which has its ids and vectors already; SpecError if others are named."""
+    if ids is None and vectors is None:
+        return source
+    source.close()
+    raise SpecError(f"{path} has its own ids and vectors; leave out --ids and --vectors")
+
+
 def as_source(source: object, *, ids: Any = None, vectors: str | None = None) -> Source:
     """A Source from a path, an archive's path, an array (n, dim), an Arrow table or reader, or a Source."""
     if isinstance(source, Source):
-        return source
+        return _without(source, source.path, ids, vectors)
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         if is_archive(path):
-            return ArchiveSource(path)
+            return _without(ArchiveSource(path), path, ids, vectors)
         return open_source(path, vectors=vectors, ids=ids)
     if isinstance(source, pa.Table | pa.RecordBatch | pa.RecordBatchReader):
         return ReaderSource(source, vectors=vectors, ids=ids)

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vecstore.errors import ShapeError
 from vecstore.kernels.ids import hash_strings, insert
 
 
 class UniqueIds:
-    """A set of ids, int64 or string, of about 12 (int64) to 34 (string) bytes each."""
+    """A set of ids, int64 or string, of up to 36 (int64) to 68 (string) bytes each."""
 
     def __init__(self, id_type: pa.DataType) -> None:
         self._width = 1 if pa.types.is_integer(id_type) else 2
@@ -22,6 +23,8 @@ class UniqueIds:
 
     def add(self, ids: pa.Array) -> NDArray[np.bool_]:
         """Adds ids (n,); true where an id was there already, in this call or before it."""
+        if pa.types.is_integer(ids.type) != (self._width == 1):
+            raise ShapeError(f"ids are {ids.type}; those before were of another kind")
         keys = _keys(ids)
         repeats = np.zeros(len(keys), np.uint8)
         if 2 * (self._count + len(keys)) > len(self._used):

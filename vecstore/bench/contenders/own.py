@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from vecstore import registry
 from vecstore.archive.layout import batch_rows
@@ -55,7 +56,7 @@ class Own(Contender):
         blocks: dict[int, bytes] = {}
         spread(
             len(rows),
-            batch_rows(codec),
+            batch_rows(codec, pa.schema([])),
             lambda at, stop: blocks.update({at: codec.encode_block(rows[at:stop])}),
         )
         return [blocks[at] for at in sorted(blocks)]

@@ -97,11 +97,16 @@ class Lossless(BlockCodec):
             best = min(best, [bytes([ZSTD]), head, plain.pack(raw, self.level)], key=_size)
         return b"".join(best)
 
-    def decode_block(self, block: bytes | memoryview) -> Rows:
-        """bytes -> rows (n, dim) float32. CorruptError if the bytes cannot be a block."""
+    def decode_block(self, block: bytes | memoryview, rows: int | None = None) -> Rows:
+        """bytes -> rows (n, dim) float32; rows says how many if that is known. CorruptError if the bytes
+        cannot be a block, or one of that many rows."""
         view = memoryview(block).cast("B")
         kind = view[0] if len(view) else -1
-        if kind == RAW and (len(view) - 1) % (4 * self.dim) == 0:
+        if (
+            kind == RAW
+            and (len(view) - 1) % (4 * self.dim) == 0
+            and rows in (None, len(view) // (4 * self.dim))
+        ):
             return np.frombuffer(view[1:], np.uint8).copy().view(np.float32).reshape(-1, self.dim)
         if kind not in (PLANES, COLUMNS, ZSTD) or len(view) < 5:
             raise CorruptError(
@@ -110,8 +115,9 @@ class Lossless(BlockCodec):
             )
         n = int.from_bytes(view[1:5], "little")
         count = n * self.dim
-        if count > MAX_VALUES:
-            raise CorruptError(f"a block of {n} rows of {self.dim}; expected at most {MAX_VALUES} values")
+        if count > MAX_VALUES or rows not in (None, n):
+            wanted = f"at most {MAX_VALUES} values" if rows is None else f"{rows} rows"
+            raise CorruptError(f"a block of {n} rows of {self.dim}; expected {wanted}")
         if kind == COLUMNS:
             return reading.decode(view[1:], self.dim, MAX_VALUES).view(np.float32)
         if kind == PLANES:

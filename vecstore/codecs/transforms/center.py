@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codes, Rows, Transform
+from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 from vecstore.codecs.parts import require
 
 
@@ -36,6 +36,10 @@ class Center(Transform):
     def dim_out(self) -> int:
         """As wide as what it takes."""
         return self.dim
+
+    def safe_size(self, rest: float) -> float:
+        """The mean adds to what comes out."""
+        return min(rest, LARGEST) - float(np.abs(self.mean).max())
 
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """rows - mean."""

@@ -13,10 +13,10 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codes, Rows, Transform
-from vecstore.errors import InputError
+from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 
-_LARGEST = 2.0**15  # headroom: float16 ends at 65,504, so norms up to twice the sample's largest fit
+_LARGEST = 2.0**8  # where the sample's largest norm is put in float16, which ends at 65,504
+_END = 65504.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,16 +49,23 @@ class Normalize(Transform):
         """One float16."""
         return 2 if self.keep else 0
 
+    def safe_size(self, rest: float) -> float:
+        """A row's length is at most sqrt(dim) times its largest value; what comes out is at most one."""
+        if rest < 1:
+            return 0.0
+        longest = _END / self.scale if self.keep else LARGEST
+        return float(min(longest, LARGEST) / np.sqrt(self.dim))
+
+    def refused(self, rows: Rows) -> NDArray[np.bool_]:
+        """Rows that are far longer than all of the sample."""
+        bad = super().refused(rows)
+        return bad | (row_norms(rows) * self.scale > _END) if self.keep else bad
+
     def apply(self, rows: Rows, side: Codes) -> Rows:
-        """rows / |rows|; a zero row stays zero. InputError for a norm beyond twice the sample's largest."""
+        """rows / |rows|; a zero row stays zero."""
         norms = row_norms(rows)
         if self.keep:
-            stored = norms * self.scale
-            if stored.max(initial=0.0) > 65504:
-                raise InputError(
-                    f"a row has norm {norms.max():g}; normalize is fitted to at most {65504 / self.scale:g}"
-                )
-            side.view("<f2")[:, 0] = stored
+            side.view("<f2")[:, 0] = norms * self.scale
         safe = np.where(norms > 0, norms, 1.0)
         return (rows / safe[:, None]).astype(np.float32)
 

@@ -8,12 +8,13 @@ source      Pearson 1901, doi:10.1080/14786440109462720; eigenvectors of the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codes, Rows, Transform
+from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 from vecstore.codecs.parts import require
 from vecstore.codecs.transforms.center import mean_row
 from vecstore.errors import SpecError
@@ -62,13 +63,21 @@ class Pca(Transform):
         """The number of axes."""
         return int(self.axes.shape[1])
 
+    def safe_size(self, rest: float) -> float:
+        """The mean adds to a row, and all of its length can lie on one axis."""
+        return float(min(rest, LARGEST) / np.sqrt(self.dim) - np.abs(self.mean).max())
+
+    @cached_property
+    def _back(self) -> NDArray[np.float32]:
+        return np.ascontiguousarray(self.axes.T)
+
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """(rows - mean) @ axes."""
         return product(rows - self.mean, self.axes)
 
     def invert(self, rows: Rows, side: Codes) -> Rows:
         """rows @ axes.T + mean."""
-        return product(rows, np.ascontiguousarray(self.axes.T)) + self.mean
+        return product(rows, self._back) + self.mean
 
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """<q, axes row + mean> = <axes.T q, row> + <q, mean>."""

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codes, Rows, Transform
+from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 from vecstore.errors import SpecError
 
 
@@ -46,6 +46,10 @@ class Prefix(Transform):
     def dim_out(self) -> int:
         """The number kept."""
         return self.kept
+
+    def safe_size(self, rest: float) -> float:
+        """What is kept is as large as it was."""
+        return min(rest, LARGEST)
 
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """The first columns."""

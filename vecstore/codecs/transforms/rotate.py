@@ -11,12 +11,13 @@ source      Ailon and Chazelle 2009, doi:10.1137/060673096, section 2 (random si
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codes, Rows, Transform
+from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 from vecstore.codecs.parts import require
 from vecstore.kernels.hadamard import rotate
 
@@ -46,6 +47,11 @@ class Rotate(Transform):
         """As wide as what it takes."""
         return self.dim
 
+    def safe_size(self, rest: float) -> float:
+        """A rotation can turn all of a row's length onto one axis."""
+        return float(min(rest, LARGEST) / np.sqrt(self.dim))
+
+    @cached_property
     def _factors(self) -> NDArray[np.float32]:
         bits = np.unpackbits(self.signs, axis=1, count=self.dim, bitorder="little")
         return np.where(bits == 1, np.float32(-1), np.float32(1))
@@ -53,13 +59,13 @@ class Rotate(Transform):
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """Flips and transforms, in order."""
         turned = rows.copy()
-        rotate(turned, self._factors(), True)
+        rotate(turned, self._factors, True)
         return turned
 
     def invert(self, rows: Rows, side: Codes) -> Rows:
         """Transforms and flips, backwards."""
         turned = rows.copy()
-        rotate(turned, self._factors(), False)
+        rotate(turned, self._factors, False)
         return turned
 
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
