@@ -52,20 +52,17 @@ class Budget:
     unit: str
     text: str
 
-    def row_bytes(self, dim: int, rows: int | None, overhead: float = 0.0) -> float:
-        """The bytes that codes and side data of one row may take, shared bytes not yet taken off.
-
-        rows: needed for totals; overhead: bytes per row that a total or a share also pays for (ids, format).
-        """
+    def row_bytes(self, dim: int, rows: int | None) -> float:
+        """Bytes per row, whatever they are for; rows is needed for a total, BudgetError without."""
         if self.unit == "row":
             return self.amount
         if self.unit == "dim":
             return self.amount * dim / 8
         if self.unit == "share":
-            return self.amount * dim * 4 - overhead
+            return self.amount * dim * 4
         if rows is None:
             raise BudgetError(f"budget {self.text!r} is a total; say how many rows come (--rows N)")
-        return self.amount / max(rows, 1) - overhead
+        return self.amount / max(rows, 1)
 
     def total_bytes(self, dim: int, rows: int) -> float | None:
         """What the whole file may take without carried columns; None for a budget per row."""

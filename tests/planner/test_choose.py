@@ -28,6 +28,17 @@ def test_a_share_is_kept_and_used(tmp_path, budget, n):
     assert summary.bytes <= float(budget.rstrip("%")) / 100 * rows.nbytes
 
 
+@pytest.mark.parametrize(("n", "dim"), [(20_000, 16), (300, 32), (3000, 48), (8000, 300), (5, 8)])
+@pytest.mark.parametrize("unit", ["%", "B", "B/row", "bit/dim"])
+def test_the_least_budget_that_is_named_is_enough(tmp_path, n, dim, unit):
+    rows = correlated(n, dim)
+    with pytest.raises(vs.BudgetError, match="the least is") as caught:
+        vs.compress(rows, tmp_path / "a.arrow", budget=f"0.001{unit}")
+    least = str(caught.value).rpartition("the least is ")[2]
+    assert least.endswith(unit)
+    assert vs.compress(rows, tmp_path / "a.arrow", budget=least).rows == n
+
+
 def test_more_bytes_lose_less(tmp_path):
     rows = correlated(6000, 64)
     losses = []

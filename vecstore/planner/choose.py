@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from vecstore.codecs.base import Array, Codec, as_float32
+from vecstore.codecs.base import Array, Codec
 from vecstore.errors import BudgetError
 from vecstore.formats.base import Source
-from vecstore.ledger import Budget, Ledger, parse_budget
+from vecstore.ledger import SHARED_ALLOWANCE, Budget, Ledger, parse_budget
 from vecstore.registry import AnyCodec, fit
 from vecstore.stream.measure import Loss
-from vecstore.stream.sample import Sample
+from vecstore.stream.sample import RUN_ROWS, Sample
 
 Family = Callable[[int, int], tuple[str, int, int]]
 
 _TRIAL_ROWS = 6144  # fitted on, per candidate
 _TEST_ROWS = 1024  # measured on
-_STATE_BYTES = 1024  # names, shapes and padding around a codec's arrays
-# What an archive of few rows takes besides columns: schema twice, metadata, footer, and checksums a page.
-_FORMAT_BYTES = 6144
-_FORMAT_SHARE = 0.003
+_STATE_BYTES = 1536  # names, shapes and padding around a codec's arrays
+# What an archive takes besides columns: schema twice, metadata, footer; something for each batch; checksums.
+_FORMAT_BYTES = 2560
+_FORMAT_BATCH_BYTES, _BATCH_BYTES, _BATCH_ROWS = 512, 1 << 20, 1 << 15
+_CHECKSUM_SHARE = 8 / 65536
 
 
 @dataclass(frozen=True)
 class _Room:
-    """What a budget leaves: bytes per row of codes and side data, and rows, None if unknown."""
+    """A budget, and what the archive takes besides codes and learned state."""
 
     budget: Budget
     dim: int
-    rows: int | None
-    overhead: float  # bytes per row of ids and format
+    rows: int | None  # None if unknown
+    id_bytes: float  # a row
+
+    def ledger(self, code_bytes: int, shared: int) -> Ledger:
+        """The account of an archive with these bytes a row and bytes in all."""
+        rows = self.rows or 1 << 40  # of an endless stream shared bytes are nothing
+        codes, ids = rows * code_bytes, math.ceil(rows * self.id_bytes)
+        batches = 1 + codes / _BATCH_BYTES + rows / _BATCH_ROWS
+        form = _FORMAT_BYTES + batches * _FORMAT_BATCH_BYTES + (codes + ids + shared) * _CHECKSUM_SHARE
+        return Ledger(codes=codes, shared=shared, ids=ids, format=math.ceil(form))
 
     def keeps(self, code_bytes: int, shared: int) -> bool:
         """Whether a codec with these bytes a row and bytes in all stays inside."""
-        rows = self.rows or 1 << 40  # of an endless stream shared bytes are nothing
-        ledger = Ledger(codes=rows * code_bytes, shared=shared, ids=int(rows * self.overhead) + 1)
-        return self.budget.keeps(ledger, self.dim, rows)
+        return self.budget.keeps(self.ledger(code_bytes, shared), self.dim, self.rows or 1 << 40)
 
     def holds(self, codec: AnyCodec) -> bool:
         """Whether a fitted codec stays inside."""
         return isinstance(codec, Codec) and self.keeps(codec.code_bytes, codec.ledger(0).shared)
+
+    def need(self, code_bytes: int, shared: int) -> float:
+        """The amount of budget, in its unit, that such a codec needs."""
+        rows, ledger = self.rows or 1 << 40, self.ledger(code_bytes, shared)
+        if self.budget.unit in ("total", "share"):
+            return ledger.total / (1 if self.budget.unit == "total" else rows * self.dim * 4)
+        a_row = (ledger.codes + max(0.0, shared - SHARED_ALLOWANCE * ledger.codes)) / rows
+        return a_row if self.budget.unit == "row" else 8 * a_row / self.dim
 
 
 def choose(
@@ -54,17 +72,10 @@ def choose(
     feasible budget if no codec fits.
     """
     total = sample.total if sample.total is not None else rows
-    id_bytes = 8.0 if source.id_type is None or source.id_type == "int64" else _string_id_bytes(source)
     bound = parse_budget(budget)
     bound.row_bytes(source.dim, total)  # a total needs the number of rows: said before anything is tried
-    overhead = id_bytes + (_FORMAT_BYTES / total if total else 0.0)
-    overhead += _FORMAT_SHARE * bound.row_bytes(source.dim, total)
-    room = _Room(bound, source.dim, total, overhead)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(usable))
-    tested = max(1, min(_TEST_ROWS, len(order) // 5))
-    test = usable[np.sort(order[:tested])]
-    train = usable[np.sort(order[tested : tested + _TRIAL_ROWS])] if len(order) > tested else test
+    room = _Room(bound, source.dim, total, _id_bytes(source))
+    train, test = _split(usable, np.random.default_rng(seed))
     best: tuple[float, str] | None = None
     for spec in _candidates(room):
         codec = fit(spec, train, seed=seed)
@@ -75,7 +86,7 @@ def choose(
         if best is None or loss.relative_mse < best[0]:
             best = (loss.relative_mse, spec)
     if best is None:
-        raise BudgetError(_infeasible(room, as_float32(train[:64]), budget))
+        raise BudgetError(_infeasible(room))
     codec = fit(best[1], usable, seed=seed)
     if not room.holds(codec):  # More rows than in the trial can mean more centroids.
         codec = fit(best[1], train, seed=seed)
@@ -132,8 +143,25 @@ _FAMILIES: tuple[Family, ...] = (
 )  # fmt: skip
 
 
-def _string_id_bytes(source: Source) -> float:
-    """Bytes per row of string ids and their offsets, from the first batch."""
+def _split(rows: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Rows to fit on and rows to measure on; neighbours, which may be alike, stay together."""
+    order = rng.permutation(-(-len(rows) // RUN_ROWS))
+    tested = max(1, min(_TEST_ROWS // RUN_ROWS, len(order) // 5))
+    if len(order) < 2:
+        return rows, rows
+    return _runs(rows, order[tested : tested + _TRIAL_ROWS // RUN_ROWS]), _runs(rows, order[:tested])
+
+
+def _runs(rows: Array, runs: NDArray[np.int64]) -> Array:
+    numbers = (np.sort(runs)[:, None] * RUN_ROWS + np.arange(RUN_ROWS)).reshape(-1)
+    chosen: Array = rows[numbers[numbers < len(rows)]]
+    return chosen
+
+
+def _id_bytes(source: Source) -> float:
+    """Bytes per row of ids: of strings, with their offsets, from the first batch and some more."""
+    if source.id_type is None or pa.types.is_integer(source.id_type):
+        return 8.0
     if not source.rereadable:
         return 32.0
     for batch in source.batches(4096):
@@ -142,19 +170,24 @@ def _string_id_bytes(source: Source) -> float:
     return 4.0
 
 
-def _infeasible(room: _Room, train: Array, text: str) -> str:
-    """The message that says the least budget that the smallest codec fits in."""
-    rows = room.rows or 1
-    smallest = fit("pq:m=1,bits=4", train)
-    assert isinstance(smallest, Codec)
-    ledger = smallest.ledger(rows)
-    least = ledger.total + int(rows * room.overhead) + 1
-    if room.budget.unit in ("row", "dim"):
-        allowance = ledger.codes + max(0, ledger.shared - ledger.codes // 10)
-        per_row = allowance / rows
-        need = f"{per_row:.3g}B/row" if room.budget.unit == "row" else f"{8 * per_row / room.dim:.3g}bit/dim"
-    elif room.budget.unit == "share":
-        need = f"{100 * least / (rows * room.dim * 4):.3g}%"
+def _infeasible(room: _Room) -> str:
+    """The message that says the least budget that any family has a member for."""
+    needs = []
+    for family in _FAMILIES:
+        for size in {1, room.dim}:
+            spec, code_bytes, shared = family(room.dim, size)
+            if spec:
+                needs.append(room.need(code_bytes, shared + _STATE_BYTES))
+    least = min(needs)
+    if room.budget.unit == "total":
+        text = f"{math.ceil(least)}B"
     else:
-        need = f"{least}B"
-    return f"budget {text!r} holds no codec for {rows} rows of {room.dim} dimensions; the least is {need}"
+        # Rounded up in the third digit, so that what is printed is enough.
+        least *= 100 if room.budget.unit == "share" else 1
+        digit = 10.0 ** (math.floor(math.log10(least)) - 2)
+        unit = {"share": "%", "row": "B/row", "dim": "bit/dim"}[room.budget.unit]
+        text = f"{math.ceil(least / digit) * digit:.12g}{unit}"
+    rows = "rows" if room.rows is None else f"{room.rows} rows"
+    return (
+        f"budget {room.budget.text!r} holds no codec for {rows} of {room.dim} dimensions; the least is {text}"
+    )

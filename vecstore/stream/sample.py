@@ -17,7 +17,7 @@ SAMPLE_BYTES = 96 << 20  # as float32, so that wide rows do not fill the memory
 HELD_OUT_ROWS = 8192
 _PIPE_STRIDE = 64  # of a stream of unknown length every 64th row is measured
 _BATCH_BYTES = 4 << 20
-_RUN_ROWS = 8
+RUN_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ def _batch_rows(source: Source) -> int:
 
 
 def _choose(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if total >= 4 * count and count >= _RUN_ROWS * 1024:
+    if total >= 4 * count and count >= RUN_ROWS * 1024:
         # Short runs at random places: an eighth of the reads of single rows, from nearly as many places.
-        starts = rng.choice(total // _RUN_ROWS, count // _RUN_ROWS, replace=False) * _RUN_ROWS
-        starts += rng.integers(total % _RUN_ROWS + 1)
-        return (np.sort(starts)[:, None] + np.arange(_RUN_ROWS)).reshape(-1)
+        starts = rng.choice(total // RUN_ROWS, count // RUN_ROWS, replace=False) * RUN_ROWS
+        starts += rng.integers(total % RUN_ROWS + 1)
+        return (np.sort(starts)[:, None] + np.arange(RUN_ROWS)).reshape(-1)
     if total > count:
         return np.sort(rng.choice(total, count, replace=False)).astype(np.int64)
     numbers = np.arange(total, dtype=np.int64)
