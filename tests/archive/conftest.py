@@ -18,6 +18,7 @@ def small_batches(monkeypatch):
     """Batches of 512 rows."""
     monkeypatch.setattr(layout, "_FEW_ROWS", 512)
     monkeypatch.setattr(layout, "_BATCH_BYTES", 1024)
+    monkeypatch.setattr(layout, "_BLOCK_BYTES", 1024)
 
 
 @pytest.fixture(scope="session")

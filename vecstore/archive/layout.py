@@ -41,7 +41,7 @@ Card = Mapping[str, object]
 
 
 def batch_rows(codec: AnyCodec, columns: pa.Schema) -> int:
-    """Rows of every batch but the last, a power of two: 1 to 2 MiB of codes, 2 to 4 MiB of rows for blocks."""
+    """Rows of every batch but the last, a power of two: 1-2 MiB of codes, or 2-4 MiB of rows of a block."""
     fitting = (
         _BLOCK_BYTES // (4 * codec.dim) if codec.code_bytes is None else _BATCH_BYTES // codec.code_bytes
     )
