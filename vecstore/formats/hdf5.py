@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -113,6 +113,62 @@ def _chosen(file: Any, h5py: ModuleType, location: Location) -> Any:
     return next(iter(found.values()))
 
 
+class _Patient:
+    """A file for HDF5, which must never hear of a full disk: it crashes the process when it closes after it.
+
+    A failed write is kept in `error` and passed off as done; `settle` raises it.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def settle(self) -> None:
+        """Raises what went wrong."""
+        if self.error is not None:
+            raise self.error
+
+    def _attempt(self, work: Callable[[], Any], otherwise: Any) -> Any:
+        """What work gives; `otherwise` after the first error."""
+        if self.error is None:
+            try:
+                return work()
+            except OSError as error:
+                self.error = error
+        return otherwise
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Moves, or seems to."""
+        return int(self._attempt(lambda: self._file.seek(place, whence), place))
+
+    def tell(self) -> int:
+        """Where it stands."""
+        return int(self._attempt(self._file.tell, 0))
+
+    def write(self, data: bytes) -> int:
+        """Writes all of data, or seems to."""
+        self._attempt(lambda: self._file.write(data), None)
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        """Sets the size, or seems to."""
+        self._attempt(lambda: self._file.truncate(size), None)
+        return size
+
+    def flush(self) -> None:
+        """Hands buffers on, or seems to."""
+        self._attempt(self._file.flush, None)
+
+    def read(self, size: int = -1) -> bytes:
+        """The bytes at the place; after an error none."""
+        return bytes(self._attempt(lambda: self._file.read(size), b""))
+
+    def readinto(self, target: memoryview) -> int:
+        """Fills target, after an error with zeros: what is read then is thrown away."""
+        target[:] = self.read(len(target)).ljust(len(target), b"\0")
+        return len(target)
+
+
 class Hdf5Sink(FileSink):
     """An HDF5 file with one data set, `vector` or the name behind `::`, under Fletcher-32 checksums."""
 
@@ -125,7 +181,8 @@ class Hdf5Sink(FileSink):
         self._dtype = np.dtype(np.float32) if wide else layout.dtype
         # HDF5 goes back and forth while it writes; a target that cannot is given a finished file.
         self._spool = None if self._output.seekable else tempfile.TemporaryFile()
-        self._file = h5py.File(self._spool or file, "w")
+        self._patient = _Patient(self._spool or file)
+        self._file = h5py.File(self._patient, "w")
         rows = max(1, _WRITTEN_CHUNK // (layout.dim * self._dtype.itemsize))
         self._set = self._file.create_dataset(
             self._output.selector or "vector",
@@ -139,9 +196,11 @@ class Hdf5Sink(FileSink):
     def _append(self, batch: Batch) -> None:
         self._set.resize(self.count + len(batch), axis=0)
         self._set[self.count :] = fit(batch, self._dtype)
+        self._patient.settle()
 
     def _finish(self) -> None:
         self._file.close()
+        self._patient.settle()
         if self._spool is not None:
             self._spool.seek(0)
             while data := self._spool.read(_WRITTEN_CHUNK):
