@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from vecstore.errors import InputError
+from vecstore.formats import open_source
 
 
 def put(path, text):
@@ -110,3 +111,15 @@ def test_ids_that_become_words_are_noted(tmp_path, rows, write):
     for suffix in (".txt", ".bin"):
         assert "row numbers" in write(tmp_path / f"a{suffix}", rows)[0]
         assert "read back as strings" in write(tmp_path / f"b{suffix}", rows, ids=pa.array(range(100)))[0]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 699, 999])
+@pytest.mark.parametrize("ending", [".glove", ".txt"])
+def test_a_line_that_lacks_a_number_is_named_and_spoils_no_other(tmp_path, at, ending):
+    lines = [f"w{i} {i}.5 {i}.25 {i}.75 1 2" for i in range(1000)]
+    lines[at] = lines[at].rpartition(" ")[0]
+    path = tmp_path / f"short{ending}"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=f"row {at} "), open_source(str(path)) as source:
+        assert source.dim == 5
+        list(source.batches(100))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -66,9 +67,10 @@ class WordTextSource(FileSource):
                 return 0, None, 1
             if (len(head) == 1 and rows == 0) or (len(head) > 1 and _numbers(head[1]) >= dim > 0):
                 return 1, rows, dim
-        # A word may end in numbers of its own, so that the row is as wide as the shortest run of them.
-        dim = min(_numbers(line) for line in head)
-        if not dim:
+        # Most runs of numbers are a row: a word may end in numbers of its own, and a line may lack some.
+        runs = Counter(_numbers(line) for line in head)
+        dim = max(runs, key=lambda width: (runs[width], -width))
+        if 0 in runs:
             row = next(i for i, line in enumerate(head) if not _numbers(line))
             raise InputError(
                 f"{self.path}: line {row} (counted from 0) does not end in numbers after a word: "
