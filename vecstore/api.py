@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 
 from vecstore import registry
@@ -33,7 +32,7 @@ def fit(spec: str, sample: Array, *, seed: int = 0) -> AnyCodec:
 
     The same sample and seed give the same codec. Raises SpecError, ShapeError, InputError.
     """
-    return registry.fit(spec, np.asarray(sample), seed=seed)
+    return registry.fit(spec, sample, seed=seed)
 
 
 def compress(

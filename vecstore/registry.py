@@ -96,10 +96,14 @@ def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
 
     Raises SpecError for a spec that cannot be, ShapeError and InputError for a sample that cannot.
     """
-    spec = parse(spec) if isinstance(spec, str) else spec
+    if type(seed) is not int or not 0 <= seed < 1 << 63:
+        raise SpecError(f"seed is {seed!r}; expected a whole number from 0 to 2**63 - 1")
+    spec = spec if isinstance(spec, Spec) else parse(spec)
     classes = _classes(spec)
     rows = as_float32(check_rows(sample))
     learning = [part for part in classes if not issubclass(part, BlockCodec | F32 | F16 | BF16)]
+    if learning and not len(rows):
+        raise InputError(f"{spec} is fitted on rows, and there are none")
     if learning and not largest(rows) <= LARGEST:
         row = int(unsound(rows, LARGEST).argmax())
         raise InputError(refusal(rows[row], row, str(spec)))

@@ -105,6 +105,8 @@ def test_integers_that_float32_does_not_hold_are_counted(tmp_path):
     assert summary.notes and summary.notes[0].startswith("2 rows")
     exact = vs.compress(rows[1:2].astype(np.float64), tmp_path / "b.arrow", "f32")
     assert exact.notes == ()
+    with pytest.raises(vs.InputError, match=r"row 1 .* too large for float32"):
+        vs.compress(np.array([[1.0, 2], [3, 1e300]]), tmp_path / "d.arrow", "lossless")
     nan = np.array([[np.nan, 1.5]])
     assert vs.compress(nan, tmp_path / "c.arrow", "f32").notes == ()
 

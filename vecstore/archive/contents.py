@@ -160,6 +160,7 @@ class Contents:
         """Lets go of the file; harmless when done twice."""
         if self.descriptor >= 0:
             self.pages.close()
+            self.pages.closed = True
             os.close(self.descriptor)
             self.descriptor = -1
 

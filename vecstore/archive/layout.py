@@ -15,6 +15,8 @@ PAGE_BYTES = 1 << 16  # one checksum each
 MAGIC = b"ARROW1\0\0"  # how an Arrow IPC file begins; a stream begins with its schema
 
 ID, CODE = "id", "code"
+# What carried columns may not be called: the columns of archives, and of what is restored from them.
+RESERVED = (ID, CODE, "vector")
 
 # Schema metadata.
 VERSION_KEY = b"vecstore.version"
@@ -53,10 +55,8 @@ def batch_rows(codec: AnyCodec, columns: pa.Schema) -> int:
 def make_schema(codec: AnyCodec, card: Card, id_type: pa.DataType, columns: pa.Schema) -> pa.Schema:
     """The schema of an archive: id, code, carried columns. InputError if a carried name is taken."""
     for name in columns.names:
-        if name in (ID, CODE) or columns.names.count(name) > 1:
-            raise InputError(
-                f"column {name!r} cannot be carried: an archive has that name already; rename or drop it"
-            )
+        if name in RESERVED or columns.names.count(name) > 1:
+            raise InputError(f"column {name!r} cannot be carried: that name is taken; rename or drop it")
     if card.get("dim", codec.dim) != codec.dim:
         raise ShapeError(f"the card says dim {card['dim']}; the codec has {codec.dim}")
     width = codec.code_bytes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vecstore.archive.layout import PAGE_BYTES
 from vecstore.archive.seal import Sums
-from vecstore.errors import CorruptError
+from vecstore.errors import CorruptError, StorageError
 from vecstore.formats.atomic import storage_errors
 
 Bytes = NDArray[np.uint8]
@@ -31,6 +31,7 @@ class PageFile:
     def __init__(self, path: str, descriptor: int, stop: int, sums: Sums) -> None:
         self.path = path
         self._descriptor = descriptor
+        self.closed = False
         self._size = os.fstat(descriptor).st_size
         self._stop = stop
         self.sums = sums
@@ -57,6 +58,7 @@ class PageFile:
         return buffer[start - page_start : stop - page_start]
 
     def _fill(self, buffer: Bytes, start: int) -> None:
+        self._check_open()
         done, view = 0, buffer.data
         while done < len(view):
             with storage_errors(self.path, "read"):
@@ -97,6 +99,11 @@ class PageFile:
                     self._verified[page] = False
                     yield str(error)
 
+    def _check_open(self) -> None:
+        # The descriptor's number may be another file's by now.
+        if self.closed:
+            raise StorageError(f"{self.path} is closed; open it again")
+
     def _shrunk(self) -> CorruptError:
         found = os.fstat(self._descriptor).st_size
         return CorruptError(
@@ -105,6 +112,7 @@ class PageFile:
 
     def mapped(self) -> Bytes:
         """The whole file, mapped; what is read of it must have been verified by `ensure`."""
+        self._check_open()
         if os.fstat(self._descriptor).st_size != self._size:
             raise self._shrunk()  # Reading a mapping beyond the end would kill the process.
         if self._view is None:

@@ -12,6 +12,7 @@ import click
 
 from vecstore.bench import codecs_task, pages
 from vecstore.cli.output import print_table
+from vecstore.errors import SpecError
 
 
 @click.group()
@@ -54,9 +55,7 @@ def codecs(
 
     Example: vecstore bench codecs --datasets generated --methods 'pq*,faiss pq*' --quick
     """
-    plan = codecs_task.Plan(
-        data, _listed(datasets), _listed(methods), tuple(map(int, _listed(threads))), quick, seed
-    )
+    plan = codecs_task.Plan(data, _listed(datasets), _listed(methods), _numbers(threads), quick, seed)
     before = codecs_task.read(out) if out else []
     fresh = list(_measure(plan, before if resume else [], out, as_json))
     if not as_json:
@@ -82,6 +81,13 @@ def _measure(
             if as_json:
                 click.echo(line)
             yield record
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = _listed(text)
+    if not numbers or not all(number.isdigit() and int(number) for number in numbers):
+        raise SpecError(f"--threads is {text!r}; expected numbers like 1,2")
+    return tuple(map(int, numbers))
 
 
 def _listed(text: str) -> tuple[str, ...]:

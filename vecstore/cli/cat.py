@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from vecstore import api
+from vecstore.cli.output import print_json
 
 
 @click.command()
@@ -29,6 +28,6 @@ def cat(path: str, limit: int | None, as_json: bool) -> None:
                     return
                 left = None if left is None else left - 1
                 if as_json:
-                    click.echo(json.dumps({"id": name, "vector": row.tolist()}))
+                    print_json({"id": name, "vector": row.tolist()})
                 else:
                     click.echo(f"{name}\t{' '.join(f'{value:.9g}' for value in row)}")

@@ -116,7 +116,7 @@ def _print_neighbours(words: show.Words, trips: list[show.Trip], word: str) -> N
 
 
 def _print_next(save: str | None) -> None:
-    program = "vecstore" if shutil.which("vecstore") else sys.argv[0]
+    program = "vecstore" if shutil.which("vecstore") else "python -m vecstore"
     click.echo("\nNext, with vectors of your own (.npy, Parquet, GloVe text, HDF5 and more):\n")
     if save is None:
         click.echo(f"  {program} demo --save words.parquet      # or with these")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import click
 
+import vecstore
 from vecstore.cli.bench import bench
 from vecstore.cli.cat import cat
 from vecstore.cli.check import check
@@ -18,7 +21,7 @@ from vecstore.cli.decompress import decompress
 from vecstore.cli.demo import demo
 from vecstore.cli.get import get
 from vecstore.cli.info import info
-from vecstore.errors import VecstoreError
+from vecstore.errors import StorageError, VecstoreError
 
 INTERRUPTED = 130
 
@@ -30,22 +33,37 @@ class FriendlyGroup(click.Group):
         """Runs the command."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return result
         except VecstoreError as error:
-            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
-            ctx.exit(error.exit_code)
+            _end(ctx, error.exit_code, " ".join(str(error).split()))
         except BrokenPipeError:
             # The reader of our output has gone, as `head` does: not an error, and nothing more to say.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _forget_stdout()
             ctx.exit(0)
         except KeyboardInterrupt:
-            click.echo("Error: interrupted; nothing was left behind", err=True)
-            ctx.exit(INTERRUPTED)
+            _end(ctx, INTERRUPTED, "interrupted; nothing was left behind")
+        except OSError as error:
+            _forget_stdout()
+            _end(ctx, StorageError.exit_code, f"{error.strerror or error}; the output may be incomplete")
+
+
+def _end(ctx: click.Context, code: int, message: str) -> NoReturn:
+    if sys.stderr is not None:
+        click.echo(f"Error: {message}", err=True)
+    ctx.exit(code)
+
+
+def _forget_stdout() -> None:
+    """Sends what is still buffered nowhere: the interpreter would fail on it once more at its end."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=FriendlyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vecstore", prog_name="vecstore")
+@click.version_option(vecstore.__version__, prog_name="vecstore")
 def main() -> None:
     """Compresses embeddings, keeps them, gives them back, and counts every byte."""
     # A supervisor ends a program with SIGTERM; it should leave as little behind as Ctrl-C does.

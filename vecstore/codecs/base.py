@@ -36,7 +36,10 @@ _BLOCK_BYTES = 1 << 19
 
 def check_rows(rows: Array, dim: int | None = None) -> Array:
     """Returns rows as they are if they are (n, dim) of a real dtype; ShapeError otherwise."""
-    array = np.asarray(rows)
+    try:
+        array = np.asarray(rows)
+    except ValueError as error:
+        raise ShapeError(f"rows are no array: {error}") from error
     real = array.dtype == BFLOAT16 or array.dtype.kind in "fiu"
     if array.ndim != 2 or not real or (dim is not None and array.shape[1] != dim):
         wanted = "(n, dim)" if dim is None else f"(n, {dim})"

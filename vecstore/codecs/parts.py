@@ -79,7 +79,7 @@ class Part:
     @property
     def identity(self) -> str:
         """sha256, hexadecimal, over configuration and state."""
-        return _identity(self)
+        return _identity(self.steps)
 
     @classmethod
     def option_names(cls) -> list[str]:
@@ -121,7 +121,8 @@ def dumps(part: Part) -> bytes:
             columns.append(pa.LargeListArray.from_arrays(offsets, values))
             names.append(f"{index}.{key}")
         described.append({"name": step.name, "config": step.config(), "shapes": shapes})
-    header = json.dumps({"version": _VERSION, "steps": described}, sort_keys=True, allow_nan=False)
+    facts = {"version": _VERSION, "identity": part.identity, "steps": described}
+    header = json.dumps(facts, sort_keys=True, allow_nan=False)
     fields = [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)]
     schema = pa.schema(fields, metadata={_KEY: header.encode()})
     sink = pa.BufferOutputStream()
@@ -137,10 +138,13 @@ def loads(data: bytes | memoryview, find: Finder) -> list[Part]:
     Raises CorruptError for bytes that cannot be a codec, FormatError for a newer version.
     """
     try:
-        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        source = pa.BufferReader(pa.py_buffer(data))
+        with pa.ipc.open_stream(source) as reader:
             header = json.loads((reader.schema.metadata or {})[_KEY])
             table = reader.read_all()
             table.validate(full=True)
+        if source.tell() != len(data):
+            raise CorruptError(f"these bytes go on for {len(data) - source.tell()} behind the codec's end")
     except (pa.ArrowException, KeyError, ValueError, OSError, RecursionError) as error:
         raise CorruptError(f"these bytes are no codec: {error}") from error
     try:
@@ -148,7 +152,10 @@ def loads(data: bytes | memoryview, find: Finder) -> list[Part]:
             raise FormatError(
                 f"codec state has version {header['version']}; this vecstore reads 1 to {_VERSION}: upgrade"
             )
-        return [_part(index, entry, table, find) for index, entry in enumerate(header["steps"])]
+        parts = [_part(index, entry, table, find) for index, entry in enumerate(header["steps"])]
+        if header["identity"] != _identity(parts):
+            raise CorruptError("codec state does not match its sha256: it is damaged; restore it from a copy")
+        return parts
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"codec state is not laid out as expected: {error!r}") from error
 
@@ -169,9 +176,9 @@ def _part(index: int, entry: dict[str, Any], table: pa.Table, find: Finder) -> P
     return find(entry["name"]).from_parts(entry["config"], arrays)
 
 
-def _identity(part: Part) -> str:
+def _identity(steps: Sequence[Part]) -> str:
     digest = hashlib.sha256()
-    for step in part.steps:
+    for step in steps:
         described = {"name": step.name, "config": step.config()}
         digest.update(json.dumps(described, sort_keys=True, allow_nan=False).encode())
         for key, array in sorted(step.arrays().items()):

@@ -80,6 +80,8 @@ def _vector_column(schema: pa.Schema, path: str, wanted: str | None) -> int:
     found = [i for i, field in enumerate(schema) if vector_type(field.type) is not None]
     if len(found) == 1:
         return found[0]
+    if "vector" in (schema.names[i] for i in found):  # as it is called in what is written here
+        return int(schema.get_field_index("vector"))
     if found:
         listed = _listed([schema.names[i] for i in found])
         raise InputError(f"{path} has several vector columns: {listed}; name one with --vectors")

@@ -78,6 +78,11 @@ class Cleaner:
         bad = np.zeros(len(batch), bool)
         if isinstance(self.codec, Codec) and not self.codec.keeps_nonfinite:
             bad |= self._refused(batch, self.codec)
+        elif batch.rows.dtype.kind == "f" and batch.rows.dtype.itemsize > 4:
+            over = (np.isinf(as_float32(batch.rows)) & np.isfinite(batch.rows)).any(axis=1)
+            if over.any() and not self.skip:
+                raise _error(batch, int(over.argmax()), f"is {batch.rows.dtype}, too large for float32")
+            bad |= over
         if self.nonzero and len(batch):
             zero = ~np.asarray(batch.rows != 0).any(axis=1)
             if zero.any() and not self.skip:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive import ArchiveWriter
+from vecstore.archive.layout import RESERVED
 from vecstore.codecs.base import LARGEST, Array, as_float32, unsound
 from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
@@ -70,6 +71,8 @@ class Job:
 def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
     """Reads all of the source into an archive under job.target. Nothing appears there before it is whole."""
     started = time.perf_counter()
+    if type(job.seed) is not int or not 0 <= job.seed < 1 << 63:
+        raise SpecError(f"seed is {job.seed!r}; expected a whole number from 0 to 2**63 - 1")
     if job.metric not in METRICS:
         raise SpecError(f"metric is {job.metric!r}; expected one of {', '.join(METRICS)}")
     if callable(codec):
@@ -87,7 +90,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         budget = job.budget
         writer.approve = lambda ledger: _keep(budget, ledger, codec.dim, cleaner)
     loss = Loss(codec)
-    rounded = 0
+    rounded, columns = 0, carried_columns(source)
     with writer:
         clean = cleaner.clean(sample.batches, before)
         # A pipe's other end reads ahead already, and a thread that waits for it could not be interrupted.
@@ -95,7 +98,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
             for cleaned in batches:
                 measure(loss, sample, cleaned)
                 rounded += _rounded(cleaned.batch, codec)
-                writer.write(cleaned.batch)
+                writer.write(_renamed(cleaned.batch, columns))
                 if job.progress:
                     job.progress(cleaned.stop, sample.total)
         if cleaner.seen == cleaner.skipped:
@@ -118,7 +121,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         skipped=cleaner.skipped,
         measured_rows=loss.rows,
         held_out=len(sample.numbers) < cleaner.seen,
-        notes=tuple(_notes(source, rounded)),
+        notes=tuple(_notes(source, rounded, columns)),
     )
 
 
@@ -186,7 +189,7 @@ def _open_writer(source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner) ->
             raise
     card = {"metric": job.metric, "source_dtype": str(source.dtype), **job.card}
     writer = ArchiveWriter(
-        job.target, codec, card=card, id_type=source.id_type, columns=source.columns, force=job.force
+        job.target, codec, card=card, id_type=source.id_type, columns=carried_columns(source), force=job.force
     )
     return writer, 0
 
@@ -206,7 +209,25 @@ def _remember(writer: ArchiveWriter, source: Source, cleaner: Cleaner) -> int:
     return len(previous)
 
 
-def _notes(source: Source, rounded: int) -> list[str]:
-    if not rounded:
-        return []
-    return [f"{rounded} rows of {source.path} are {source.dtype}; kept as float32, the nearest one"]
+def carried_columns(source: Source) -> pa.Schema:
+    """The source's carried columns; those whose names an archive needs itself get a `_` behind them."""
+    names = list(source.columns.names)
+    for at, name in enumerate(names):
+        while names[at] in RESERVED or (names[at] != name and names.count(names[at]) > 1):
+            names[at] += "_"
+    fields = [field.with_name(name) for field, name in zip(source.columns, names, strict=True)]
+    return pa.schema(fields)
+
+
+def _renamed(batch: Batch, columns: pa.Schema) -> Batch:
+    if batch.columns is None or batch.columns.schema.names == columns.names:
+        return batch
+    return replace(batch, columns=pa.RecordBatch.from_arrays(batch.columns.columns, names=columns.names))
+
+
+def _notes(source: Source, rounded: int, columns: pa.Schema) -> list[str]:
+    pairs = zip(source.columns.names, columns.names, strict=True)
+    notes = [f"column {old!r} of {source.path} is carried as {new!r}" for old, new in pairs if old != new]
+    if rounded:
+        notes.append(f"{rounded} rows of {source.path} ({source.dtype}) are rounded to float32")
+    return notes

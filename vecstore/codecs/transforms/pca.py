@@ -44,11 +44,7 @@ class Pca(Transform):
         if not 1 <= kept <= width:
             raise SpecError(f"pca has dim={dim}; the rows have {width}, so 1 to that")
         mean = mean_row(sample)
-        covariance = np.zeros((width, width))
-        for start in range(0, len(sample), 8192):  # float64 of a few rows at a time, not of the whole
-            centred = sample[start : start + 8192].astype(np.float64) - mean
-            covariance += centred.T @ centred
-        vectors = np.linalg.eigh(covariance)[1][:, ::-1][:, :kept]
+        vectors = (_of_few_rows if kept < len(sample) < width else _of_many_rows)(sample, mean, kept)
         # The sign of an eigenvector is arbitrary; fixed, so that equal samples give equal axes.
         signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
         axes = np.ascontiguousarray(vectors * signs, dtype=np.float32)
@@ -82,6 +78,25 @@ class Pca(Transform):
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """<q, axes row + mean> = <axes.T q, row> + <q, mean>."""
         return product(queries, self.axes), queries.astype(np.float64) @ self.mean.astype(np.float64)
+
+
+def _of_many_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[np.float64]:
+    """The first eigenvectors (dim, kept) of the covariance."""
+    covariance = np.zeros((sample.shape[1], sample.shape[1]))
+    for start in range(0, len(sample), 8192):  # float64 of a few rows at a time, not of the whole
+        centred = sample[start : start + 8192].astype(np.float64) - mean
+        covariance += centred.T @ centred
+    first: NDArray[np.float64] = np.linalg.eigh(covariance)[1][:, ::-1][:, :kept]
+    return first
+
+
+def _of_few_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[np.float64]:
+    """The same from the inner products of the rows, of which there are fewer than dimensions."""
+    centred = sample.astype(np.float64) - mean
+    weights = np.linalg.eigh(centred @ centred.T)[1][:, ::-1][:, :kept]
+    # Orthonormal also where rows repeat each other and leave directions open.
+    first: NDArray[np.float64] = np.linalg.qr(centred.T @ weights)[0]
+    return first
 
 
 def product(rows: Rows, matrix: NDArray[np.float32]) -> Rows:
