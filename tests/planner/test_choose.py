@@ -81,3 +81,15 @@ def test_what_comes_out_larger_than_estimated_is_not_published(tmp_path):
     with pytest.raises(vs.BudgetError, match="was not kept"):
         vs.compress(rows, tmp_path / "a.arrow", budget="40%", ids=ids)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_integers_are_kept_without_loss_where_that_fits(tmp_path):
+    rows = np.random.default_rng(0).poisson(3, (5000, 64)).astype(np.uint8)
+    summary = vs.compress(rows, tmp_path / "a.arrow", budget="20%")
+    assert summary.spec.startswith("lossless") and summary.relative_mse == 0
+    assert summary.bytes <= 0.2 * rows.size * 4
+
+
+def test_a_budget_that_a_codec_just_fills_is_filled(tmp_path):
+    summary = vs.compress(correlated(500, 24), tmp_path / "a.arrow", budget="24B/row")
+    assert summary.spec == "sq:bits=8"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Array, Codec
+from vecstore.codecs.base import Array, BlockCodec, Codec
 from vecstore.errors import BudgetError
 from vecstore.formats.base import Source
 from vecstore.ledger import SHARED_ALLOWANCE, Budget, Ledger, parse_budget
@@ -22,7 +22,7 @@ Family = Callable[[int, int], tuple[str, int, int]]
 
 _TRIAL_ROWS = 6144  # fitted on, per candidate
 _TEST_ROWS = 1024  # measured on
-_STATE_BYTES = 1536  # names, shapes and padding around a codec's arrays
+_LEAST_STATE_BYTES, _STATE_BYTES = 256, 1792  # names, shapes and padding around a codec's arrays
 # What an archive takes besides columns: schema twice, metadata, footer; something for each batch; checksums.
 _FORMAT_BYTES = 2560
 _FORMAT_BATCH_BYTES, _BATCH_BYTES, _BATCH_ROWS = 512, 1 << 20, 1 << 15
@@ -75,7 +75,12 @@ def choose(
     bound = parse_budget(budget)
     bound.row_bytes(source.dim, total)  # a total needs the number of rows: said before anything is tried
     room = _Room(bound, source.dim, total, _id_bytes(source))
+    if room.keeps(4 * source.dim, _STATE_BYTES):
+        return fit("f32", usable, seed=seed)
     train, test = _split(usable, np.random.default_rng(seed))
+    lossless = fit("lossless", train, seed=seed)
+    if room.keeps(_block_bytes(lossless, train), _STATE_BYTES):
+        return lossless
     best: tuple[float, str] | None = None
     for spec in _candidates(room):
         codec = fit(spec, train, seed=seed)
@@ -93,15 +98,25 @@ def choose(
     return codec
 
 
+def _block_bytes(codec: AnyCodec, rows: Array) -> int:
+    """Bytes a row of a codec that works block by block, from a few blocks, and a little more."""
+    assert isinstance(codec, BlockCodec)
+    if not len(rows):
+        return 4 * codec.dim
+    # Every row has an offset beside it.
+    return math.ceil(1.03 * len(codec.encode_block(rows)) / len(rows)) + 4
+
+
 def _candidates(room: _Room) -> list[str]:
-    """Of each family the largest spec that the budget should hold, by the bytes that it will take."""
+    """Of each family the largest spec that the budget may hold, and the largest that it surely holds."""
     found = []
     for family in _FAMILIES:
-        for size in range(room.dim, 0, -1):
-            spec, code_bytes, shared = family(room.dim, size)
-            if spec and room.keeps(code_bytes, shared + _STATE_BYTES):
-                found.append(spec)
-                break
+        for state_bytes in (_LEAST_STATE_BYTES, _STATE_BYTES):
+            for size in range(room.dim, 0, -1):
+                spec, code_bytes, shared = family(room.dim, size)
+                if spec and room.keeps(code_bytes, shared + state_bytes):
+                    found.append(spec)
+                    break
     return list(dict.fromkeys(found))
 
 
@@ -137,7 +152,7 @@ def _pca_pq(width: int) -> Family:
 
 
 _FAMILIES: tuple[Family, ...] = (
-    _whole("f32", 32, 0), _whole("f16", 16, 0), _whole("bf16", 16, 0),
+    _whole("f16", 16, 0), _whole("bf16", 16, 0),
     _whole("sq:bits=8", 8, 2), _whole("sq:bits=6", 6, 2), _whole("sq:bits=4", 4, 2),
     _pq, _pq4, _pca_sq(8), _pca_sq(6), _pca_sq(4), _pca_pq(2), _pca_pq(4), _pca_pq(8),
 )  # fmt: skip
