@@ -180,3 +180,52 @@ def test_forged_scalars_of_a_codec_are_corrupt(bad):
                     codec.decode(codec.encode(np.zeros((2, codec.dim), np.float32)))
                 else:
                     codec.decode_block(codec.encode_block(np.zeros((2, codec.dim), np.float32)))
+
+
+def ragged_table(n=40):
+    rows = rows_of(n, 4)
+    vectors, ids = rows.tolist(), [f"k{i}" for i in range(n)]
+    vectors[3], vectors[7] = None, [1.0, 2.0]
+    vectors[9][2] = None
+    ids[11] = None
+    return rows, pa.table({"id": ids, "vector": vectors, "n": list(range(n))})
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "glob", "table", "reader"])
+@pytest.mark.parametrize("spec", ["f32", "sq", "lossless"])
+def test_nulls_and_ragged_rows_of_tables_are_left_out(tmp_path, kind, spec):
+    rows, table = ragged_table()
+    source = {
+        "parquet": tmp_path / "t.parquet",
+        "arrow": tmp_path / "t.arrow",
+        "glob": str(tmp_path / "*.parquet"),
+    }
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pa.ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as writer:
+        writer.write_table(table)
+
+    def opened():
+        return source.get(kind) or (table if kind == "table" else table.to_reader())
+
+    with pytest.raises(vs.InputError, match="row 3 "):
+        vs.compress(opened(), tmp_path / "a.arrow", spec)
+    summary = vs.compress(opened(), tmp_path / "a.arrow", spec, on_error="skip")
+    assert (summary.rows, summary.skipped) == (36, 4)
+    with vs.open(tmp_path / "a.arrow") as archive:
+        kept = [i for i in range(40) if i not in (3, 7, 9, 11)]
+        back = archive.get([f"k{i}" for i in kept])
+        assert np.abs(back - rows[kept]).max() < (0.2 if spec == "sq" else 1e-9)
+        with pytest.raises(vs.NotFoundError):
+            archive.get(["k3"])
+        carried = pa.concat_arrays([batch.columns.column(0) for batch in archive.batches()])
+        assert carried.to_pylist() == kept
+    assert vs.check(tmp_path / "a.arrow") == []
+
+
+def test_row_numbers_stay_those_of_the_source_when_rows_are_left_out(tmp_path):
+    rows, table = ragged_table()
+    vs.compress(table.drop_columns(["id"]), tmp_path / "a.arrow", "f32", on_error="skip")
+    with vs.open(tmp_path / "a.arrow") as archive:
+        assert np.array_equal(archive.get([39, 11, 8]), rows[[39, 11, 8]])
+        with pytest.raises(vs.NotFoundError):
+            archive.get([7])

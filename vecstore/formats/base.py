@@ -27,6 +27,7 @@ class Batch:
     columns: pa.RecordBatch | None
     path: str
     first: int
+    bad: NDArray[np.bool_] | None = None  # (n,) true where a row could not be read and stands as zeros
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,6 +43,7 @@ class Source(ABC):
     id_type: pa.DataType | None = None  # int64 or string; None: the source has no ids
     columns: pa.Schema = pa.schema([])  # the carried columns
     rereadable: bool = True  # False for a pipe
+    skip: bool = False  # set to have nulls and ragged rows marked in `Batch.bad`, where the format can tell
 
     @abstractmethod
     def batches(self, batch_rows: int) -> Iterator[Batch]:

@@ -54,6 +54,25 @@ class Choice:
             columns = pa.RecordBatch.from_arrays([records.column(i) for i in self.rest], schema=self.carried)
         return Batch(rows, ids, columns, self.path, first)
 
+    def marked_batch(self, records: pa.RecordBatch, dim: int, first: int) -> Batch:
+        """As `batch`, but rows that it would refuse for a null or another width are marked as bad."""
+        sound = _readable(records.column(self.vector), dim)
+        if self.id is not None:
+            sound &= records.column(self.id).is_valid().to_numpy(zero_copy_only=False)
+        if sound.all():
+            return self.batch(records, dim, first)
+        good = self.batch(records.filter(pa.array(sound)), dim, first)
+        rows = np.zeros((len(sound), dim), good.rows.dtype)
+        rows[sound] = good.rows
+        ids, columns = None, None
+        if good.ids is not None:
+            # A bad row has to have some id until it is left out.
+            some = good.ids if len(good) else pa.array([0 if pa.types.is_integer(good.ids.type) else ""])
+            ids = some.take(pa.array(np.maximum(np.cumsum(sound) - 1, 0)))
+        if self.rest:
+            columns = pa.RecordBatch.from_arrays([records.column(i) for i in self.rest], schema=self.carried)
+        return Batch(rows, ids, columns, self.path, first, ~sound)
+
 
 def choose(schema: pa.Schema, path: str, vectors: str | None, ids: str | None) -> Choice:
     """Finds the vector and the id column. NotFoundError for a wrong name, InputError if it is not clear."""
@@ -184,6 +203,21 @@ def vectors_of(column: pa.Array, dim: int, path: str, first: int) -> NDArray[Any
         raise _null(path, first + first_true(pc.is_null(values)) // dim, "value")
     rows: NDArray[Any] = values.to_numpy(zero_copy_only=True).reshape(len(column), dim)
     return rows if rows.flags.aligned else rows.copy()  # A file may put its buffers anywhere.
+
+
+def _readable(column: pa.Array, dim: int) -> NDArray[np.bool_]:
+    """True for the rows (n,) that are dim values, none of them null."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    sound: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False).copy()
+    if pa.types.is_fixed_size_binary(column.type):
+        return sound
+    sound &= pc.fill_null(pc.equal(pc.list_value_length(column), dim), False).to_numpy(zero_copy_only=False)
+    values = column.filter(pa.array(sound)).flatten()
+    if values.null_count:
+        whole = values.is_valid().to_numpy(zero_copy_only=False).reshape(-1, dim).all(axis=1)
+        sound[np.flatnonzero(sound)[~whole]] = False
+    return sound
 
 
 def _check_widths(column: pa.Array, dim: int, path: str, first: int) -> None:

@@ -45,6 +45,7 @@ class SeveralSource(Source):
             if count == 0:
                 continue
             with self._opener(part) as source:
+                source.skip = self.skip
                 yield from source.batches(batch_rows)
 
     def take(self, numbers: NDArray[np.int64]) -> NDArray[Any] | None:

@@ -51,7 +51,8 @@ class TableSource(FileSource):
             checked(records, self.path)
             for start in range(0, records.num_rows, step):
                 part = records.slice(start, step)
-                yield self._choice.batch(part, self.dim, first + start)
+                read = self._choice.marked_batch if self.skip else self._choice.batch
+                yield read(part, self.dim, first + start)
             first += records.num_rows
         if self.rows is not None and first != self.rows:
             raise InputError(f"{self.path} gave {first} rows; its own count is {self.rows}: it is damaged")

@@ -65,6 +65,8 @@ class Cleaner:
                 numbers = np.arange(first_number + start, first_number + self.seen, dtype=np.int64)
                 batch = replace(batch, ids=pa.array(numbers))
             bad = self._bad_values(batch)
+            if batch.bad is not None:
+                bad |= batch.bad
             if not numbered or self._unique is not None:
                 bad |= self._repeats(batch, bad)
             kept = None
@@ -130,6 +132,7 @@ def _select(batch: Batch, keep: NDArray[np.bool_]) -> Batch:
     return replace(
         batch,
         rows=batch.rows[keep],
+        bad=None,
         ids=None if batch.ids is None else batch.ids.filter(mask),
         columns=None if batch.columns is None else batch.columns.filter(mask),
     )

@@ -75,6 +75,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         raise SpecError(f"seed is {job.seed!r}; expected a whole number from 0 to 2**63 - 1")
     if job.metric not in METRICS:
         raise SpecError(f"metric is {job.metric!r}; expected one of {', '.join(METRICS)}")
+    source.skip = job.skip
     if callable(codec):
         sample = draw(source, job.seed)
         if sample.total == 0:

@@ -65,13 +65,13 @@ def draw(source: Source, seed: int) -> Sample:
     rng = np.random.default_rng(seed)
     if not source.rereadable:
         return _from_pipe(source, count, rng, batch_rows)
-    if source.rows is not None:
+    if source.rows is not None and not source.skip:
         numbers = _choose(source.rows, count, rng)
         rows = source.take(numbers)
         if rows is not None:
             return Sample(rows, numbers, source.rows, source.batches(batch_rows))
-    rows, numbers, total = _reservoir(source.batches(batch_rows), count, rng, source)
-    kept = _keep_back(numbers, total, rng)
+    rows, numbers, total, unread = _reservoir(source.batches(batch_rows), count, rng, source)
+    kept = _keep_back(numbers, total - unread, rng)
     return Sample(rows[kept], numbers[kept], total, source.batches(batch_rows))
 
 
@@ -86,38 +86,37 @@ def _choose(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int6
         starts = rng.choice(total // RUN_ROWS, count // RUN_ROWS, replace=False) * RUN_ROWS
         starts += rng.integers(total % RUN_ROWS + 1)
         return (np.sort(starts)[:, None] + np.arange(RUN_ROWS)).reshape(-1)
-    if total > count:
-        return np.sort(rng.choice(total, count, replace=False)).astype(np.int64)
-    numbers = np.arange(total, dtype=np.int64)
+    numbers = np.sort(rng.choice(total, min(count, total), replace=False)).astype(np.int64)
     return numbers[_keep_back(numbers, total, rng)]
 
 
 def _keep_back(numbers: NDArray[np.int64], total: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Positions in numbers that stay in the sample: all, or nine tenths where the sample is everything."""
+    """Positions in numbers that stay in the sample, so that of `total` rows enough are left to measure."""
     places = np.arange(len(numbers), dtype=np.int64)
-    if len(numbers) < total or total < 20:
-        return places
-    back = rng.choice(total, min(total // 10, HELD_OUT_ROWS), replace=False)
-    return np.delete(places, back)
+    back = min(total // 10, HELD_OUT_ROWS) if total >= 20 else 0
+    many = len(numbers) - (total - back)
+    return np.delete(places, rng.choice(len(numbers), many, replace=False)) if many > 0 else places
 
 
 def _reservoir(
     batches: Iterable[Batch], count: int, rng: np.random.Generator, source: Source
-) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+) -> tuple[NDArray[Any], NDArray[np.int64], int, int]:
     """Algorithm R (Vitter 1985, doi:10.1145/3147.3165), a batch at a time; the same for any batch size."""
     rows = np.empty((count, source.dim), source.dtype)
-    numbers = np.empty(count, np.int64)
-    seen = 0
+    numbers = np.full(count, -1, np.int64)
+    seen = unread = 0
     for batch in batches:
         own = np.arange(seen, seen + len(batch), dtype=np.int64)
         slots = np.where(own < count, own, (rng.random(len(batch)) * (own + 1)).astype(np.int64))
-        chosen = np.flatnonzero(slots < count)
+        bad = np.zeros(len(batch), bool) if batch.bad is None else batch.bad
+        chosen = np.flatnonzero((slots < count) & ~bad)
+        unread += int(bad.sum())
         rows[slots[chosen]] = batch.rows[chosen]  # of two rows for one slot the later one stays
         numbers[slots[chosen]] = own[chosen]
         seen += len(batch)
-    filled = min(seen, count)
-    order = np.argsort(numbers[:filled])
-    return rows[order], numbers[order], seen
+    filled = np.flatnonzero(numbers >= 0)
+    order = filled[np.argsort(numbers[filled])]
+    return rows[order], numbers[order], seen, unread
 
 
 def _from_pipe(source: Source, count: int, rng: np.random.Generator, batch_rows: int) -> Sample:
@@ -133,7 +132,11 @@ def _from_pipe(source: Source, count: int, rng: np.random.Generator, batch_rows:
     everything = [batch.rows for batch in buffered] or [np.empty((0, source.dim), source.dtype)]
     rows = np.concatenate(everything)
     numbers = np.arange(seen, dtype=np.int64)
+    bad = [np.zeros(len(batch), bool) if batch.bad is None else batch.bad for batch in buffered]
+    if bad:
+        sound = ~np.concatenate(bad)
+        rows, numbers = rows[sound], numbers[sound]
     # Of a pipe that goes on, the rows that `held_out` names are kept back from the start.
-    kept = _keep_back(numbers, seen, rng) if ended else numbers[numbers % _PIPE_STRIDE != 0]
+    kept = _keep_back(numbers, len(numbers), rng) if ended else np.flatnonzero(numbers % _PIPE_STRIDE)
     rows, numbers = rows[kept], numbers[kept]
     return Sample(rows, numbers, seen if ended else None, chain(buffered, batches))
