@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.parts import Part, dumps
-from vecstore.errors import InputError, ShapeError
+from vecstore.codecs.scan import DecodedScan, Scan
+from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.kernels.finite import largest
 from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
@@ -157,8 +158,14 @@ class Codec(Part):
         )
         return rows
 
+    def scan(self, codes: Codes) -> Scan:
+        """Codes (n, code_bytes) ready for inner products with queries (`vecstore.codecs.scan`)."""
+        return DecodedScan(codes, self.decode)
+
     def ledger(self, rows: int) -> Ledger:
         """The bytes of a collection of `rows` rows: codes, side data, learned state."""
+        if rows < 0:
+            raise SpecError(f"a ledger of {rows} rows; expected 0 or more")
         side = rows * self.side_bytes
         return Ledger(codes=rows * self.code_bytes - side, side=side, shared=len(dumps(self)))
 

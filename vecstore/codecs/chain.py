@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows, Transform
 from vecstore.codecs.parts import Part, Scalar
+from vecstore.codecs.scan import PulledScan, Scan
 from vecstore.errors import CorruptError, SpecError
 
 
@@ -111,3 +112,23 @@ class Chain(Codec):
             side = np.ascontiguousarray(codes[:, at : at + transform.side_bytes])
             found = transform.invert(found, side)
         rows[:] = found
+
+    def scan(self, codes: Codes) -> Scan:
+        """The codec's own scan where every inverse is affine and keeps no side data; else by decoding."""
+        probe = np.zeros((1, self.dim), np.float32)
+        for transform in self.transforms:
+            pulled = transform.pull(probe)
+            if pulled is None or transform.side_bytes:
+                return super().scan(codes)
+            probe = pulled[0]
+        return PulledScan(self.codec.scan(codes), self._pull)
+
+    def _pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """Queries as the codec's rows are met, and what the transforms add to each inner product."""
+        offsets = np.zeros(len(queries))
+        for transform in self.transforms:
+            pulled = transform.pull(queries)
+            assert pulled is not None
+            queries, offset = pulled
+            offsets += offset
+        return queries, offsets

@@ -51,10 +51,16 @@ class Center(Transform):
 
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """<q, row + mean> = <q, row> + <q, mean>."""
-        return queries, queries.astype(np.float64) @ self.mean.astype(np.float64)
+        return queries, offsets(queries, self.mean)
 
 
 def mean_row(sample: Rows) -> NDArray[np.float32]:
     """The mean of sample (n, dim), summed in float64; zeros for no rows."""
     total = sample.sum(axis=0, dtype=np.float64)
     return np.asarray(total / max(len(sample), 1), np.float32)
+
+
+def offsets(queries: Rows, mean: Rows) -> NDArray[np.float64]:
+    """<query, mean> of queries (q, dim), in float64; each the same whatever the others are, unlike BLAS's."""
+    found: NDArray[np.float64] = np.multiply(queries, mean, dtype=np.float64).sum(axis=1)
+    return found

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 from vecstore.codecs.parts import require
-from vecstore.codecs.transforms.center import mean_row
+from vecstore.codecs.transforms.center import mean_row, offsets
 from vecstore.errors import SpecError
 from vecstore.kernels.matmul import matmul
 
@@ -77,7 +77,7 @@ class Pca(Transform):
 
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """<q, axes row + mean> = <axes.T q, row> + <q, mean>."""
-        return product(queries, self.axes), queries.astype(np.float64) @ self.mean.astype(np.float64)
+        return product(queries, self.axes), offsets(queries, self.mean)
 
 
 def _of_many_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[np.float64]:

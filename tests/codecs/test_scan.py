@@ -1,0 +1,57 @@
+"""Every codec's scan against the plain twin: decode, then inner products in float64."""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+
+import vecstore as vs
+from vecstore import registry
+
+_path = pathlib.Path(__file__).with_name("test_every_codec.py")
+_every = importlib.util.spec_from_file_location("every_codec", _path)
+every = importlib.util.module_from_spec(_every)
+_every.loader.exec_module(every)
+SPECS = [text for text in every.SPECS if not text.startswith("lossless")]
+ROUNDED = 0.02  # of |query| |row|, where a scan rounds the query to integers
+
+
+@pytest.mark.parametrize("dim", [1, 7, 24])
+@pytest.mark.parametrize("spec", SPECS)
+def test_scan_gives_inner_products_with_decoded_rows(spec, dim):
+    try:
+        codec = vs.fit(spec, every.make_rows(400, dim))
+    except vs.SpecError:
+        pytest.skip(f"{spec} needs more dimensions")
+    queries = np.random.default_rng(5).standard_normal((3, dim)).astype(np.float32)
+    for n in (0, 1, 63, 331):
+        codes = codec.encode(every.make_rows(n, dim, seed=1))
+        scan = codec.scan(codes)
+        assert (scan.rows, scan.nbytes >= 0) == (n, True)
+        found = np.empty((3, n), np.float32)
+        scan.dots(scan.prepare(queries), 0, n, found)
+        rows = codec.decode(codes).astype(np.float64)
+        wanted = queries.astype(np.float64) @ rows.T
+        sizes = np.linalg.norm(queries, axis=1)[:, None] * (np.linalg.norm(rows, axis=1) + 1)
+        assert (np.abs(found - wanted) <= (1e-4 if scan.exact else ROUNDED) * sizes).all()
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_score_depends_on_its_row_and_its_query_alone(spec):
+    codec = vs.fit(spec, every.make_rows(400, 24))
+    scan = codec.scan(codec.encode(every.make_rows(331, 24, seed=1)))
+    queries = np.random.default_rng(5).standard_normal((9, 24)).astype(np.float32)
+    whole = np.empty((9, 331), np.float32)
+    scan.dots(scan.prepare(queries), 0, 331, whole)
+    for start in range(0, 331, max(scan.step, 50 // scan.step * scan.step)):
+        stop = min(331, start + max(scan.step, 50 // scan.step * scan.step))
+        for first, last in ((0, 9), (4, 5), (2, 8)):
+            part = np.empty((last - first, stop - start), np.float32)
+            scan.dots(scan.prepare(queries[first:last]), start, stop, part)
+            assert np.array_equal(part, whole[first:last, start:stop])
+
+
+def test_every_shipped_codec_is_scanned_here():
+    names = {step.name for text in SPECS for step in registry.parse(text).steps}
+    assert names >= {*registry.CODECS} - {"lossless"}
