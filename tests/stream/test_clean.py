@@ -229,3 +229,54 @@ def test_row_numbers_stay_those_of_the_source_when_rows_are_left_out(tmp_path):
         assert np.array_equal(archive.get([39, 11, 8]), rows[[39, 11, 8]])
         with pytest.raises(vs.NotFoundError):
             archive.get([7])
+
+
+def text_of(rows, first):
+    return [f"w{i} " + " ".join(map(repr, row.tolist())) for i, row in enumerate(rows, first)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("short 1 2", "has 2 values"),
+        ("odd 1 2 3 4 5 6 7 0x8", "where a number should be"),
+        (b"\xff\xfe 1 2 3 4 5 6 7 8", "not UTF-8"),
+        ("nan 1 2 3 4 nan 6 7 8", "dimension 4"),
+    ],
+)
+def test_lines_of_word_vectors_that_cannot_be_read_are_named_or_left_out(tmp_path, line, message):
+    rows = rows_of(1500)
+    lines = [text.encode() for text in text_of(rows, 0)]
+    lines.insert(1200, line if isinstance(line, bytes) else line.encode())
+    path = tmp_path / "words.glove"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(vs.InputError, match=rf"words\.glove: row 1200 .*{message}"):
+        vs.compress(path, tmp_path / "a.arrow", "sq")
+    summary = vs.compress(path, tmp_path / "a.arrow", "f16", on_error="skip")
+    assert (summary.skipped, summary.rows) == (1, 1500)
+    with vs.open(tmp_path / "a.arrow") as archive:
+        assert np.allclose(archive.get(["w1199", "w1200"]), rows[1199:1201], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("7000,1,2,3", "Expected 9 columns, got 4"),
+        ("7000,1,2,3,4,5,6,7,8,9", "Expected 9 columns, got 10"),
+        ("7000,1,,3,4,5,6,7,8", "has no value in column 'b'"),
+        ("7000,1,x,3,4,5,6,7,8", "row"),
+        (",1,2,3,4,5,6,7,8", "has no id"),
+    ],
+)
+def test_rows_of_csv_that_cannot_be_read_are_named_or_left_out(tmp_path, line, message):
+    rows = rows_of(1500)
+    lines = [f"{i}," + ",".join(map(repr, row.tolist())) for i, row in enumerate(rows)]
+    lines.insert(1200, line)
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["id,a,b,c,d,e,f,g,h", *lines]) + "\n")
+    with pytest.raises(vs.InputError, match=message):
+        vs.compress(path, tmp_path / "a.arrow", "sq", vectors="a,b,c,d,e,f,g,h")
+    summary = vs.compress(path, tmp_path / "a.arrow", "f16", vectors="a,b,c,d,e,f,g,h", on_error="skip")
+    assert (summary.skipped, summary.rows) == (1, 1500)
+    with vs.open(tmp_path / "a.arrow") as archive:
+        assert np.allclose(archive.get([1199, 1200]), rows[1199:1201], atol=2e-3)

@@ -44,6 +44,7 @@ class Source(ABC):
     columns: pa.Schema = pa.schema([])  # the carried columns
     rereadable: bool = True  # False for a pipe
     skip: bool = False  # set to have nulls and ragged rows marked in `Batch.bad`, where the format can tell
+    lost: int = 0  # with `skip`: rows of the pass so far that could not even be marked
 
     @abstractmethod
     def batches(self, batch_rows: int) -> Iterator[Batch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -29,18 +29,27 @@ _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 class CsvSource(FileSource):
     """The rows of a CSV file as float32, block by block."""
 
+    _handler: Callable[[csv.InvalidRow], str] | None = None
+
     def __init__(self, location: Location, vectors: str | None = None, ids: str | None = None) -> None:
         """NotFoundError for a column, InputError for what is no CSV and for one without numeric columns."""
         self.path = location.path
         self._location = location
-        schema, head = self._peek()
+        self._peeking = True
+        try:
+            schema, head = self._peek()
+        except InputError as error:
+            if "Expected" not in str(error) or not self._is_text():
+                raise
+            self._handler = self._ragged  # The pass reports a row of too few or too many fields, or skips it.
+            schema, head = self._peek()
         names = list(schema.names)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"{self.path} has several columns {twice[0]!r}; names must be unique")
         key = self._id(schema, ids)
         self._id_name = None if key is None else names[key]
-        self._vectors = self._vector_names(schema, vectors, head is None)
+        self._vectors = self._vector_names(schema, vectors, head)
         check_dim(self.path, len(self._vectors))
         self.dim, self.dtype = len(self._vectors), np.dtype(np.float32)
         special = {*self._vectors, self._id_name}
@@ -49,6 +58,7 @@ class CsvSource(FileSource):
         if self._id_name is not None:
             self._types[self._id_name] = pa.string()
             self.id_type = self._id_type()
+        self._peeking = False
         if head is None:
             self.rows = 0
 
@@ -59,7 +69,7 @@ class CsvSource(FileSource):
             with csv.open_csv(
                 self._location.native(),
                 csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-                csv.ParseOptions(newlines_in_values=True),
+                csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._handler),
                 csv.ConvertOptions(column_types=types, null_values=_NULLS, strings_can_be_null=True),
             ) as reader:
                 yield reader
@@ -70,6 +80,21 @@ class CsvSource(FileSource):
                 f"{self.path}: {text}; expected a header, then rows whose columns keep the type that they "
                 "have at the start of the file"
             ) from error
+
+    def _ragged(self, row: csv.InvalidRow) -> str:
+        """What Arrow is to do with a row of too few or too many fields."""
+        self.lost += 1
+        return "skip" if self.skip or self._peeking else "error"
+
+    def _is_text(self) -> bool:
+        """Whether the first block is UTF-8: Arrow shows its handler the rows as strings."""
+        with self._location.native() as file:
+            block: bytes = file.read(_BLOCK_BYTES)
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            return error.start > len(block) - 4  # A character may be cut by the block's end.
+        return True
 
     def _peek(self) -> tuple[pa.Schema, pa.RecordBatch | None]:
         """The types that the first block suggests, and its rows; None if there are none."""
@@ -87,8 +112,10 @@ class CsvSource(FileSource):
         ]
         return empty[0] if empty else id_column(schema, self.path, ids)
 
-    def _vector_names(self, schema: pa.Schema, vectors: str | None, is_empty: bool) -> list[str]:
-        numeric = [f.name for f in schema if _is_number(f.type) or (is_empty and pa.types.is_null(f.type))]
+    def _vector_names(self, schema: pa.Schema, vectors: str | None, head: pa.RecordBatch | None) -> list[str]:
+        numeric = [
+            f.name for f in schema if _is_number(f.type) or (head is None and pa.types.is_null(f.type))
+        ]
         if vectors is not None:
             wanted = [name.strip() for name in vectors.split(",")]
             missing = [name for name in wanted if name not in schema.names]
@@ -98,7 +125,7 @@ class CsvSource(FileSource):
                 )
             if len(set(wanted)) != len(wanted) or self._id_name in wanted:
                 raise InputError(f"{self.path}: a column of {vectors!r} is named twice, or is the id")
-            texts = [name for name in wanted if name not in numeric]
+            texts = [name for name in wanted if name not in numeric and not _starts_with_number(head, name)]
             if texts:
                 raise InputError(f"{self.path}: column {texts[0]!r} does not start with numbers")
             return wanted
@@ -112,7 +139,7 @@ class CsvSource(FileSource):
 
     def _id_type(self) -> pa.DataType:
         """int64 if all ids of the first block are whole numbers as a computer writes them."""
-        with self._open(self._types) as reader:
+        with self._open(dict.fromkeys(self._types, pa.string())) as reader:
             for records in reader:
                 if records.num_rows:
                     whole = pc.match_substring_regex(records.column(self._id_name), _WHOLE)
@@ -122,6 +149,10 @@ class CsvSource(FileSource):
     def _batches(self, batch_rows: int) -> Iterator[Batch]:
         # The types of carried columns are those of the first block for the whole file.
         types = {**{field.name: field.type for field in self.columns}, **self._types}
+        if self.skip:  # As text, so that a value that is no number is one row's fault and not the block's.
+            types |= dict.fromkeys(self._vectors, pa.string())
+            self._handler = self._ragged
+        self.lost = 0
         step = fitting_rows(batch_rows, 4 * self.dim)
         first = 0
         with self._open(types) as reader:
@@ -133,20 +164,31 @@ class CsvSource(FileSource):
 
     def _batch(self, records: pa.RecordBatch, first: int) -> Batch:
         rows = np.empty((records.num_rows, self.dim), np.float32)
+        bad = np.zeros(records.num_rows, bool)
         for i, name in enumerate(self._vectors):
-            column = records.column(name)
+            column = _numbers(records.column(name))
             if column.null_count:
                 row = first + first_true(pc.is_null(column))
-                raise InputError(f"{self.path}: row {row} (counted from 0) has no value in column {name!r}")
+                if not self.skip:
+                    raise InputError(
+                        f"{self.path}: row {row} (counted from 0) has no value in column {name!r}; "
+                        "fill it in, or leave such rows out with --on-error skip"
+                    )
+                bad |= column.is_null().to_numpy(zero_copy_only=False)
+                column = column.fill_null(0)
             rows[:, i] = column.to_numpy()
-        ids = None if self._id_name is None else self._ids(records.column(self._id_name), first)
+        ids = None if self._id_name is None else self._ids(records.column(self._id_name), first, bad)
         columns = records.select(self.columns.names) if len(self.columns) else None
-        return Batch(rows, ids, columns, self.path, first)
+        return Batch(rows, ids, columns, self.path, first, bad if bad.any() else None)
 
-    def _ids(self, column: pa.Array, first: int) -> pa.Array:
+    def _ids(self, column: pa.Array, first: int, bad: NDArray[np.bool_]) -> pa.Array:
+        """The ids; with `skip` those that are missing are marked in `bad`, and stand as 0."""
         if column.null_count:
             row = first + first_true(pc.is_null(column))
-            raise InputError(f"{self.path}: row {row} (counted from 0) has no id")
+            if not self.skip:
+                raise InputError(f"{self.path}: row {row} (counted from 0) has no id")
+            bad |= column.is_null().to_numpy(zero_copy_only=False)
+            column = column.fill_null("0")
         if self.id_type == pa.string():
             return column
         whole = pc.match_substring_regex(column, _WHOLE)
@@ -157,6 +199,29 @@ class CsvSource(FileSource):
                 "ids before are whole numbers. Put the text ids first, or use another format"
             )
         return column.cast(pa.int64())
+
+
+def _starts_with_number(head: pa.RecordBatch | None, name: str) -> bool:
+    """Whether a column of text begins as one of numbers, so that what is none is a fault of its row."""
+    column = None if head is None else head.column(name)
+    return column is not None and pa.types.is_string(column.type) and _number(column[0].as_py()) is not None
+
+
+def _numbers(column: pa.Array) -> pa.Array:
+    """A column of numbers, or of text that should be; null where it is not."""
+    if not pa.types.is_string(column.type):
+        return column
+    try:
+        return column.cast(pa.float32())
+    except pa.ArrowInvalid:
+        return pa.array([_number(text) for text in column.to_pylist()], pa.float32())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(pa.scalar(text).cast(pa.float32()).as_py())
+    except pa.ArrowInvalid:
+        return None
 
 
 def _carried(field: pa.Field) -> pa.Field:

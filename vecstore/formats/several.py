@@ -41,12 +41,14 @@ class SeveralSource(Source):
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """All rows, file by file; a batch never spans two files."""
+        self.lost = 0
         for part, count in zip(self._parts, self._counts, strict=True):
             if count == 0:
                 continue
             with self._opener(part) as source:
                 source.skip = self.skip
                 yield from source.batches(batch_rows)
+                self.lost += source.lost
 
     def take(self, numbers: NDArray[np.int64]) -> NDArray[Any] | None:
         """The rows with these ascending numbers, (n, dim); None if one of the files cannot."""

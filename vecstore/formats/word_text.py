@@ -45,7 +45,7 @@ class WordTextSource(FileSource):
         head = self._peek()
         if not head:
             raise InputError(f"{self.path} is empty; expected lines of a word and its numbers")
-        self._skip, self.rows, self.dim = self._layout(head)
+        self._header_lines, self.rows, self.dim = self._layout(head)
         check_dim(self.path, self.dim)
 
     def _peek(self) -> list[bytes]:
@@ -95,7 +95,7 @@ class WordTextSource(FileSource):
 
     def _batches(self, batch_rows: int) -> Iterator[Batch]:
         step = fitting_rows(batch_rows, self.dim * 16)
-        lines = itertools.islice(self._lines(), self._skip, None)
+        lines = itertools.islice(self._lines(), self._header_lines, None)
         first = 0
         while block := list(itertools.islice(lines, step)):
             yield self._batch(block, first)
@@ -107,38 +107,53 @@ class WordTextSource(FileSource):
 
     def _batch(self, lines: list[bytes], first: int) -> Batch:
         words, texts = [], []
+        bad = np.zeros(len(lines), bool)
         for i, line in enumerate(lines):
-            fields = line.rsplit(None, self.dim)
-            if len(fields) == self.dim and line[:1] in (b" ", b"\t"):
-                fields.insert(0, b"")  # The empty word.
-            if len(fields) != self.dim + 1:
-                raise InputError(
-                    f"{self.path}: row {first + i} (counted from 0) has {max(0, len(fields) - 1)} values; "
-                    f"the rows before have {self.dim}"
-                )
             try:
-                words.append(fields[0].decode())
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{self.path}: row {first + i} (counted from 0) has a word that is not UTF-8: "
-                    f"{fields[0][:60]!r}"
-                ) from error
-            texts.append(b" ".join(fields[1:]))
-        ids = pa.array(words, pa.string())
-        return Batch(self._values(texts, first), ids, None, self.path, first)
+                word, text = self._parts(line)
+            except ValueError as error:
+                self._refuse(bad, i, first, str(error))
+                word, text = "", self._zeros
+            words.append(word)
+            texts.append(text)
+        rows = self._values(texts, first, bad)
+        return Batch(rows, pa.array(words, pa.string()), None, self.path, first, bad if bad.any() else None)
 
-    def _values(self, texts: list[bytes], first: int) -> NDArray[np.float32]:
+    @property
+    def _zeros(self) -> bytes:
+        return b" ".join([b"0"] * self.dim)
+
+    def _parts(self, line: bytes) -> tuple[str, bytes]:
+        """The word and the text of its values; ValueError says what is wrong."""
+        fields = line.rsplit(None, self.dim)
+        if len(fields) == self.dim and line[:1] in (b" ", b"\t"):
+            fields.insert(0, b"")  # The empty word.
+        if len(fields) != self.dim + 1:
+            raise ValueError(f"has {max(0, len(fields) - 1)} values; the rows before have {self.dim}")
+        try:
+            return fields[0].decode(), b" ".join(fields[1:])
+        except UnicodeDecodeError as error:
+            raise ValueError(f"has a word that is not UTF-8: {fields[0][:60]!r}") from error
+
+    def _values(self, texts: list[bytes], first: int, bad: NDArray[np.bool_]) -> NDArray[np.float32]:
         try:
             return parse_values(texts, self.dim)
         except pa.ArrowInvalid:
             for i, text in enumerate(texts):
-                for field in text.split(b" "):
-                    if not _NUMBER.fullmatch(field):
-                        raise InputError(
-                            f"{self.path}: row {first + i} (counted from 0) has {field[:40]!r} where a "
-                            "number should be"
-                        ) from None
-            raise
+                wrong = next((field for field in text.split(b" ") if not _NUMBER.fullmatch(field)), None)
+                if wrong is not None:
+                    self._refuse(bad, i, first, f"has {wrong[:40]!r} where a number should be")
+                    texts[i] = self._zeros
+            return parse_values(texts, self.dim)
+
+    def _refuse(self, bad: NDArray[np.bool_], place: int, first: int, what: str) -> None:
+        """Marks a row that cannot be read, or raises InputError."""
+        if not self.skip:
+            raise InputError(
+                f"{self.path}: row {first + place} (counted from 0) {what}; mend it, or leave such rows out "
+                "with --on-error skip"
+            )
+        bad[place] = True
 
     def close(self) -> None:
         """Closes the file."""

@@ -42,6 +42,7 @@ class Summary:
     ledger: Ledger
     relative_mse: float
     seconds: float
+    fit_seconds: float = 0.0  # of these, for the sample and the codec
     skipped: int = 0
     measured_rows: int = 0
     held_out: bool = True
@@ -83,6 +84,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         codec = _fit(codec, source, sample, job.metric)
     else:
         sample = no_sample(source)
+    fitted = time.perf_counter()
     if codec.dim != source.dim:
         raise ShapeError(f"{source.path} has {source.dim} dimensions; the codec takes {codec.dim}")
     cleaner = Cleaner(codec, nonzero=job.metric == "cosine", skip=job.skip)
@@ -119,7 +121,8 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         ledger=ledger,
         relative_mse=loss.relative_mse,
         seconds=time.perf_counter() - started,
-        skipped=cleaner.skipped,
+        fit_seconds=fitted - started,
+        skipped=cleaner.skipped + source.lost,
         measured_rows=loss.rows,
         held_out=len(sample.numbers) < cleaner.seen,
         notes=tuple(_notes(source, rounded, columns)),
