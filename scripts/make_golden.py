@@ -28,6 +28,8 @@ SPECS = {
     "lossless": "lossless",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",
+    "whiten": "whiten+sq:bits=8",
+    "relative": "normalize+relative:anchors=8+f16",
 }
 ROWS, DIM = 600, 8
 

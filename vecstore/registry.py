@@ -38,7 +38,9 @@ from vecstore.codecs.transforms.center import Center
 from vecstore.codecs.transforms.normalize import Normalize
 from vecstore.codecs.transforms.pca import Pca
 from vecstore.codecs.transforms.prefix import Prefix
+from vecstore.codecs.transforms.relative import Relative
 from vecstore.codecs.transforms.rotate import Rotate
+from vecstore.codecs.transforms.whiten import Whiten
 from vecstore.errors import CorruptError, FormatError, InputError, SpecError
 from vecstore.kernels.finite import largest
 from vecstore.spec import Spec, Step, parse, unknown
@@ -51,7 +53,7 @@ CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
     codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
-    transform.name: transform for transform in (Center, Normalize, Pca, Rotate, Prefix)
+    transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)
 }
 GROUP = "vecstore.codecs"
 

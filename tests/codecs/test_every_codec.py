@@ -20,6 +20,8 @@ SPECS = [
     "pq:m=1", "pq:m=3,bits=4", "pq:m=5", "pq:bytes=2", "lossless:mode=plain",
     "center+sq", "normalize+pq:m=2", "normalize:keep=false+f16", "pca:dim=3+f32", "pca+sq:bits=4",
     "rotate+sq:bits=4", "prefix:dim=2+f32", "center+rotate+normalize+pq:m=4,bits=4",
+    "whiten+f32", "whiten:floor=0.1+sq", "relative:anchors=5+f16", "normalize+relative+f32",
+    "relative:anchors=90+f32",
 ]  # fmt: skip
 TRANSFORM_BOUNDS = {"f32": 0.0, "f16": 1e-6, "bf16": 1e-4, "sq": 1e-3, "sq:bits=6": 0.01, "sq:bits=4": 0.06}
 
@@ -190,7 +192,7 @@ def test_awkward_samples_still_give_a_codec(spec):
         codec = vs.fit(spec, sample)
         back = roundtrip(codec, sample)
         assert np.isfinite(back).all()
-        if "pca" not in spec and "prefix" not in spec and "keep" not in spec:
+        if not any(name in spec for name in ("pca", "prefix", "keep", "relative")):
             # Few rows and constants cost a lossy codec no more than rounding.
             assert np.abs(back - sample).max() <= 0.03 * np.abs(sample).max() + 1e-6
 
@@ -233,7 +235,10 @@ def test_the_loss_on_unseen_rows_stays_inside_the_data_sheet(spec, bound):
     assert error / np.square(unseen - unseen.mean(0), dtype=np.float64).sum() <= bound
 
 
-@pytest.mark.parametrize("spec", ["center+f32", "pca+f32", "rotate+f32", "prefix:dim=5+f32"])
+@pytest.mark.parametrize(
+    "spec",
+    ["center+f32", "pca+f32", "rotate+f32", "prefix:dim=5+f32", "whiten+f32", "relative:anchors=9+f32"],
+)
 def test_pulled_queries_score_codes_without_decoding(spec):
     rows = make_rows(500, 24)
     chain = vs.fit(spec, rows)
@@ -322,6 +327,8 @@ def test_bytes_is_the_whole_row():
         ("center", "ends in the transform"),
         ("center+lossless", "takes no transforms"),
         ("prefix+f32", "needs the number"),
+        ("whiten:floor=0+f32", "more than 0"),
+        ("relative:anchors=0+f32", "anchors=0"),
         ("prefix:dim=9+f32", "the rows have 8"),
         ("", "empty"),
         ("pq:", "ends in a colon"),

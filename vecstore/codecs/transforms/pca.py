@@ -45,10 +45,7 @@ class Pca(Transform):
             raise SpecError(f"pca has dim={dim}; the rows have {width}, so 1 to that")
         mean = mean_row(sample)
         vectors = (_of_few_rows if kept < len(sample) < width else _of_many_rows)(sample, mean, kept)
-        # The sign of an eigenvector is arbitrary; fixed, so that equal samples give equal axes.
-        signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
-        axes = np.ascontiguousarray(vectors * signs, dtype=np.float32)
-        return cls(dim=width, mean=mean, axes=axes)
+        return cls(dim=width, mean=mean, axes=with_fixed_signs(vectors))
 
     def options(self) -> dict[str, int | float | bool | str]:
         """The spec's `dim` is the number of axes."""
@@ -82,12 +79,17 @@ class Pca(Transform):
 
 def _of_many_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[np.float64]:
     """The first eigenvectors (dim, kept) of the covariance."""
+    return spectrum(sample, mean)[1][:, :kept]
+
+
+def spectrum(sample: Rows, mean: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues (dim,) of the sample's covariance, falling, and its eigenvectors, (dim, dim) columns."""
     covariance = np.zeros((sample.shape[1], sample.shape[1]))
     for start in range(0, len(sample), 8192):  # float64 of a few rows at a time, not of the whole
         centred = sample[start : start + 8192].astype(np.float64) - mean
         covariance += centred.T @ centred
-    first: NDArray[np.float64] = np.linalg.eigh(covariance)[1][:, ::-1][:, :kept]
-    return first
+    values, vectors = np.linalg.eigh(covariance)
+    return values[::-1] / max(len(sample), 1), vectors[:, ::-1]
 
 
 def _of_few_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[np.float64]:
@@ -97,6 +99,12 @@ def _of_few_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[
     # Orthonormal also where rows repeat each other and leave directions open.
     first: NDArray[np.float64] = np.linalg.qr(centred.T @ weights)[0]
     return first
+
+
+def with_fixed_signs(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Eigenvectors with their largest component positive: their sign is arbitrary, axes are to be equal."""
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
+    return np.ascontiguousarray(vectors * signs, dtype=np.float32)
 
 
 def product(rows: Rows, matrix: NDArray[np.float32]) -> Rows:
