@@ -252,9 +252,9 @@ def page(records: list[dict[str, Any]]) -> str:
     verdict = (
         f"Targets: peak below {PEAK_BYTES / 1e6:.0f} MB ({len(total)} of {len(records)} runs above with "
         f"mapped pages, {len(high)} without), compress at {SHARE:.0%} or more of the speed in memory "
-        f"({len(low)} of {sum(r['what'] == 'compress' for r in records)} below). Below it are codecs that encode "
-        "faster than the file is read: for them a pass is as fast as reading, checking and, of Parquet, Arrow's "
-        "decoding of lists let it be."
+        f"({len(low)} of {sum(r['what'] == 'compress' for r in records)} below). Below it are codecs that "
+        "encode faster than the file is read: their pass is as fast as reading, checking and, of Parquet, "
+        "Arrow's decoding of lists."
     )
     parts = ["# Memory and speed on a large file", "<!-- Made by scripts/bench_memory.py --page. -->", about]
     return "\n\n".join([*parts, verdict, markdown(("", header, lines))]) + "\n"

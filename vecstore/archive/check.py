@@ -20,12 +20,13 @@ from vecstore.formats.atomic import storage_errors
 def faults(contents: Contents, codec: AnyCodec) -> list[str]:
     """What is wrong with an archive that could be opened; an empty list is sound."""
     with storage_errors(contents.path, "read"):
-        return [
+        found = [
             *_pages(contents),
             *_account(contents, codec),
             *_batches(contents, codec),
             *_as_arrow(contents),
         ]
+        return list(dict.fromkeys(found))  # A damaged page is found again by whoever reads it.
 
 
 def _pages(contents: Contents) -> Iterator[str]:
