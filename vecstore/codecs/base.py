@@ -251,6 +251,11 @@ class Transform(Part):
         <pulled, row> + offset for every row; None for a transform whose inverse is not affine."""
         return None
 
+    def factors(self, rows: Rows, side: Codes) -> Rows | None:
+        """The f (n,) with `invert(rows, side)` equal to rows * f[:, None]; None for a transform whose inverse
+        does not scale each row."""
+        return None
+
 
 def _output(out: Array | None, shape: tuple[int, int], dtype: type[np.generic]) -> Array:
     if out is None:

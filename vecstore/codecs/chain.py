@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codec, Codes, Rows, Transform
+from vecstore.codecs.base import Codec, Codes, Rows, Transform, block_rows
 from vecstore.codecs.parts import Part, Scalar
-from vecstore.codecs.scan import PulledScan, Scan
+from vecstore.codecs.scan import PulledScan, ScaledScan, Scan
 from vecstore.errors import CorruptError, SpecError
+from vecstore.kernels.threads import spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,21 +115,70 @@ class Chain(Codec):
         rows[:] = found
 
     def scan(self, codes: Codes) -> Scan:
-        """The codec's own scan where every inverse is affine and keeps no side data; else by decoding."""
+        """The codec's own scan where every inverse is affine or scales rows; else by decoding."""
         probe = np.zeros((1, self.dim), np.float32)
-        for transform in self.transforms:
+        scaling = []
+        for at, transform in enumerate(self.transforms):
             pulled = transform.pull(probe)
-            if pulled is None or transform.side_bytes:
+            if pulled is not None and not transform.side_bytes:
+                probe = pulled[0]
+            elif self._factors(codes[:1], at) is not None:
+                scaling.append(at)
+                probe = np.zeros((1, transform.dim_out), np.float32)
+            else:
                 return super().scan(codes)
-            probe = pulled[0]
-        return PulledScan(self.codec.scan(codes), self._pull)
+        side = sum(part.side_bytes for part in self.transforms)
+        # Decoding takes codes wherever they lie; a kernel wants them close together.
+        decodes = type(self.codec).scan is Codec.scan
+        own = codes[:, side:] if decodes else np.ascontiguousarray(codes[:, side:])
+        scan = self.codec.scan(own)
+        if side and not decodes and scan.nbytes < own.nbytes:
+            scan.nbytes += own.nbytes  # It reads the copy that was made here.
+        end = len(self.transforms)
+        for at in reversed(scaling):
+            scan = ScaledScan(self._pulled(scan, at + 1, end), self._all_factors(codes, at))
+            end = at
+        return self._pulled(scan, 0, end)
 
-    def _pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        """Queries as the codec's rows are met, and what the transforms add to each inner product."""
-        offsets = np.zeros(len(queries))
-        for transform in self.transforms:
-            pulled = transform.pull(queries)
-            assert pulled is not None
-            queries, offset = pulled
-            offsets += offset
-        return queries, offsets
+    def _pulled(self, scan: Scan, first: int, last: int) -> Scan:
+        """A scan of rows behind the transforms [first, last), all of them affine."""
+        if first == last:
+            return scan
+        return PulledScan(scan, lambda queries: _pull(queries, self.transforms[first:last]))
+
+    def _factors(self, codes: Codes, at: int) -> Rows | None:
+        """What the inverse of transform `at` multiplies each row by; None if it does not."""
+        place = sum(part.side_bytes for part in self.transforms)
+        found = np.empty((len(codes), self.codec.dim), np.float32)
+        self.codec._decode(np.ascontiguousarray(codes[:, place:]), found)
+        for number in range(len(self.transforms) - 1, at - 1, -1):
+            transform = self.transforms[number]
+            place -= transform.side_bytes
+            side = np.ascontiguousarray(codes[:, place : place + transform.side_bytes])
+            if number == at:
+                return transform.factors(found, side)
+            found = transform.invert(found, side)
+        raise AssertionError(at)
+
+    def _all_factors(self, codes: Codes, at: int) -> Rows:
+        """`_factors` of all rows, a block at a time."""
+        out = np.empty(len(codes), np.float32)
+
+        def work(start: int, stop: int) -> None:
+            found = self._factors(codes[start:stop], at)
+            assert found is not None
+            out[start:stop] = found
+
+        spread(len(codes), block_rows(self.dim), work)
+        return out
+
+
+def _pull(queries: Rows, transforms: Sequence[Transform]) -> tuple[Rows, NDArray[np.float64]]:
+    """Queries as the rows behind the transforms are met, and what these add to each inner product."""
+    offsets = np.zeros(len(queries))
+    for transform in transforms:
+        pulled = transform.pull(queries)
+        assert pulled is not None
+        queries, offset = pulled
+        offsets += offset
+    return queries, offsets

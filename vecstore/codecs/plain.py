@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows
+from vecstore.codecs.scan import DecodedScan, Scan
 from vecstore.kernels.half import to_float16
 
 
@@ -59,6 +60,10 @@ class F32(_Plain):
     stored: ClassVar[np.dtype[Any]] = np.dtype("<f4")
     keeps_nonfinite: ClassVar[bool] = True
     is_lossless: ClassVar[bool] = True
+
+    def scan(self, codes: Codes) -> Scan:
+        """The codes are the rows, so nothing is decoded."""
+        return DecodedScan(codes, lambda part: np.ascontiguousarray(part).view(np.float32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,18 +6,22 @@ product of a query with each decoded row; other metrics, the best k, and threads
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.kernels.matmul import matmul
+from vecstore.kernels import scores
 
 Rows = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 Decode = Callable[[Codes], Rows]
+
+_BLOCK_VALUES = 1 << 16  # of decoded rows, float32: a fourth of a usual second-level cache
+_LEAST = 64  # rows
 
 
 class Scan(ABC):
@@ -26,11 +30,13 @@ class Scan(ABC):
     exact: whether `dots` gives the inner product with the decoded row up to float32's rounding. If not (a
     query was rounded to integers), search scores the best rows once more.
     step: `dots` is called for starts that are multiples of it.
+    queries: how many of them a call of `dots` serves best; more are split.
     nbytes: bytes held beside the codes themselves; 0 where they are read as they lie.
     """
 
     exact: bool = True
     step: int = 1
+    queries: int = 32
     rows: int
     nbytes: int
 
@@ -49,6 +55,8 @@ class Scan(ABC):
 class DecodedScan(Scan):
     """The scan of a codec that has no other: rows are decoded, a block at a time."""
 
+    queries = 256  # decoding is paid once for all of them
+
     def __init__(self, codes: Codes, decode: Decode) -> None:
         self.rows = len(codes)
         self.nbytes = 0
@@ -56,15 +64,21 @@ class DecodedScan(Scan):
         self._decode = decode
 
     def prepare(self, queries: Rows) -> Rows:
-        """The queries turned over, (dim, q)."""
-        return np.ascontiguousarray(queries.T)
+        """The queries in whole vectors."""
+        return scores.pack(queries)
 
     def dots(self, prepared: Rows, start: int, stop: int, out: Rows) -> None:
-        """Decodes, then multiplies."""
-        rows = self._decode(self._codes[start:stop])
-        found = np.empty((stop - start, prepared.shape[1]), np.float32)
-        matmul(rows, prepared, found)
-        out[:] = found.T
+        """Decodes, then multiplies, in blocks that stay in the cache."""
+        step = max(_LEAST, _BLOCK_VALUES // prepared.shape[1])
+        for at in range(start, stop, step):
+            end = min(at + step, stop)
+            rows = self._decode(self._codes[at:end])
+            if len(out) == 1 or (at, end) == (start, stop):
+                scores.dots(rows, prepared, out[:, at - start : end - start])
+            else:
+                found = np.empty((len(out), end - at), np.float32)
+                scores.dots(rows, prepared, found)
+                out[:, at - start : end - start] = found
 
 
 class PulledScan(Scan):
@@ -76,7 +90,7 @@ class PulledScan(Scan):
 
     def __init__(self, inner: Scan, pull: Callable[[Rows], tuple[Rows, NDArray[np.float64]]]) -> None:
         self.inner = inner
-        self.exact, self.step = inner.exact, inner.step
+        self.exact, self.step, self.queries = inner.exact, inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes
         self._pull = pull
 
@@ -89,4 +103,55 @@ class PulledScan(Scan):
         """The inner scan's, and the offset of each query."""
         inner, offsets = prepared
         self.inner.dots(inner, start, stop, out)
-        out += offsets[:, None]
+        if offsets.any():
+            out += offsets[:, None]
+
+
+class ScaledScan(Scan):
+    """The scan of rows that are each a multiple of another scan's."""
+
+    def __init__(self, inner: Scan, factors: Rows) -> None:
+        self.inner = inner
+        self.exact, self.step, self.queries = inner.exact, inner.step, inner.queries
+        self.rows, self.nbytes = inner.rows, inner.nbytes + factors.nbytes
+        self._factors = factors
+
+    def prepare(self, queries: Rows) -> Any:
+        """The inner scan's."""
+        return self.inner.prepare(queries)
+
+    def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
+        """The inner scan's, times the factor of each row."""
+        self.inner.dots(prepared, start, stop, out)
+        out *= self._factors[start:stop]
+
+
+class JoinedScan(Scan):
+    """Scans of one codec, one behind the other."""
+
+    def __init__(self, parts: Sequence[Scan]) -> None:
+        self.parts = parts
+        self.exact = all(part.exact for part in parts)
+        self.step = math.lcm(*(part.step for part in parts))
+        self.queries = min(part.queries for part in parts)
+        self.starts = np.concatenate([[0], np.cumsum([part.rows for part in parts])])
+        self.rows, self.nbytes = int(self.starts[-1]), sum(part.nbytes for part in parts)
+        if any(start % self.step for start in self.starts[:-1]):
+            raise ValueError(f"scans begin at rows {self.starts[:-1]}; expected multiples of {self.step}")
+
+    def prepare(self, queries: Rows) -> list[Any]:
+        """Each part's."""
+        return [part.prepare(queries) for part in self.parts]
+
+    def dots(self, prepared: list[Any], start: int, stop: int, out: Rows) -> None:
+        """Those of the parts that the rows lie in."""
+        first, last = np.searchsorted(self.starts, (start, stop - 1), side="right") - 1
+        for at in range(first, last + 1):
+            before = int(self.starts[at])
+            low, high = max(start, before), min(stop, int(self.starts[at + 1]))
+            if (low, high) == (start, stop):
+                self.parts[at].dots(prepared[at], low - before, high - before, out)
+                return
+            found = np.empty((len(out), high - low), np.float32)
+            self.parts[at].dots(prepared[at], low - before, high - before, found)
+            out[:, low - start : high - start] = found

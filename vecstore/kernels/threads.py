@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -10,6 +11,7 @@ from functools import lru_cache
 from vecstore.errors import SpecError
 
 _threads = 0
+_here = threading.local()
 
 
 def set_threads(threads: int) -> None:
@@ -37,17 +39,26 @@ def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None
     """Calls work(start, stop) for blocks of `block_rows` rows, on all threads; waits for all of them.
 
     Work must depend on its own rows alone. If blocks fail, the error of the first of them is raised, so
-    that the same input gives the same message on any number of threads.
+    that the same input gives the same message on any number of threads. Called by such work, it goes on in
+    that thread.
     """
     starts = range(0, rows, block_rows)
     threads = get_threads()
-    if threads == 1 or len(starts) < 2:
+    # A thread of the pool that waited for the pool could wait for ever.
+    if threads == 1 or len(starts) < 2 or getattr(_here, "busy", False):
         for start in starts:
             work(start, min(start + block_rows, rows))
         return
-    futures = [
-        _pool(threads, os.getpid()).submit(work, start, min(start + block_rows, rows)) for start in starts
-    ]
+
+    def run(start: int, stop: int) -> None:
+        _here.busy = True
+        try:
+            work(start, stop)
+        finally:
+            _here.busy = False
+
+    pool = _pool(threads, os.getpid())
+    futures = [pool.submit(run, start, min(start + block_rows, rows)) for start in starts]
     errors = [future.exception() for future in futures]
     for error in errors:
         if error is not None:

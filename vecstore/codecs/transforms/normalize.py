@@ -72,14 +72,20 @@ class Normalize(Transform):
     def invert(self, rows: Rows, side: Codes) -> Rows:
         """rows scaled to their stored norm, or to unit length."""
         rows = np.nan_to_num(rows, copy=False)  # No row that was encoded is not finite; any bytes may be.
+        return (rows * self._factors(rows, side)[:, None]).astype(np.float32)
+
+    def factors(self, rows: Rows, side: Codes) -> Rows:
+        """Stored norm by own norm."""
+        return self._factors(rows, side).astype(np.float32)
+
+    def _factors(self, rows: Rows, side: Codes) -> NDArray[np.float64]:
         norms = row_norms(rows)
         wanted: NDArray[np.float64] = np.ones(len(rows))
         if self.keep:
             stored = side.view("<f2")[:, 0].astype(np.float64)
             wanted = np.where(np.isfinite(stored), stored, 0.0) / self.scale
         # The codec between rounds the unit row, so its own length is taken out first.
-        factor = np.where(norms > 0, wanted / np.where(norms > 0, norms, 1.0), 0.0)
-        return (rows * factor[:, None]).astype(np.float32)
+        return np.where(norms > 0, wanted / np.where(norms > 0, norms, 1.0), 0.0)
 
 
 def row_norms(rows: Rows) -> NDArray[np.float64]:

@@ -1,0 +1,77 @@
+"""The best k against a full sort."""
+
+import numpy as np
+import pytest
+
+from vecstore.kernels import top
+
+
+def plain_top(scores, k):
+    """Rows by falling score, NaN as -inf, then by row."""
+    keys = np.where(np.isnan(scores), -np.inf, scores).astype(np.float32)
+    return [np.lexsort((np.arange(len(row)), -row))[:k] for row in keys]
+
+
+def pushed(scores, k, block, terms=None, how=0, wanted=None):
+    heap = top.empty_heap(len(scores), k)
+    none, every = np.empty(0, np.float32), np.empty(0, np.bool_)
+    for start in range(0, scores.shape[1], block):
+        part = slice(start, start + block)
+        top.push(
+            scores[:, part].copy(), none if terms is None else terms[part], how,
+            every if wanted is None else wanted[part], start, heap,
+        )  # fmt: skip
+    return heap
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 100, 1000])
+@pytest.mark.parametrize("k", [1, 3, 10, 400])
+def test_the_best_are_kept_and_of_equal_ones_the_first(k, block):
+    rng = np.random.default_rng(k)
+    scores = rng.integers(-20, 20, (3, 400)).astype(np.float32)
+    scores[1, 30:50] = np.nan
+    scores[2, :] = -np.inf
+    scores[2, 7] = np.inf
+    heap = pushed(scores, k, block)
+    top.sort(heap)
+    for row, found in zip(plain_top(scores, k), heap[1], strict=True):
+        assert np.array_equal(row, found)
+    assert (heap[0][:, 1:] <= heap[0][:, :-1]).all()
+
+
+def test_terms_multiply_or_are_added():
+    rng = np.random.default_rng(0)
+    scores, terms = rng.standard_normal((2, 300)).astype(np.float32), rng.random(300).astype(np.float32)
+    for how, keys in ((1, scores * terms), (2, scores + terms)):
+        heap = pushed(scores, 9, 50, terms, how)
+        top.sort(heap)
+        assert np.array_equal(heap[1], plain_top(keys, 9))
+        assert np.array_equal(heap[0], np.take_along_axis(keys, heap[1], 1))
+
+
+def test_only_wanted_rows_get_in():
+    scores = np.random.default_rng(0).standard_normal((2, 300)).astype(np.float32)
+    wanted = np.random.default_rng(1).random(300) < 0.2
+    heap = pushed(scores, 5, 64, wanted=wanted)
+    top.sort(heap)
+    assert wanted[heap[1]].all()
+    assert np.array_equal(heap[1], plain_top(np.where(wanted, scores, -np.inf), 5))
+
+
+def test_places_that_are_not_filled_come_last():
+    heap = pushed(np.array([[1.0, np.nan]], np.float32), 4, 64)
+    top.sort(heap)
+    assert heap[1].tolist() == [[0, 1, top.NONE, top.NONE]]
+
+
+@pytest.mark.parametrize("cuts", [[100], [64, 128], [1, 2, 250]])
+def test_merged_heaps_are_the_heap_of_all(cuts):
+    scores = np.random.default_rng(0).integers(0, 30, (4, 300)).astype(np.float32)
+    merged = top.empty_heap(4, 12)
+    none, every = np.empty(0, np.float32), np.empty(0, np.bool_)
+    for start, stop in zip([0, *cuts], [*cuts, 300], strict=True):
+        own = top.empty_heap(4, 12)
+        top.push(scores[:, start:stop].copy(), none, 0, every, start, own)
+        top.merge(own, merged)
+    top.sort(merged)
+    assert np.array_equal(merged[1], plain_top(scores, 12))

@@ -1,0 +1,226 @@
+"""Exhaustive search: every row is scored, the best k are kept.
+
+All metrics come from a scan's inner products: the cosine is <q, x> / |x|, and the order by squared distance
+is that of <q, x> - |x|^2 / 2, so that a row needs one float32 beside its code, made at the first search by
+that metric. Where a scan is not exact, and for distances, of which that sum loses the last digits, the best
+2 k + 16 rows (or `rerank`) are decoded and scored once more in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import LARGEST, Array, Codec, Codes, Rows, as_float32, block_rows, check_rows
+from vecstore.codecs.scan import Scan
+from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.kernels import scores, top
+from vecstore.kernels.finite import largest
+from vecstore.kernels.threads import get_threads, spread
+
+METRICS = ("ip", "cosine", "l2")
+RowNumbers = NDArray[np.int64]
+Decode = Callable[[RowNumbers], Rows]  # row numbers (n,) -> rows (n, dim)
+
+_TIMES, _AT_LEAST = 2, 16  # rows that are scored again: _TIMES * k + _AT_LEAST
+_SCORES = 1 << 16  # of a block, float32: they stay in the second-level cache until they are compared
+_MOST = 1 << 22  # scores of a block whose scan takes steps that are larger
+_QUERIES = 256  # prepared at a time; of many a scan's tables would take much memory
+_RANGES = 4  # per thread, so that one that is slowed down is waited for less
+_ALONE = 1 << 15  # rows x queries that are not worth a second thread
+_RESCORED = 1 << 13  # rows decoded at a time
+_NO_TERMS = np.empty(0, np.float32)
+_ALL = np.empty(0, np.bool_)
+
+
+class Searcher:
+    """Rows to search: a scan for all of them, and decoded rows for the best."""
+
+    def __init__(self, scan: Scan, decode: Decode, dim: int) -> None:
+        self.scan = scan
+        self.dim = dim
+        self._decode = decode
+        self._terms: dict[str, Rows] = {"ip": _NO_TERMS}
+
+    @classmethod
+    def of(cls, codec: Codec, codes: Codes) -> Self:
+        """A searcher of codes (n, code_bytes) in memory."""
+        return cls(codec.scan(codes), lambda numbers: codec.decode(codes[numbers]), codec.dim)
+
+    def __len__(self) -> int:
+        return self.scan.rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held beside the codes: the scan's, and 4 a row for each metric that needs them."""
+        return self.scan.nbytes + sum(terms.nbytes for terms in self._terms.values())
+
+    def search(
+        self,
+        queries: Array,
+        k: int = 10,
+        *,
+        metric: str = "ip",
+        where: NDArray[np.bool_] | None = None,
+        rerank: int = 0,
+        finer: Decode | None = None,
+    ) -> tuple[RowNumbers, Rows]:
+        """Row numbers and scores, (queries, min(k, rows that match)) each, best first, ties by row number.
+
+        queries: (q, dim), any real dtype. metric: ip, cosine or l2 (squared; the smaller the better). where:
+        True for the rows (n,) that may be found. rerank: how many of the best rows are scored again, in
+        float64, with their decoded rows, or with those of `finer`. The result does not depend on threads,
+        nor a query's on the other queries. A row that holds NaN comes last, as -inf (l2: inf).
+
+        Raises ShapeError, SpecError, and InputError for a query that holds NaN or infinity.
+        """
+        rows = self._check(queries, k, metric, rerank)
+        mask, matches = self._mask(where)
+        k = min(k, matches)
+        again = rerank or finer is not None or not self.scan.exact or metric == "l2"
+        count = min(max(rerank or _TIMES * k + _AT_LEAST, k), matches) if again else k
+        found = np.empty((len(rows), k), np.int64)
+        values = np.empty((len(rows), k), np.float32)
+        if k == 0 or len(rows) == 0:
+            return found, values
+        terms = self._row_terms(metric)
+        for start in range(0, len(rows), _QUERIES):
+            part = slice(start, start + _QUERIES)
+            keys, numbers = self._best(rows[part], count, _how(metric), terms, mask)
+            if again:
+                keys, numbers = self._rescored(rows[part], numbers, metric, finer or self._decode)
+            elif metric == "cosine":
+                keys = _over_length(keys, rows[part])
+            found[part] = numbers[:, :k]
+            values[part] = -keys[:, :k] if metric == "l2" else keys[:, :k]
+        return found, values
+
+    def _check(self, queries: Array, k: int, metric: str, rerank: int) -> Rows:
+        if metric not in METRICS:
+            raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
+        for name, value, least in (("k", k, 1), ("rerank", rerank, 0)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise SpecError(f"{name} is {value!r}; expected a whole number, {least} or more")
+        rows = as_float32(check_rows(queries, self.dim))
+        if not largest(rows) <= LARGEST:
+            with np.errstate(invalid="ignore"):
+                query, dim = np.argwhere(~(np.abs(rows) <= LARGEST))[0]
+            value = rows[query, dim]
+            raise InputError(f"query {query} holds {value:g} in dimension {dim}; expected numbers to 1e17")
+        return rows
+
+    def _mask(self, where: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], int]:
+        """The rows that may be found, empty for all of them, and how many they are."""
+        if where is None:
+            return _ALL, len(self)
+        mask = np.asarray(where)
+        if mask.dtype != np.bool_ or mask.shape != (len(self),):
+            raise ShapeError(f"where is {mask.dtype} {mask.shape}; expected bool ({len(self)},)")
+        count = int(np.count_nonzero(mask))
+        return (np.ascontiguousarray(mask) if count < len(self) else _ALL), count
+
+    def _row_terms(self, metric: str) -> Rows:
+        """What turns an inner product into a key: 1 / |x| or -|x|^2 / 2, (n,); made once."""
+        if metric not in self._terms:
+            out = np.empty(len(self), np.float32)
+
+            def work(start: int, stop: int) -> None:
+                lengths = np.empty(stop - start)
+                scores.squares(self._decode(np.arange(start, stop)), lengths)
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                    made = -lengths / 2 if metric == "l2" else np.where(lengths > 0, lengths**-0.5, 0)
+                    out[start:stop] = made
+
+            spread(len(self), max(block_rows(self.dim), self.scan.step), work)
+            self._terms[metric] = out
+        return self._terms[metric]
+
+    def _best(
+        self, queries: Rows, k: int, how: int, terms: Rows, mask: NDArray[np.bool_]
+    ) -> tuple[Rows, RowNumbers]:
+        """Keys and row numbers (q, k) of the best rows, the best first."""
+        groups = [
+            slice(start, min(start + self.scan.queries, len(queries)))
+            for start in range(0, len(queries), self.scan.queries)
+        ]
+        prepared = [self.scan.prepare(queries[group]) for group in groups]
+        heaps = top.empty_heap(len(queries), k)
+        parts: dict[int, top.Heap] = {}
+
+        def work(start: int, stop: int) -> None:
+            own = heaps if stop - start == len(self) else top.empty_heap(len(queries), k)
+            for group, ready in zip(groups, prepared, strict=True):
+                part = own[0][group], own[1][group]
+                self._scan_range(ready, (start, stop), (terms, how, mask), part)
+            if own is not heaps:
+                parts[start] = own
+
+        spread(len(self), self._range_rows(len(queries)), work)
+        for start in sorted(parts):
+            top.merge(parts[start], heaps)
+        top.sort(heaps)
+        return heaps
+
+    def _range_rows(self, queries: int) -> int:
+        """Rows that one thread goes through before it asks for more."""
+        threads = get_threads()
+        if threads == 1 or len(self) * queries <= _ALONE:
+            return len(self)
+        step = self.scan.step
+        return max(-(-len(self) // (threads * _RANGES * step)) * step, step)
+
+    def _scan_range(
+        self, prepared: Any, rows: tuple[int, int], terms: tuple[Rows, int, NDArray[np.bool_]], heap: top.Heap
+    ) -> None:
+        """Scores the rows [start, stop) for one group of queries, block by block, into its heaps."""
+        row_terms, how, mask = terms
+        queries, step = len(heap[0]), self.scan.step
+        block = max(_SCORES // queries // step * step, step)
+        per_call = max(1, _MOST // block)
+        if queries > per_call:
+            raise ValueError(f"a scan of step {step} takes {per_call} queries at a time, not {queries}")
+        buffer = np.empty(queries * min(block, rows[1] - rows[0]), np.float32)
+        for start in range(rows[0], rows[1], block):
+            stop = min(start + block, rows[1])
+            wanted = mask[start:stop]
+            if mask.size and not wanted.any():
+                continue
+            out = buffer[: queries * (stop - start)].reshape(queries, stop - start)
+            self.scan.dots(prepared, start, stop, out)
+            top.push(out, row_terms[start:stop], how, wanted, start, heap)
+
+    def _rescored(
+        self, queries: Rows, numbers: RowNumbers, metric: str, decode: Decode
+    ) -> tuple[Rows, RowNumbers]:
+        """Keys from rows, and the row numbers in their order; scores of distances are turned around."""
+        count = numbers.shape[1]
+        found = np.empty(numbers.shape)
+        step = max(1, _RESCORED // count)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            rows = decode(numbers[part].reshape(-1))
+            scores.exact(rows, queries[part], METRICS.index(metric), found[part])
+        if metric == "l2":
+            found = -found
+        found[np.isnan(found)] = -np.inf
+        with np.errstate(over="ignore"):
+            keys: Rows = found.astype(np.float32)
+        order = np.lexsort((numbers, -keys), axis=-1)
+        return np.take_along_axis(keys, order, axis=1), np.take_along_axis(numbers, order, axis=1)
+
+
+def _how(metric: str) -> int:
+    return {"ip": top.AS_THEY_ARE, "cosine": top.TIMES, "l2": top.PLUS}[metric]
+
+
+def _over_length(keys: Rows, queries: Rows) -> Rows:
+    """keys / |query|; of a query of length zero, zero."""
+    lengths = np.empty(len(queries))
+    scores.squares(queries, lengths)
+    with np.errstate(divide="ignore"):
+        turned = np.where(lengths > 0, lengths**-0.5, 0.0)
+    found: Rows = (keys * turned[:, None]).astype(np.float32)
+    return found
