@@ -15,6 +15,7 @@ from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
 from vecstore.ledger import parse_budget
 from vecstore.planner.choose import choose
+from vecstore.planner.room import Room
 from vecstore.registry import AnyCodec
 from vecstore.stream.compress import Job, Progress, Summary
 from vecstore.stream.compress import compress as run_compress
@@ -80,7 +81,8 @@ def compress(
 
         def fitter(source: Source, sample: Sample, usable: Array) -> AnyCodec:
             if budget is not None:
-                return choose(source, sample, usable, budget, rows=rows, seed=seed)
+                room = Room.of(budget, source, sample, rows)
+                return choose(usable, room, metric=metric or "ip", seed=seed)
             assert isinstance(codec, str)
             return registry.fit(codec, usable, seed=seed)
 

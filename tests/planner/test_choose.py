@@ -93,3 +93,26 @@ def test_integers_are_kept_without_loss_where_that_fits(tmp_path):
 def test_a_budget_that_a_codec_just_fills_is_filled(tmp_path):
     summary = vs.compress(correlated(500, 24), tmp_path / "a.arrow", budget="24B/row")
     assert summary.spec == "sq:bits=8"
+
+
+@pytest.mark.parametrize("budget", ["6B/row", "12B/row", "24B/row"])
+def test_what_is_chosen_finds_as_many_neighbours_as_any_candidate(budget):
+    from vecstore.ledger import parse_budget
+    from vecstore.planner.candidates import candidates
+    from vecstore.planner.choose import choose
+    from vecstore.planner.room import Room
+    from vecstore.search.searcher import Searcher
+
+    rows, base, queries = correlated(6000, 32), correlated(3000, 32, seed=1), correlated(300, 32, seed=2)
+    room = Room(parse_budget(budget), 32, 1_000_000, 8.0)
+
+    def recall(codec):
+        found = Searcher.of(codec, codec.encode(base)).search(queries, 10, metric="cosine")[0]
+        true = Searcher.of(vs.fit("f32", base), vs.fit("f32", base).encode(base))
+        near = true.search(queries, 10, metric="cosine")[0]
+        return np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(found, near, strict=True)])
+
+    chosen = choose(rows, room, metric="cosine")
+    assert chosen.code_bytes <= room.budget.amount
+    others = {spec: recall(vs.fit(spec, rows)) for spec in candidates(room)}
+    assert len(others) > 3 and recall(chosen) >= max(others.values()) - 0.02

@@ -1,0 +1,100 @@
+"""The specs that a budget may hold, one family of codecs after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from vecstore.errors import BudgetError
+from vecstore.planner.room import Room
+
+# A family takes (dim, size) and gives (spec or "", code bytes, bytes of learned state); more by size.
+Family = Callable[[int, int], tuple[str, int, int]]
+
+_LEAST_STATE_BYTES, STATE_BYTES = 256, 1792  # names, shapes and padding around a codec's arrays
+
+
+def candidates(room: Room) -> list[str]:
+    """Of each family the largest spec that the budget may hold, and the largest that it surely holds."""
+    found = []
+    for family, sizes in FAMILIES:
+        for state_bytes in (_LEAST_STATE_BYTES, STATE_BYTES):
+            for size in sizes(room.dim):
+                spec, code_bytes, shared = family(room.dim, size)
+                if spec and room.keeps(code_bytes, shared + state_bytes):
+                    found.append(spec)
+                    break
+    return list(dict.fromkeys(found))
+
+
+def _by_dims(dim: int) -> Iterable[int]:
+    return range(dim, 0, -1)
+
+
+def _by_bytes(dim: int) -> Iterable[int]:
+    return range(2 * dim, 0, -1)
+
+
+def _once(dim: int) -> Iterable[int]:
+    return (dim,)
+
+
+def _plain(dim: int, size: int) -> tuple[str, int, int]:
+    """The finest of the codecs that treat all dimensions alike; sizes are bits."""
+    spec = {16: "f16", 8: "sq:bits=8", 6: "sq:bits=6", 4: "sq:bits=4"}.get(size, "")
+    return spec, (dim * size + 7) // 8, 0 if size == 16 else 8 * dim
+
+
+def _pq(dim: int, size: int) -> tuple[str, int, int]:
+    return (f"pq:m={size},bits=8" if 2 * size <= dim or size == 1 else ""), size, 1024 * dim
+
+
+def _pq4(dim: int, size: int) -> tuple[str, int, int]:
+    return f"pq:m={size},bits=4", (size + 1) // 2, 64 * dim
+
+
+def _pca_sq(bits: int) -> Family:
+    return lambda dim, size: (
+        f"pca:dim={size}+sq:bits={bits}", (size * bits + 7) // 8, 4 * dim * (size + 1) + 8 * size,
+    )  # fmt: skip
+
+
+def _pca_pq(width: int) -> Family:
+    """pq with subspaces of `width` principal axes."""
+    return lambda dim, size: (
+        f"pca:dim={width * size}+pq:m={size},bits=8" if width * size < dim else "",
+        size,
+        4 * dim * (width * size + 1) + 1024 * width * size,
+    )
+
+
+FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
+    (_plain, lambda dim: (16, 8, 6, 4)),
+    (lambda dim, size: ("bf16", 2 * dim, 0), _once),
+    (_pq, _by_dims), (_pq4, _by_dims),
+    (_pca_sq(8), _by_dims), (_pca_sq(6), _by_dims), (_pca_sq(4), _by_dims),
+    (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
+)  # fmt: skip
+
+
+def infeasible(room: Room) -> BudgetError:
+    """The error that says the least budget that any family has a member for."""
+    needs = []
+    for family, sizes in FAMILIES:
+        for size in {*sizes(room.dim)}:
+            spec, code_bytes, shared = family(room.dim, size)
+            if spec:
+                needs.append(room.need(code_bytes, shared + STATE_BYTES))
+    least = min(needs)
+    if room.budget.unit == "total":
+        text = f"{math.ceil(least)}B"
+    else:
+        # Rounded up in the third digit, so that what is printed is enough.
+        least *= 100 if room.budget.unit == "share" else 1
+        digit = 10.0 ** (math.floor(math.log10(least)) - 2)
+        unit = {"share": "%", "row": "B/row", "dim": "bit/dim"}[room.budget.unit]
+        text = f"{math.ceil(least / digit) * digit:.12g}{unit}"
+    rows = "rows" if room.rows is None else f"{room.rows} rows"
+    return BudgetError(
+        f"budget {room.budget.text!r} holds no codec for {rows} of {room.dim} dimensions; the least is {text}"
+    )
