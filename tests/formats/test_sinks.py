@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vecstore.errors import ConflictError, InputError, NotFoundError, ShapeError
-from vecstore.formats import Batch, open_sink
+from vecstore.formats import Batch, open_sink, open_source
 from vecstore.formats.registry import WRITERS
 
 OPTIONAL = {".pt": "torch", ".pth": "torch", ".h5": "h5py", ".hdf5": "h5py", ".hdf": "h5py"}
@@ -123,3 +124,14 @@ def test_a_dictionary_too_large_for_its_index_is_refused(tmp_path, rows):
                 tags = pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), words)
                 sink.write(Batch(rows, None, pa.record_batch([tags], schema=schema), "memory", start))
     assert os.listdir(tmp_path) == []
+
+
+def test_float16_rows_go_into_integers_wider_than_float16_without_a_warning(tmp_path):
+    rows = np.array([[65504, -65504], [1.4, -1.6]], np.float16)
+    path = str(tmp_path / "x.ivecs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with open_sink(path, dim=2, dtype=rows.dtype) as sink:
+            sink.write(Batch(rows, None, None, "x", 0))
+    with open_source(path) as source:
+        assert next(iter(source.batches(10))).rows.tolist() == [[65504, -65504], [1, -2]]

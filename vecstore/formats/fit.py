@@ -36,8 +36,9 @@ def _rounded(rows: NDArray[Any], dtype: np.dtype[Any], batch: Batch) -> NDArray[
     limits = np.iinfo(dtype)
     near = np.rint(rows) if rows.dtype.kind == "f" else rows
     # max + 1 is a power of two and exact in every float; max itself may not be.
-    low = near < float(limits.min) if near.dtype.kind == "f" else near < limits.min
-    high = near >= float(limits.max) + 1 if near.dtype.kind == "f" else near > limits.max
+    with np.errstate(over="ignore"):  # A limit that float16 does not reach is infinite to it, and never met.
+        low = near < float(limits.min) if near.dtype.kind == "f" else near < limits.min
+        high = near >= float(limits.max) + 1 if near.dtype.kind == "f" else near > limits.max
     _refuse(low | high | (near != near), rows, dtype, batch)
     return np.ascontiguousarray(near.astype(dtype))
 
