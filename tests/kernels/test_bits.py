@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from vecstore.kernels.bits import choose, split_sums
+
+
+@pytest.mark.parametrize("dim", [1, 7, 8, 15, 16, 17, 100, 384, 4097])
+def test_each_bit_chooses_its_level(dim):
+    rng = np.random.default_rng(dim)
+    codes = rng.integers(0, 256, (33, (dim + 7) // 8), dtype=np.uint8)
+    levels = rng.standard_normal((2, dim)).astype(np.float32)
+    rows = np.full((33, dim), np.nan, np.float32)
+    choose(codes, levels, rows)
+    bits = np.unpackbits(codes, axis=1, count=dim, bitorder="little")
+    assert np.array_equal(rows, np.where(bits, levels[1], levels[0]))
+
+
+def test_sums_are_those_below_and_above_the_threshold():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((500, 9)).astype(np.float32)
+    rows[:, 3] = 0
+    weights = rng.random(500)
+    thresholds = np.linspace(-1, 1, 9, dtype=np.float32)
+    thresholds[3] = 0
+    sums = np.full((4, 9), np.nan)
+    split_sums(rows, weights, thresholds, sums)
+    above = rows > thresholds
+    want = [weights @ ~above, weights @ (rows * ~above), weights @ above, weights @ (rows * above)]
+    assert np.allclose(sums, want)
