@@ -26,6 +26,8 @@ SPECS = {
     "pq8": "pq:m=2",
     "pq4": "pq:m=4,bits=4",
     "lossless": "lossless",
+    "sign": "sign",
+    "sign_scaled": "sign:scale=true",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",
     "whiten": "whiten+sq:bits=8",

@@ -33,6 +33,7 @@ from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.parts import loads as load_parts
 from vecstore.codecs.plain import BF16, F16, F32
 from vecstore.codecs.pq import Pq
+from vecstore.codecs.sign import Sign
 from vecstore.codecs.sq import Sq
 from vecstore.codecs.transforms.center import Center
 from vecstore.codecs.transforms.normalize import Normalize
@@ -50,7 +51,7 @@ __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads
 AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
-    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq)
+    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)

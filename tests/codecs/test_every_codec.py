@@ -21,7 +21,7 @@ SPECS = [
     "center+sq", "normalize+pq:m=2", "normalize:keep=false+f16", "pca:dim=3+f32", "pca+sq:bits=4",
     "rotate+sq:bits=4", "prefix:dim=2+f32", "center+rotate+normalize+pq:m=4,bits=4",
     "whiten+f32", "whiten:floor=0.1+sq", "relative:anchors=5+f16", "normalize+relative+f32",
-    "relative:anchors=90+f32",
+    "relative:anchors=90+f32", "sign:center=true,scale=true", "normalize+sign", "rotate+sign",
 ]  # fmt: skip
 TRANSFORM_BOUNDS = {"f32": 0.0, "f16": 1e-6, "bf16": 1e-4, "sq": 1e-3, "sq:bits=6": 0.01, "sq:bits=4": 0.06}
 

@@ -52,6 +52,25 @@ def test_a_score_depends_on_its_row_and_its_query_alone(spec):
             assert np.array_equal(part, whole[first:last, start:stop])
 
 
+@pytest.mark.parametrize("spec", SPECS)
+def test_codes_compared_with_codes_are_nearest_to_themselves(spec):
+    codec = vs.fit(spec, every.make_rows(400, 24))
+    rows = every.make_rows(331, 24, seed=1)
+    scan = codec.scan_symmetric(codec.encode(rows))
+    if scan is None:
+        pytest.skip("compares no codes")
+    whole = np.empty((331, 331), np.float32)
+    scan.dots(scan.prepare(rows), 0, 331, whole)
+    assert np.isfinite(whole).all() and scan.rows == 331 and scan.nbytes >= 0
+    own = np.diag(whole)
+    ahead = (whole > own[:, None] * (1 + ROUNDED) + 1e-3).mean()
+    assert ahead == 0
+    start = scan.step * (100 // scan.step)
+    part = np.empty((2, 231), np.float32)
+    scan.dots(scan.prepare(rows[3:5]), start, start + 231, part)
+    assert np.array_equal(part, whole[3:5, start : start + 231])
+
+
 def test_every_shipped_codec_is_scanned_here():
     names = {step.name for text in SPECS for step in registry.parse(text).steps}
     assert names >= {*registry.CODECS} - {"lossless"}

@@ -162,6 +162,15 @@ class Codec(Part):
         """Codes (n, code_bytes) ready for inner products with queries (`vecstore.codecs.scan`)."""
         return DecodedScan(codes, self.decode)
 
+    def scan_symmetric(self, codes: Codes) -> Scan | None:
+        """Codes (n, code_bytes) ready to be compared with codes: `prepare` rounds the queries as rows are.
+
+        What `dots` gives is then no inner product of a query but that of two codes, in units of the codec's
+        own (for one bit a dimension, dimensions less twice the Hamming distance): larger is nearer. It is
+        coarser than `scan`, and for some codecs faster. None for a codec that compares no codes.
+        """
+        return None
+
     def ledger(self, rows: int) -> Ledger:
         """The bytes of a collection of `rows` rows: codes, side data, learned state."""
         if rows < 0:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows, Transform, block_rows
 from vecstore.codecs.parts import Part, Scalar
-from vecstore.codecs.scan import PulledScan, ScaledScan, Scan
+from vecstore.codecs.scan import AppliedScan, PulledScan, ScaledScan, Scan
 from vecstore.errors import CorruptError, SpecError
 from vecstore.kernels.threads import spread
 
@@ -139,6 +139,19 @@ class Chain(Codec):
             scan = ScaledScan(self._pulled(scan, at + 1, end), self._all_factors(codes, at))
             end = at
         return self._pulled(scan, 0, end)
+
+    def scan_symmetric(self, codes: Codes) -> Scan | None:
+        """The codec's own, of queries that are transformed as rows are; None where a row has side data."""
+        if any(transform.side_bytes for transform in self.transforms):
+            return None
+        scan = self.codec.scan_symmetric(codes)
+        return None if scan is None else AppliedScan(scan, self._apply)
+
+    def _apply(self, rows: Rows) -> Rows:
+        """Rows as the codec meets them, by transforms without side data."""
+        for transform in self.transforms:
+            rows = transform.apply(rows, np.empty((len(rows), 0), np.uint8))
+        return rows
 
     def _pulled(self, scan: Scan, first: int, last: int) -> Scan:
         """A scan of rows behind the transforms [first, last), all of them affine."""

@@ -155,3 +155,24 @@ class JoinedScan(Scan):
             found = np.empty((len(out), high - low), np.float32)
             self.parts[at].dots(prepared[at], low - before, high - before, found)
             out[:, low - start : high - start] = found
+
+
+class AppliedScan(Scan):
+    """A symmetric scan behind transforms: queries go the way of rows.
+
+    apply: queries (q, dim) -> rows (q, dim_out) as the inner scan's codec takes them.
+    """
+
+    def __init__(self, inner: Scan, apply: Callable[[Rows], Rows]) -> None:
+        self.inner = inner
+        self.exact, self.step = inner.exact, inner.step
+        self.rows, self.nbytes = inner.rows, inner.nbytes
+        self._apply = apply
+
+    def prepare(self, queries: Rows) -> Any:
+        """The inner scan's."""
+        return self.inner.prepare(self._apply(queries))
+
+    def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
+        """The inner scan's."""
+        self.inner.dots(prepared, start, stop, out)

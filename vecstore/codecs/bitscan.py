@@ -1,0 +1,85 @@
+"""Scans of codes that are bits: sums of a query's weights, and Hamming distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.scan import Codes, Rows, Scan
+from vecstore.kernels import bitsums, popcount
+
+Weigh = Callable[[Rows], tuple[Rows, NDArray[np.float64]]]
+
+
+class Weighted(NamedTuple):
+    """Queries as `BitScan` takes them."""
+
+    tables: bitsums.Tables
+    offsets: Rows  # (q,)
+
+
+class BitScan(Scan):
+    """Rows whose inner product with a query is an offset and the sum of a weight for each bit that is set.
+
+    The weights are rounded to about eight bits, so that a register of rows is looked up at once.
+    """
+
+    exact = False
+    step = bitsums.BLOCK
+
+    def __init__(self, codes: Codes, parts: Sequence[int], weigh: Weigh) -> None:
+        """codes (n, sum of parts), bytes of each part in turn; bits of a part have weights of like size.
+
+        weigh: queries (q, dim) -> weights (q, 8 * bytes) and offsets (q,).
+        """
+        self.rows = len(codes)
+        self._blocks = bitsums.lay_out(codes)
+        self._starts = bitsums.sections(list(parts))
+        self._weigh = weigh
+        self.nbytes = self._blocks.nbytes
+
+    def prepare(self, queries: Rows) -> Weighted:
+        """The tables of the weights."""
+        weights, offsets = self._weigh(queries)
+        tables = bitsums.make_tables(np.ascontiguousarray(weights, np.float32), self._starts)
+        return Weighted(tables, offsets.astype(np.float32))
+
+    def dots(self, prepared: Weighted, start: int, stop: int, out: Rows) -> None:
+        """Sums from the tables."""
+        bitsums.add_bits(self._blocks, start // self.step, self._starts, prepared.tables, out)
+        if prepared.offsets.any():
+            out += prepared.offsets[:, None]
+
+
+class HammingScan(Scan):
+    """Rows of bits against queries of bits: dim less twice the number of bits that differ."""
+
+    exact = False
+
+    def __init__(self, codes: Codes, dim: int, encode: Callable[[Rows], Codes], *, skip: int = 0) -> None:
+        """codes (n, skip + ceil(dim / 8)), read as they lie; encode: queries -> such codes."""
+        self.rows, self.nbytes = len(codes), 0
+        self._codes = np.ascontiguousarray(codes)
+        self._dim, self._skip, self._encode = dim, skip, encode
+
+    def prepare(self, queries: Rows) -> popcount.Queries:
+        """Encodes the queries."""
+        return self.prepare_codes(self._encode(queries))
+
+    def prepare_codes(self, codes: Codes) -> popcount.Queries:
+        """Codes in place of queries."""
+        return popcount.pack(codes[:, self._skip :], self._dim, self._skip)
+
+    def dots(self, prepared: popcount.Queries, start: int, stop: int, out: Rows) -> None:
+        """Counts bits."""
+        popcount.hamming(self._codes, prepared, start, out)
+
+
+def bit_weights(weights: Rows, width: int) -> Rows:
+    """weights (q, d) of single bits with zeros for the rest of `width` bytes."""
+    padded = np.zeros((len(weights), 8 * width), np.float32)
+    padded[:, : weights.shape[1]] = weights
+    return padded
