@@ -14,6 +14,7 @@ PACKAGE = ROOT / "vecstore"
 LINKED = ("codecs", "cli", "bench")
 OPTIONAL = (
     "torch", "h5py", "faiss", "safetensors", "blosc2", "scipy", "pandas", "polars", "duckdb", "sklearn",
+    "matplotlib",
 )  # fmt: skip
 
 # A module imports from lower floors, or from its own part; registry holds the table of what is in codecs.

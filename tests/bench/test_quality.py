@@ -15,26 +15,61 @@ def test_the_mean_of_the_rows_has_relative_mse_one(rows):
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
-def test_nearest_rows_are_those_of_the_definition(rows, metric):
+def test_nearest_rows_are_those_of_the_definition_best_first(rows, metric):
     queries = rows[:5] + np.float32(0.1)
     scores = queries @ rows.T
     if metric == "l2":
         scores = -((queries[:, None] - rows[None]) ** 2).sum(axis=2)
     elif metric == "cosine":
         scores = scores / np.linalg.norm(rows, axis=1)
-    expected = np.argsort(-scores, axis=1)[:, :10]
-    assert (np.sort(quality.nearest(rows, queries, metric, 10)) == np.sort(expected)).all()
+    assert (quality.nearest(rows, queries, metric, 10) == np.argsort(-scores, axis=1)[:, :10]).all()
 
 
 def test_recall_of_the_rows_themselves_is_one_and_of_others_is_not(rows):
-    assert quality.recall(rows, rows, rows[:20], "l2") == 1
-    assert quality.recall(rows, rows[::-1].copy(), rows[:20], "l2") < 0.3
+    queries = rows[:20] + np.float32(0.1)
+    found = quality.nearest(rows, queries, "l2", 100)
+    assert quality.recalls(rows, found, queries, "l2") == {1: 1, 10: 1, 100: 1}
+    others = quality.nearest(rows[::-1].copy(), queries, "l2", 100)
+    assert quality.recalls(rows, others, queries, "l2")[10] < 0.3
 
 
-def test_the_gap_of_white_rows_at_the_bound_is_zero_decibels():
-    white = np.random.default_rng(0).standard_normal((40_000, 4), dtype=np.float32)
-    assert quality.gap_db(white, 2**-4.0, 2.0) == pytest.approx(0, abs=0.05)
-    assert quality.gap_db(white, 2 * 2**-4.0, 2.0) == pytest.approx(3.01, abs=0.05)
+def test_recall_is_the_share_of_the_true_nearest(rows):
+    queries = rows[:20] + np.float32(0.1)
+    found = quality.nearest(rows, queries, "ip", 10)
+    found[:, 5:] = -1
+    found[:, 0] = found[:, 4]
+    shares = quality.recalls(rows, found, queries, "ip", (1, 10, 100, 400))
+    assert shares == {1: 0, 10: pytest.approx(0.5), 100: None, 400: None}
+
+
+def test_of_equal_rows_either_is_the_nearest(rows):
+    twice = np.concatenate([rows, rows])
+    found = quality.nearest(rows, rows[:50], "l2", 1)
+    assert quality.recalls(twice, found, rows[:50], "l2", (1,)) == {1: 1}
+    assert quality.recalls(twice, found + len(rows), rows[:50], "l2", (1,)) == {1: 1}
+
+
+def test_the_error_of_inner_products_is_the_share_of_length_that_was_lost():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((2000, 32), dtype=np.float32)
+    queries = rng.standard_normal((300, 32), dtype=np.float32)
+    noise = rng.standard_normal((2000, 32), dtype=np.float32)
+    noise *= 0.3 * np.linalg.norm(rows, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+    error, slope = quality.inner_products(rows, rows + noise, queries)
+    assert error == pytest.approx(0.09, rel=0.02)
+    assert slope == pytest.approx(1, abs=0.01)
+    units = queries.astype(np.float64) / np.linalg.norm(queries, axis=1)[:, None]
+    differences = units @ noise.T / np.linalg.norm(rows, axis=1)
+    assert error == pytest.approx(32 * np.square(differences).mean(), rel=1e-5)
+
+
+def test_the_slope_shows_what_shrinks(rows):
+    rows = np.concatenate([rows, np.zeros((1, 8), np.float32)])
+    error, slope = quality.inner_products(rows, rows * np.float32(0.75), rows[:50])
+    assert slope == pytest.approx(0.75)
+    assert error > 0
+    assert quality.inner_products(rows, rows, rows[:50]) == (0, pytest.approx(1))
+    assert quality.inner_products(rows[-1:], rows[-1:], rows[:50]) == (None, None)
 
 
 def test_generated_rows_are_the_same_each_time_and_of_unit_norm():

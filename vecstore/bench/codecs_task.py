@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from vecstore.bench import datasets, machine
-from vecstore.bench.contenders import catalog
+from vecstore.bench.contenders import catalog, ladder
 from vecstore.bench.datasets import Dataset
 from vecstore.bench.timing import RUNS
 from vecstore.errors import NotFoundError, SpecError
 
 Record = dict[str, Any]
 TASK = "codecs"
+LIMIT = "limit"
 QUICK_RUNS = 3
 _LONGEST_S = 900
 _LEAST_ROWS = 1000  # ratios on fewer rows would be of overheads
@@ -80,22 +81,35 @@ def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterato
                 raise SpecError(
                     f"{threads} threads on {machine.cores()} processors; expected at most as many"
                 )
-            for case in _cases(plan, data):
+            for case in _cases(plan, data, threads):
                 found += 1
                 yield {"task": TASK, "dataset": name, "threads": threads, **common, **case}
     if not found:
         raise SpecError(f"no method is named like {' or '.join(plan.methods)}; try 'pq*' or 'faiss*'")
 
 
-def _cases(plan: Plan, data: Dataset) -> Iterator[Record]:
-    for label, contender in catalog.contenders(data.dim).items():
+def _cases(plan: Plan, data: Dataset, threads: int) -> Iterator[Record]:
+    known = catalog.contenders(data.dim)
+    for label, contender in known.items():
         if _wanted(plan, label) and (contender.lossless or not data.lossless_only):
             yield {"kind": "method", "method": label}
+    few = data.lossless_only or len(data.base) < _LEAST_ROWS
+    if threads == plan.threads[0] and not few:  # more threads change no error
+        yield from _quality_cases(plan, data, list(known))
     for pair in catalog.pairs(data.dim) if len(data.base) >= _LEAST_ROWS else ():
         if data.lossless_only and pair.topic != "lossless":
             continue
         if _wanted(plan, pair.ours) or _wanted(plan, "pairs"):
             yield {"kind": "pair", "method": pair.ours, "peer": pair.peer, "pair": asdict(pair)}
+
+
+def _quality_cases(plan: Plan, data: Dataset, timed: list[str]) -> Iterator[Record]:
+    """Those of the ladder that are not timed, of which the quality is known already."""
+    if _wanted(plan, LIMIT):
+        yield {"kind": "limit", "method": LIMIT}
+    for label in ladder.labels(data.dim, quick=plan.quick, but_for=timed):
+        if _wanted(plan, label) or _wanted(plan, "quality"):
+            yield {"kind": "quality", "method": label}
 
 
 def _wanted(plan: Plan, label: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vecstore.bench import targets
+from vecstore.bench.plots import Picture
 from vecstore.errors import FormatError
 
 Record = dict[str, Any]
@@ -24,7 +25,6 @@ _METHOD_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
     ("shared kB", lambda r: _number(r["ledger"]["shared"], 1, 1e-3)),
     ("relative MSE", lambda r: _short(r.get("relative_mse"))),
     ("recall@10", lambda r: _number(r.get("recall_at_10"), 3)),
-    ("gap dB", lambda r: _number(r.get("gap_db"), 2)),
     ("fit s", lambda r: _number(r.get("fit_s"), 3)),
     ("encode MB/s", lambda r: _range(r, "encode_mb_s")),
     ("decode MB/s", lambda r: _range(r, "decode_mb_s")),
@@ -33,6 +33,21 @@ _METHOD_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
     ("decode/memcpy", lambda r: _number(r.get("decode_to_memcpy_ratio"), 2)),
     ("2 threads: encode, decode MB/s", lambda r: _two(r)),
     ("peak MB", lambda r: _number(r.get("peak_bytes"), 0, 1e-6)),
+]
+_QUALITY_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
+    ("method", lambda r: str(r["method"])),
+    ("bytes/row", lambda r: _number(r.get("bytes_per_row"), 1)),
+    ("shared/row", lambda r: _number(r["ledger"]["shared"] / r["rows"] if r.get("rows") else None, 1)),
+    ("relative MSE", lambda r: _short(r.get("relative_mse"))),
+    ("gap dB", lambda r: _number(r.get("gap_codes_db"), 2)),
+    ("gap dB, shared too", lambda r: _number(r.get("gap_db"), 2)),
+    ("IP error", lambda r: _short(r.get("ip_error"))),
+    ("IP slope", lambda r: _number(r.get("ip_slope"), 3)),
+    ("recall@1", lambda r: _number(r.get("recall_at_1"), 3)),
+    ("@10", lambda r: _number(r.get("recall_at_10"), 3)),
+    ("@100", lambda r: _number(r.get("recall_at_100"), 3)),
+    ("fit s", lambda r: _number(r.get("fit_s"), 2)),
+    ("encode us/row", lambda r: _number(_per_row_us(r), 1)),
 ]
 _SHOWN_SET = "classic3_minilm"
 _SHOWN = (
@@ -76,8 +91,27 @@ normalised hold few different values a row, which zstd at level 19 finds (at 3 M
 are stored, `word2vec_as_stored`, lossless is the smallest."""
 
 
-def page(records: Sequence[Record]) -> str:
-    """docs/benchmarks/codecs.md."""
+COLUMNS = """\
+Every cell with brackets is `median (least-most)` of 5 runs after a warm-up; MB/s are 10^6 bytes of float32
+rows. One thread is timed by its processor time, two by the wall. `peak MB` is the most memory that the
+process held up to encoding and decoding the whole set once, above an empty interpreter: libraries and data
+set are inside.
+
+Codecs are fitted on rows other than those measured. `gap dB` is the distance of the error to the
+rate-distortion bound of a Gaussian source with the rows' covariance, at the bytes of codes and side data,
+which is what a large collection comes to; then with the shared bytes (codebooks, rotations) divided among
+the rows measured. Below zero there is structure beyond the covariance. `IP error` is dim E[(<q,x> -
+<q,x'>)^2 / (|q|^2 |x|^2)] and `IP slope` that of <q,x'> against <q,x>: below one it shrinks. `recall@k` is
+the share of the true k nearest that are among the k found; FAISS's ITQ ranks by Hamming distance, its
+RaBitQ by its own estimator."""
+HOW_TO_READ = """\
+Each panel has one family of codecs in front and all others in grey; names stand beside the last point. A line
+is one codec over its sizes, the best of its settings at each. Down is better for the error, up for the
+recall."""
+
+
+def page(records: Sequence[Record], pictures: Sequence[Picture] = ()) -> str:
+    """docs/benchmarks/codecs.md; the pictures lie beside it."""
     parts = [
         "# Codecs: speed, size and loss",
         "<!-- Made by `vecstore bench codecs --page`; edit vecstore/bench/pages.py instead. -->",
@@ -85,6 +119,9 @@ def page(records: Sequence[Record]) -> str:
         "## Targets",
         markdown(("", *_target_table(records))),
     ]
+    if pictures:
+        parts += ["## Error and recall by bytes a row", HOW_TO_READ]
+        parts += [f"![{picture.alt}]({picture.path.name})" for picture in pictures]
     for title, header, lines in tables(records):
         parts += [f"## {title}", markdown((title, header, lines))]
     return "\n\n".join([*parts, "## What this does not show", NOT_SHOWN]) + "\n"
@@ -122,7 +159,7 @@ def fill(text: str, block: str) -> str:
 
 
 def tables(records: Sequence[Record]) -> Iterator[Table]:
-    """A table for each data set, one of the pairs, one of what could not be measured."""
+    """Two tables for each data set, speed and quality; one of the pairs, one of what was not measured."""
     good = [record for record in records if "error" not in record and "missing" not in record]
     methods = [record for record in good if record["kind"] == "method"]
     both = {_case(record): record for record in methods if record["threads"] == 2}
@@ -131,6 +168,7 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
         rows = rows or [record for record in methods if record["dataset"] == name]
         merged = [record | {"two": both.get(_case(record))} for record in rows]
         yield (_title(name, merged), *_table(merged, _METHOD_COLUMNS))
+    yield from _quality_tables(good)
     if pairs := [record for record in good if record["kind"] == "pair"]:
         order = ("pq", "pq4", "sq", "lossless")
         pairs.sort(key=lambda record: (record["threads"], order.index(record["topic"])))
@@ -151,6 +189,15 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
         yield ("Failed or missing", header, lines)
 
 
+def _quality_tables(good: Sequence[Record]) -> Iterator[Table]:
+    """Of each set all codecs at all sizes, by falling size, and the best recall first."""
+    measured = [r for r in good if r["kind"] in ("method", "quality") and r.get("relative_mse") != 0]
+    for name in dict.fromkeys(r["dataset"] for r in measured if r["kind"] == "quality"):
+        unlike = {r["method"]: r for r in measured if r["dataset"] == name}  # threads change no error
+        rows = sorted(unlike.values(), key=lambda r: (-r["bytes_per_row"], -(r.get("recall_at_10") or 0)))
+        yield (f"{name}: quality at all sizes", *_table(rows, _QUALITY_COLUMNS))
+
+
 def markdown(table: Table) -> str:
     """A table as Markdown: first column to the left, others to the right."""
     _, header, lines = table
@@ -169,12 +216,7 @@ def _introduction(records: Sequence[Record]) -> str:
     lines = [
         f"Made by\n\n```\n{COMMAND}\n```\n",
         f"on {machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('isa')}; {versions}.",
-        "Every cell with brackets is `median (least-most)` of 5 runs after a warm-up; MB/s are 10^6 bytes of "
-        "float32 rows. One thread is timed by its processor time, two by the wall. "
-        "Codecs are fitted on rows other than those measured. `gap dB` is the distance of the "
-        "error to the rate-distortion bound of a Gaussian source with the rows' covariance. `peak MB` is the "
-        "most memory that the process held up to encoding and decoding the whole set once, above an empty "
-        "interpreter: libraries and data set are inside.",
+        COLUMNS,
     ]
     if busy:
         lines.append(
@@ -219,6 +261,11 @@ def _number(value: float | None, digits: int, scale: float = 1.0, unit: str = ""
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def _per_row_us(record: Record) -> float | None:
+    once = record.get("encode_once_s")
+    return None if once is None else 1e6 * float(once) / float(record["rows"])
 
 
 def _range(record: Record, key: str, digits: int = 0) -> str:

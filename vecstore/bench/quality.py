@@ -1,12 +1,15 @@
-"""How much decoded rows differ from the rows: squared error, recall, distance to the limit."""
+"""How much decoded rows differ from the rows: squared error, inner products, recall."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Rows
 
+KS = (1, 10, 100)
 _QUERIES = 128  # scored at a time, so that the scores of a set stay small
 
 
@@ -17,44 +20,74 @@ def relative_mse(rows: Rows, back: Rows) -> float:
     return float(error / spread) if spread > 0 else float(error > 0)
 
 
-def recall(rows: Rows, back: Rows, queries: Rows, metric: str, k: int = 10) -> float:
-    """Share of the true k nearest rows that are among the k nearest decoded rows, exact scans of both."""
-    k = min(k, len(rows))
-    true = nearest(rows, queries, metric, k)
-    found = nearest(back, queries, metric, k)
-    hits = [len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]
-    return float(np.sum(hits) / (k * len(queries)))
+def inner_products(rows: Rows, back: Rows, queries: Rows) -> tuple[float | None, float | None]:
+    """Error and slope of <q, x'> as an estimate of <q, x>, over all pairs of queries and rows.
+
+    The error is dim E[<q, x - x'>^2 / (|q|^2 |x|^2)], which for errors of no preferred direction is the
+    share of |x|^2 that was lost, whatever the dimension. The slope is that of the line through the estimates
+    against the products, both over |q| |x|: one where nothing shrinks. None where there is nothing to divide
+    by.
+    """
+    norms = np.linalg.norm(rows, axis=1)
+    units = queries / np.linalg.norm(queries, axis=1, keepdims=True).clip(1e-30)
+    rows, back = (part[norms > 0] / norms[norms > 0, None] for part in (rows, back))
+    count = len(rows) * len(queries)
+    if not count:
+        return None, None
+    sums = np.zeros(4)  # of products, of errors, of their squares, of their products with each other
+    squares = 0.0
+    for start in range(0, len(units), _QUERIES):
+        part = units[start : start + _QUERIES]
+        true = (part @ rows.T).astype(np.float64)
+        lost = (part @ (rows - back).T).astype(np.float64)
+        sums += true.sum(), lost.sum(), np.vdot(true, true), np.vdot(true, lost)
+        squares += float(np.vdot(lost, lost))
+    mean_true, mean_lost, square, both = sums / count
+    variance = square - mean_true**2
+    slope = 1 - (both - mean_true * mean_lost) / variance if variance > 1e-12 else None
+    return rows.shape[1] * squares / count, None if slope is None else float(slope)
+
+
+def recalls(
+    rows: Rows, found: NDArray[np.int64], queries: Rows, metric: str, ks: Sequence[int] = KS
+) -> dict[int, float | None]:
+    """For each k: the share of the first k found rows that are among the true k nearest.
+
+    found (q, m): rows' numbers, best first; negative where a search found nothing. A row as near as the k-th
+    nearest counts, so that of equal rows it does not matter which is found. None where there are no more than
+    k rows to choose from, or fewer were found.
+    """
+    hits = dict.fromkeys(ks, 0)
+    for start, scores in _scores(rows, queries, metric):
+        here = found[start : start + len(scores)]
+        reached = np.take_along_axis(scores, here.clip(0), axis=1)
+        reached[here < 0] = -np.inf
+        for k in ks:
+            if k < len(rows):
+                least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+                hits[k] += int((reached[:, :k] >= least).sum())
+    fits = [k for k in ks if k < len(rows) and k <= found.shape[1]]
+    return {k: hits[k] / (k * len(queries)) if k in fits else None for k in ks}
 
 
 def nearest(rows: Rows, queries: Rows, metric: str, k: int) -> NDArray[np.int64]:
-    """(q, k) numbers of the nearest rows, in no order; metric l2, cosine or ip."""
+    """(q, k) numbers of the nearest rows, best first; metric l2, cosine or ip."""
+    k = min(k, len(rows))
+    found = []
+    for _, scores in _scores(rows, queries, metric):
+        first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, first, axis=1), axis=1, kind="stable")
+        found.append(np.take_along_axis(first, order, axis=1))
+    return np.concatenate(found)
+
+
+def _scores(rows: Rows, queries: Rows, metric: str) -> Iterator[tuple[int, Rows]]:
+    """Scores (q, n) of some queries at a time, with the number of the first of them; larger is nearer."""
     bias = np.zeros(len(rows), np.float32)
     if metric == "l2":
         bias = np.float32(-0.5) * np.square(rows).sum(axis=1, dtype=np.float32)
     elif metric == "cosine":
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         rows = np.divide(rows, np.where(norms > 0, norms, 1), dtype=np.float32)
-    found = []
     for start in range(0, len(queries), _QUERIES):
-        scores = queries[start : start + _QUERIES] @ rows.T + bias
-        found.append(np.argpartition(-scores, k - 1, axis=1)[:, :k])
-    return np.concatenate(found)
-
-
-def gap_db(rows: Rows, loss: float, bits_per_dim: float) -> float | None:
-    """Decibels between loss and the least one for a Gaussian source of the rows' covariance at this rate.
-
-    Reverse water-filling: Cover and Thomas 2006, theorem 10.3.3. Below zero where the rows have structure
-    beyond their covariance. None where there are too few rows to know the covariance, or nothing is lost.
-    """
-    n, dim = rows.shape
-    if n < 4 * dim or loss <= 1e-12:
-        return None
-    values = np.linalg.eigvalsh(np.cov(rows, rowvar=False, dtype=np.float64)).clip(1e-12)
-    low, high = np.log(values.min()) - 2 * bits_per_dim * dim, np.log(values.max())
-    for _ in range(200):
-        level = (low + high) / 2
-        bits = np.maximum(0, np.log(values) - level).sum() / (2 * np.log(2) * dim)
-        low, high = (level, high) if bits > bits_per_dim else (low, level)
-    least = float(np.minimum(values, np.exp(high)).sum() / values.sum())
-    return float(10 * np.log10(loss / least)) if least > 0 else None
+        yield start, queries[start : start + _QUERIES] @ rows.T + bias

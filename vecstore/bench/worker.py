@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from vecstore.bench import datasets, machine, timing
+from vecstore.bench import datasets, limit, machine, timing
+from vecstore.bench.contenders import ladder
 from vecstore.bench.contenders.base import Contender
 from vecstore.bench.contenders.catalog import Pair, contenders
 from vecstore.bench.contenders.own import Own
 from vecstore.bench.datasets import Dataset
-from vecstore.bench.quality import gap_db, recall, relative_mse
+from vecstore.bench.quality import KS, inner_products, nearest, recalls, relative_mse
 from vecstore.codecs.base import Codec, Rows
 from vecstore.codecs.pq import Pq
 
@@ -30,6 +31,7 @@ Record = dict[str, Any]
 _ROW_BYTES = {False: 48 << 20, True: 4 << 20}  # float32 rows that a timed run takes; True: --quick
 _RUN_S = {False: 0.4, True: 0.1}  # a slow contender gets fewer rows, so that one run takes about this
 _PROBE_ROWS = 256
+_LIMIT_POINTS = 97
 _BATCH_BYTES = 1 << 19
 _FIT_RUNS = 5
 _FIT_ROWS = 32_000  # at least, by repetition: on fewer, FAISS takes a path that is up to ten times slower
@@ -49,8 +51,13 @@ def main() -> None:
 def run(case: Record) -> Record:
     """The measured part of a record; `missing` instead where a package is not installed."""
     data = datasets.load(case["dataset"], case["data"], quick=case["quick"])
-    known = contenders(data.dim)
-    chosen = [known[label] for label in (case["method"], case.get("peer")) if label]
+    if case["kind"] == "limit":
+        return _limit(data)
+    if case["kind"] == "quality":
+        chosen = [ladder.contender(case["method"], data.dim, quick=case["quick"])]
+    else:
+        known = contenders(data.dim)
+        chosen = [known[label] for label in (case["method"], case.get("peer")) if label]
     for contender in chosen:
         if package := contender.missing():
             return {"missing": package}
@@ -58,19 +65,35 @@ def run(case: Record) -> Record:
         contender.warm(data.fit)
     if case["kind"] == "pair":
         return _pair(Pair(**case["pair"]), chosen[0], chosen[1], data, case)
-    return _method(chosen[0], data, case)
+    record, rows = _method(chosen[0], data, case)
+    return record if case["kind"] == "quality" else record | _speed(chosen[0], rows, case)
 
 
-def _method(contender: Contender, data: Dataset, case: Record) -> Record:
-    """Size, loss and speed of one contender."""
+def _limit(data: Dataset) -> Record:
+    """The least error of a Gaussian source with the set's covariance, by bytes a row."""
+    values = limit.spectrum(data.base)
+    sizes = [float(size) for size in np.geomspace(1, 4 * data.dim, _LIMIT_POINTS)]
+    return {
+        "dim": data.dim,
+        "rows": len(data.base),
+        "bytes_per_row": sizes,
+        "relative_mse": None if values is None else limit.curve(values, sizes),
+    }
+
+
+def _method(contender: Contender, data: Dataset, case: Record) -> tuple[Record, Rows]:
+    """Size and loss of one contender, and the rows that it was measured on."""
     rows = data.base if contender.learns else np.concatenate([data.fit, data.base])
     machine.forget_peak()
     clock = _clock(case)
     started = clock()
     contender.fit(data.fit, case["seed"])
     fit_s = clock() - started
+    started = clock()
     coded = contender.encode(rows)
-    back = _decoded(contender, coded, rows)
+    encode_s = clock() - started
+    if contender.decodes:
+        _decoded(contender, coded, rows)
     peak = machine.peak_bytes()
     ledger = contender.ledger(coded, len(rows))
     per_row = (ledger["codes"] + ledger["side"]) / len(rows)
@@ -83,10 +106,15 @@ def _method(contender: Contender, data: Dataset, case: Record) -> Record:
         "rows": len(rows),
         "fit_rows": len(data.fit),
         "fit_s": fit_s,
+        "encode_once_s": encode_s,
         "peak_bytes": None if peak is None else peak - case["empty_bytes"],
-        **_loss(contender, rows, back, data, per_row),
+        **_loss(contender, coded, rows, data),
     }
-    return record | _speed(contender, rows, case)
+    bits = 8 * per_row, 8 * ledger["total"] / len(rows)
+    values = None if contender.lossless else limit.spectrum(rows)
+    for name, size in zip(("gap_codes_db", "gap_db"), bits, strict=True):
+        record[name] = limit.gap_db(values, record["relative_mse"], size)
+    return record, rows
 
 
 def _clock(case: Record) -> timing.Clock:
@@ -99,17 +127,25 @@ def _decoded(contender: Contender, coded: Any, rows: Rows) -> Rows:
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def _loss(contender: Contender, rows: Rows, back: Rows, data: Dataset, per_row: float) -> Record:
+def _loss(contender: Contender, coded: Any, rows: Rows, data: Dataset) -> Record:
+    """Errors are of decoded rows, where it decodes; recall is by its own search, where it has one."""
+    back = _decoded(contender, coded, rows) if contender.decodes else None
     if contender.lossless:
-        if back.tobytes() != rows.tobytes():
+        if back is None or back.tobytes() != rows.tobytes():
             raise ArithmeticError("the rows that came back are not the rows, bit for bit")
-        return {"relative_mse": 0.0, "recall_at_10": 1.0, "gap_db": None}
-    loss = relative_mse(rows, back)
-    return {
-        "relative_mse": loss,
-        "recall_at_10": recall(rows, back, data.queries, data.metric),
-        "gap_db": gap_db(rows, loss, 8 * per_row / data.dim),
-    }
+        exact = {f"recall_at_{k}": 1.0 if k < len(rows) else None for k in KS}
+        return {"relative_mse": 0.0, "ip_error": 0.0, "ip_slope": 1.0, **exact}
+    found: Record = {"relative_mse": None, "ip_error": None, "ip_slope": None}
+    if back is not None:
+        found["relative_mse"] = relative_mse(rows, back)
+        found["ip_error"], found["ip_slope"] = inner_products(rows, back, data.queries)
+    order = contender.search(coded, data.queries, max(KS))
+    if order is None and back is not None:
+        order = nearest(back, data.queries, data.metric, max(KS))
+    if order is None:
+        raise TypeError(f"{contender.label} neither decodes nor searches")
+    shares = recalls(rows, order, data.queries, data.metric)
+    return found | {f"recall_at_{k}": share for k, share in shares.items()}
 
 
 def _speed(contender: Contender, rows: Rows, case: Record) -> Record:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vecstore.bench import codecs_task, pages
+from vecstore.bench import codecs_task, pages, plots
 from vecstore.cli.output import print_table
 from vecstore.errors import SpecError
 
@@ -26,7 +26,10 @@ def bench() -> None:
 )
 @click.option("--datasets", default="", metavar="A,B", help="Only these; `generated` needs no files.")
 @click.option(
-    "--methods", default="", metavar="P,Q", help="Only labels like these: 'pq*,faiss pq*'; 'pairs'."
+    "--methods",
+    default="",
+    metavar="P,Q",
+    help="Only labels like these: 'pq*,faiss pq*'; 'pairs', 'quality'.",
 )
 @click.option("--threads", default="1", show_default=True, metavar="N,M", help="Each of these in turn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is fitted.")
@@ -34,7 +37,10 @@ def bench() -> None:
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Append records here.")
 @click.option("--resume", is_flag=True, help="Leave out what --out holds already.")
 @click.option(
-    "--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the page of all records."
+    "--page",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the page of all records, plots beside it.",
 )
 @click.option("--readme", type=click.Path(path_type=Path), metavar="FILE", help="Fill its block of figures.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
@@ -64,7 +70,7 @@ def codecs(
             print_table(header, lines)
     everything = codecs_task.read(out) if out else fresh
     if page:
-        page.write_text(pages.page(everything))
+        page.write_text(pages.page(everything, _drawn(everything, page)))
     if readme:
         readme.write_text(pages.fill(readme.read_text(), pages.summary(everything)))
 
@@ -81,6 +87,14 @@ def _measure(
             if as_json:
                 click.echo(line)
             yield record
+
+
+def _drawn(records: list[Any], page: Path) -> list[plots.Picture]:
+    """The plots beside the page; none where they cannot be drawn, which is said."""
+    if package := plots.missing():
+        click.echo(f"the page is without plots: {package} is not installed (vecstore[plots])", err=True)
+        return []
+    return plots.draw(records, page.parent, page.stem)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from importlib import util
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vecstore.codecs.base import Rows
 
 Coded = Any  # what a contender's encode returns is its own affair; `size` knows how to count it
@@ -23,6 +26,7 @@ class Contender(ABC):
     needs: Sequence[str] = ()  # packages
     learns = True  # False where nothing is fitted; such contenders may be measured on all rows of a set
     lossless = False
+    decodes = True  # False where what `decode` gives is not meant to be near the row
 
     def missing(self) -> str | None:
         """The package that is not installed, if any."""
@@ -45,6 +49,10 @@ class Contender(ABC):
     @abstractmethod
     def decode(self, coded: Coded, out: Rows) -> Sequence[Rows]:
         """The rows again, in one piece or several; written into out by a contender that can."""
+
+    def search(self, coded: Coded, queries: Rows, k: int) -> NDArray[np.int64] | None:
+        """Numbers (q, k) of the nearest rows, best first, by distances of its own; None: by decoded rows."""
+        return None
 
     @abstractmethod
     def ledger(self, coded: Coded, rows: int) -> dict[str, int]:
