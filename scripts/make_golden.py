@@ -27,6 +27,7 @@ SPECS = {
     "pq4": "pq:m=4,bits=4",
     "lossless": "lossless",
     "sign": "sign",
+    "itq": "itq:bits=5",
     "sign_scaled": "sign:scale=true",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",

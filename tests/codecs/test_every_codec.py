@@ -22,6 +22,7 @@ SPECS = [
     "rotate+sq:bits=4", "prefix:dim=2+f32", "center+rotate+normalize+pq:m=4,bits=4",
     "whiten+f32", "whiten:floor=0.1+sq", "relative:anchors=5+f16", "normalize+relative+f32",
     "relative:anchors=90+f32", "sign:center=true,scale=true", "normalize+sign", "rotate+sign",
+    "itq:bits=3", "itq:bytes=1", "normalize+itq",
 ]  # fmt: skip
 TRANSFORM_BOUNDS = {"f32": 0.0, "f16": 1e-6, "bf16": 1e-4, "sq": 1e-3, "sq:bits=6": 0.01, "sq:bits=4": 0.06}
 

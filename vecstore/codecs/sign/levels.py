@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Rows
+from vecstore.codecs.transforms.center import mean_row
 from vecstore.kernels import bits
 
 _FIT_ROWS = 16384
@@ -55,6 +56,11 @@ def _weights(rows: Rows) -> NDArray[np.float64]:
     distance = np.square(rows - median, dtype=np.float64).sum(axis=1)
     usual = _USUAL * float(np.median(distance))
     return np.where(distance > usual, usual / np.where(distance > 0, distance, 1.0), 1.0)
+
+
+def split_means(rows: Rows, threshold: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The means (2, dim) of the values up to the threshold and of those above it."""
+    return _split(rows, np.ones(len(rows)), threshold, mean_row(rows))
 
 
 def _split(

@@ -44,8 +44,7 @@ class Pca(Transform):
         if not 1 <= kept <= width:
             raise SpecError(f"pca has dim={dim}; the rows have {width}, so 1 to that")
         mean = mean_row(sample)
-        vectors = (_of_few_rows if kept < len(sample) < width else _of_many_rows)(sample, mean, kept)
-        return cls(dim=width, mean=mean, axes=with_fixed_signs(vectors))
+        return cls(dim=width, mean=mean, axes=principal_axes(sample, mean, kept))
 
     def options(self) -> dict[str, int | float | bool | str]:
         """The spec's `dim` is the number of axes."""
@@ -75,6 +74,13 @@ class Pca(Transform):
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """<q, axes row + mean> = <axes.T q, row> + <q, mean>."""
         return product(queries, self.axes), offsets(queries, self.mean)
+
+
+def principal_axes(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[np.float32]:
+    """The first `kept` principal axes (dim, kept) of the sample about its mean, by falling variance."""
+    width = sample.shape[1]
+    vectors = (_of_few_rows if kept < len(sample) < width else _of_many_rows)(sample, mean, kept)
+    return with_fixed_signs(vectors)
 
 
 def _of_many_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray[np.float64]:
