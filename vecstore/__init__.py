@@ -1,6 +1,6 @@
 """vecstore: embedding compression and storage, counted to the byte."""
 
-from vecstore.api import check, compress, decompress, fit, open
+from vecstore.api import check, compress, decompress, fit, open, tier
 from vecstore.archive import Archive
 from vecstore.codecs.base import BlockCodec, Codec, Transform
 from vecstore.errors import (
@@ -50,4 +50,5 @@ __all__ = [
     "open",
     "register",
     "set_threads",
+    "tier",
 ]

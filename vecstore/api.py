@@ -10,6 +10,7 @@ import pyarrow as pa
 from vecstore import registry
 from vecstore.archive import Archive
 from vecstore.codecs.base import Array, BlockCodec, Codec
+from vecstore.codecs.tiers import tier as tier
 from vecstore.errors import SpaceMismatchError, SpecError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads

@@ -171,6 +171,13 @@ class Codec(Part):
         """
         return None
 
+    def leading(self, dims: int) -> Codec:
+        """The codec of the first `dims` dimensions, fewer than all, whose codes are the first bytes of this
+        one's (`vecstore.codecs.tiers`). SpecError where their bytes do not stand first, or end inside one."""
+        raise SpecError(
+            f"in codes of {self.name} no dimension has bytes of its own, so there is no tier of {dims}"
+        )
+
     def ledger(self, rows: int) -> Ledger:
         """The bytes of a collection of `rows` rows: codes, side data, learned state."""
         if rows < 0:

@@ -42,6 +42,10 @@ class _Plain(Codec):
         """The largest value that is not rounded to infinity."""
         return self.largest
 
+    def leading(self, dims: int) -> Self:
+        """Any number of them."""
+        return type(self)(dim=dims)
+
     def _encode(self, rows: Rows, codes: Codes) -> None:
         self._store(rows, codes.view(self.stored))
 

@@ -9,7 +9,7 @@ source      Jegou, Douze, Schmid 2011, doi:10.1109/TPAMI.2010.57, section II
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -85,6 +85,17 @@ class Pq(Codec):
     @cached_property
     def _book(self) -> NDArray[np.float32]:
         return product.lay_out(self.centroids, self.starts)
+
+    def leading(self, dims: int) -> Self:
+        """Whole subspaces, with bits=4 two at a time."""
+        ends = self.starts[2::2] if self.bits == 4 else self.starts[1:]
+        if dims not in ends:
+            raise SpecError(
+                f"{dims} dimensions of pq do not end with a byte of its codes; these do: "
+                + ", ".join(str(end) for end in ends)
+            )
+        m = int(np.searchsorted(self.starts, dims))
+        return replace(self, dim=dims, m=m, centroids=self.centroids[:, :dims].copy())
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
         if self.bits == 8:

@@ -9,7 +9,7 @@ source      uniform quantizer with optimal overload, Max 1960, doi:10.1109/TIT.1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -72,6 +72,15 @@ class Sq(Codec):
     def code_bytes(self) -> int:
         """bits per value, whole bytes per row."""
         return _code_bytes(self.dim, self.bits)
+
+    def leading(self, dims: int) -> Self:
+        """As many as end with a byte: any, every fourth (bits=6) or every second (bits=4)."""
+        if dims * self.bits % 8:
+            raise SpecError(
+                f"{dims} dimensions of {self.bits} bits end inside a byte; "
+                f"take a multiple of {4 if self.bits == 6 else 2}"
+            )
+        return replace(self, dim=dims, low=self.low[:dims].copy(), step=self.step[:dims].copy())
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
         if self.bits == 8:
