@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
 
@@ -26,15 +27,21 @@ from vecstore.stream.sample import Sample
 from vecstore.stream.sources import as_source
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
+RaggedInput: TypeAlias = "Sequence[Array] | pa.Array | pa.ChunkedArray"
 Input: TypeAlias = "PathLike | Array | pa.Table | pa.RecordBatchReader | Source"
 
 
-def fit(spec: str, sample: Array, *, seed: int = 0) -> AnyCodec:
+def fit(
+    spec: str, sample: Array | Sequence[Array] | pa.Array | pa.ChunkedArray, *, seed: int = 0
+) -> AnyCodec:
     """A codec for `spec` learned from sample (n, dim) float32, float16, bfloat16, uint8 or any real dtype.
+
+    A spec that starts with `fde` takes a ragged sample: a list of (tokens, dim) arrays or an Arrow list of
+    fixed-size lists; so does then the codec's `encode`, and `queries` for what is asked.
 
     The same sample and seed give the same codec. Raises SpecError, ShapeError, InputError.
     """
-    return registry.fit(spec, sample, seed=seed)
+    return registry.fit(spec, cast("Array", sample), seed=seed)
 
 
 def compress(

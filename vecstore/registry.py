@@ -1,7 +1,7 @@
-"""Names to codecs and transforms: what ships stands in two tables, others' come by entry point.
+"""Names to codecs and transforms: what ships stands in three tables, others' come by entry point.
 
 Other packages add a codec with an entry point in the group `vecstore.codecs` that names a subclass of
-Codec, BlockCodec or Transform; it is loaded only when a name is in neither table.
+Codec, BlockCodec or Transform; it is loaded only when a name is in no table.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.parts import loads as load_parts
 from vecstore.codecs.plain import BF16, F16, F32
 from vecstore.codecs.pq import Pq
+from vecstore.codecs.ragged import Ragged, RaggedCodec, RaggedTransform
 from vecstore.codecs.sign import Sign
 from vecstore.codecs.sq import Sq
 from vecstore.codecs.transforms.center import Center
+from vecstore.codecs.transforms.fde import Fde
 from vecstore.codecs.transforms.normalize import Normalize
 from vecstore.codecs.transforms.pca import Pca
 from vecstore.codecs.transforms.prefix import Prefix
@@ -57,6 +59,7 @@ CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)
 }
+RAGGED: Mapping[str, type[RaggedTransform]] = {Fde.name: Fde}
 GROUP = "vecstore.codecs"
 
 _registered: dict[str, type[Part]] = {}
@@ -64,26 +67,29 @@ _registered: dict[str, type[Part]] = {}
 
 def register(part: type[Part]) -> None:
     """Adds a codec or transform for this process; SpecError if its name is taken."""
-    if part.name in {*CODECS, *TRANSFORMS, *_registered, *_entry_points()}:
+    if part.name in names():
         raise SpecError(f"the name {part.name!r} is taken; names last on disk, so choose another")
     _registered[part.name] = part
 
 
 def names() -> list[str]:
     """All names that `find` knows."""
-    return [*CODECS, *TRANSFORMS, *_registered, *_entry_points()]
+    return [*CODECS, *TRANSFORMS, *RAGGED, *_registered, *_entry_points()]
 
 
 def find(name: str) -> type[Part]:
     """The class of a name; SpecError with the near names if nothing carries it."""
-    found = CODECS.get(name) or TRANSFORMS.get(name) or _registered.get(name)
+    tables: tuple[Mapping[str, type[Part]], ...] = (CODECS, TRANSFORMS, RAGGED, _registered)
+    found = next((table[name] for table in tables if name in table), None)
     if found is not None:
         return found
     entry = _entry_points().get(name)
     if entry is None:
         raise unknown("codec", name, names())
     loaded = entry.load()
-    if not (isinstance(loaded, type) and issubclass(loaded, Codec | BlockCodec | Transform)):
+    if not (
+        isinstance(loaded, type) and issubclass(loaded, Codec | BlockCodec | Transform | RaggedTransform)
+    ):
         raise SpecError(f"entry point {name!r} gives {loaded!r}; expected a Codec, BlockCodec or Transform")
     if loaded.name != name:
         raise SpecError(f"entry point {name!r} gives a codec named {loaded.name!r}; the two must agree")
@@ -96,7 +102,7 @@ def list_codecs() -> dict[str, str]:
 
 
 def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
-    """A codec for `spec` learned from sample (n, dim) of a real dtype.
+    """A codec for `spec` learned from sample (n, dim) of a real dtype, or a ragged one where it starts so.
 
     Raises SpecError for a spec that cannot be, ShapeError and InputError for a sample that cannot.
     """
@@ -104,6 +110,8 @@ def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
         raise SpecError(f"seed is {seed!r}; expected a whole number from 0 to 2**63 - 1")
     spec = spec if isinstance(spec, Spec) else parse(spec)
     classes = _classes(spec)
+    if issubclass(classes[0], RaggedTransform):
+        return _fit_ragged(spec, classes[0], Ragged.of(sample), seed)
     rows = as_float32(check_rows(sample))
     learning = [part for part in classes if not issubclass(part, BlockCodec | F32 | F16 | BF16)]
     if learning and not len(rows):
@@ -129,6 +137,15 @@ def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
     return Chain(tuple(transforms), codec)
 
 
+def _fit_ragged(spec: Spec, part: type[RaggedTransform], sample: Ragged, seed: int) -> RaggedCodec:
+    """What makes rows of ragged ones, and the codec of these rows."""
+    first = _fit(part, spec.steps[0], sample, seed)
+    assert isinstance(first, RaggedTransform)
+    rest = fit(Spec(spec.steps[1:]), first.apply_documents(sample), seed=seed)
+    assert isinstance(rest, Codec)
+    return RaggedCodec(first, rest)
+
+
 def loads(data: bytes | memoryview) -> AnyCodec:
     """The codec from the bytes of `dumps`, with the same identity.
 
@@ -137,14 +154,17 @@ def loads(data: bytes | memoryview) -> AnyCodec:
     parts = load_parts(data, _find_stored)
     if not parts:
         raise CorruptError("codec state holds no codec")
+    ragged = parts.pop(0) if isinstance(parts[0], RaggedTransform) and len(parts) > 1 else None
     *transforms, codec = parts
     if not isinstance(codec, Codec | BlockCodec) or not all(isinstance(t, Transform) for t in transforms):
         raise CorruptError("codec state does not end in one codec behind transforms")
-    if not transforms:
-        return codec
     if not isinstance(codec, Codec):
-        raise CorruptError(f"codec state chains {codec.name!r}, which takes no transforms")
-    return Chain(tuple(typing.cast("list[Transform]", transforms)), codec)
+        if transforms or ragged:
+            raise CorruptError(f"codec state chains {codec.name!r}, which takes no transforms")
+        return codec
+    if transforms:
+        codec = Chain(tuple(typing.cast("list[Transform]", transforms)), codec)
+    return RaggedCodec(ragged, codec) if isinstance(ragged, RaggedTransform) else codec
 
 
 def _find_stored(name: str) -> type[Part]:
@@ -161,10 +181,12 @@ def _entry_points() -> dict[str, Any]:
 def _classes(spec: Spec) -> list[type[Part]]:
     """The classes of a chain, checked to be transforms and then one codec, with known options."""
     classes = [find(step.name) for step in spec.steps]
-    for step, part in zip(spec.steps[:-1], classes[:-1], strict=True):
-        if not issubclass(part, Transform):
+    for at, (step, part) in enumerate(zip(spec.steps[:-1], classes[:-1], strict=True)):
+        if at and issubclass(part, RaggedTransform):
+            raise SpecError(f"{step.name!r} takes ragged rows and must come first; spec is {str(spec)!r}")
+        if not issubclass(part, Transform | RaggedTransform):
             raise SpecError(f"{step.name!r} is a codec and must end the chain; spec {str(spec)!r} goes on")
-    if issubclass(classes[-1], Transform):
+    if issubclass(classes[-1], Transform | RaggedTransform):
         raise SpecError(f"spec {str(spec)!r} ends in the transform {classes[-1].name!r}; add a codec, '+pq'")
     if len(classes) > 1 and issubclass(classes[-1], BlockCodec):
         raise SpecError(f"{classes[-1].name!r} takes no transforms: what a transform rounds is lost already")
@@ -175,7 +197,7 @@ def _classes(spec: Spec) -> list[type[Part]]:
     return classes
 
 
-def _fit(part: type[Part], step: Step, rows: Rows, seed: int) -> Part:
+def _fit(part: type[Part], step: Step, rows: Rows | Ragged, seed: int) -> Part:
     options = dict(_typed(part, step))
     fitted: Part = part.fit(rows, seed=seed, **options)  # type: ignore[attr-defined]
     return fitted
