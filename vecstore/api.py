@@ -6,13 +6,15 @@ import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from vecstore import registry
 from vecstore.archive import Archive
-from vecstore.codecs.base import Array, BlockCodec, Codec
+from vecstore.codecs.base import Array, BlockCodec, Codec, Rows, as_float32
 from vecstore.codecs.tiers import tier as tier
-from vecstore.errors import SpaceMismatchError, SpecError
+from vecstore.errors import ShapeError, SpaceMismatchError, SpecError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
 from vecstore.ledger import parse_budget
@@ -28,6 +30,7 @@ from vecstore.stream.sources import as_source
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 RaggedInput: TypeAlias = "Sequence[Array] | pa.Array | pa.ChunkedArray"
+_QUERY_ROWS = 8192
 Input: TypeAlias = "PathLike | Array | pa.Table | pa.RecordBatchReader | Source"
 
 
@@ -143,3 +146,31 @@ def open(path: PathLike) -> Archive:
 def check(path: PathLike) -> list[str]:
     """Findings of a full check of an archive: every byte, every block. An empty list is sound."""
     return Archive.examine(os.fspath(path))
+
+
+def search(
+    path: PathLike,
+    queries: Input,
+    k: int = 10,
+    *,
+    metric: str | None = None,
+    where: str | None = None,
+    rerank: int = 0,
+    vectors: str | None = None,
+    threads: int | None = None,
+) -> tuple[NDArray[Any], Rows]:
+    """Ids and scores of the best rows of an archive for queries, which come as rows do to `compress`.
+
+    vectors: the column of the queries. threads: as `set_threads`. The rest: see `Archive.search`.
+    """
+    if threads is not None:
+        set_threads(threads)
+    with open(path) as archive, as_source(queries, vectors=vectors) as source:
+        if source.dim != archive.dim:
+            raise ShapeError(
+                f"{source.path} has {source.dim} dimensions; {archive.path} has {archive.dim}: search with "
+                "vectors of the model that made it"
+            )
+        parts = [as_float32(batch.rows) for batch in source.batches(_QUERY_ROWS)]
+        rows = np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)
+        return archive.search(rows, k, metric, where, rerank)

@@ -21,7 +21,9 @@ from vecstore.archive.ids import Counted, Ids, Lookup, as_ids, make_lookup
 from vecstore.archive.layout import CODE, ID, AnyCodec
 from vecstore.archive.pages import Bytes
 from vecstore.archive.places import local_name
-from vecstore.codecs.base import BlockCodec, Codec, Codes, Rows
+from vecstore.archive.search import ArchiveSearch, Where
+from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows
+from vecstore.codecs.plain import F32
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError
 from vecstore.formats.base import Batch
 from vecstore.kernels.threads import get_threads
@@ -65,6 +67,7 @@ class Archive:
         self._last: tuple[int, Rows] | None = None
         self._codec: AnyCodec | None = None
         self._lookup: Lookup | None = None
+        self._search: ArchiveSearch | None = None
 
     def __len__(self) -> int:
         return self._contents.rows
@@ -100,7 +103,10 @@ class Archive:
 
     def get(self, ids: Ids) -> Rows:
         """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
-        rows = self._find(ids)
+        return self._rows(self._find(ids))
+
+    def _rows(self, rows: NDArray[np.int64]) -> Rows:
+        """The rows with these numbers."""
         codec = self.codec
         if isinstance(codec, Codec):
             return codec.decode(self._gather(rows, codec.code_bytes))
@@ -111,6 +117,35 @@ class Archive:
             if len(run):
                 out[run] = self._block(int(batches[run[0]]))[places[run]]
         return out
+
+    def search(
+        self,
+        queries: Array,
+        k: int = 10,
+        metric: str | None = None,
+        where: Where = None,
+        rerank: int = 0,
+    ) -> tuple[NDArray[Any], Rows]:
+        """Ids (int64, or str objects) and scores of the best rows, (queries, min(k, rows that match)) each.
+
+        queries (q, dim), any real dtype. Best first, ties in the order of the rows: similarity falls, l2
+        (squared) rises. metric: ip, cosine or l2; by default the archive's own. where: an array of bool (n,),
+        an Arrow expression on the carried columns and `id`, or its text: "lang = 'en' and year >= 2020".
+        rerank: how many of the best rows are decoded and scored again in float64, before the best k of
+        them are taken; 0: as many as the codec's scan needs, which may be none. What is kept in memory is
+        said in `vecstore.archive.search`.
+        """
+        if self._search is None:
+            self._search = ArchiveSearch(self._contents, self.codec, self._decode_batch, self._rows)
+        return self._search.search(queries, k, metric or self.metric or "ip", where, rerank)
+
+    def _decode_batch(self, index: int) -> Rows:
+        """The rows of a batch; Arrow's memory where they are stored as they are."""
+        codec = self.codec
+        if not isinstance(codec, Codec):
+            return self._load(index)[2]
+        codes = fixed_codes(self._contents.batch(index))
+        return codes.view(np.float32) if isinstance(codec, F32) else codec.decode(codes)
 
     def get_codes(self, ids: Ids) -> Codes:
         """The codes (n, code_bytes) of n ids; SpecError for a codec without a code per row."""

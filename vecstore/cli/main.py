@@ -21,6 +21,7 @@ from vecstore.cli.decompress import decompress
 from vecstore.cli.demo import demo
 from vecstore.cli.get import get
 from vecstore.cli.info import info
+from vecstore.cli.search import search
 from vecstore.errors import StorageError, VecstoreError
 
 INTERRUPTED = 130
@@ -74,5 +75,5 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-for command in (demo, compress, decompress, info, check, get, cat, codecs, bench, completion):
+for command in (demo, compress, decompress, info, check, get, cat, search, codecs, bench, completion):
     main.add_command(command)

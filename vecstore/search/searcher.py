@@ -27,7 +27,6 @@ Decode = Callable[[RowNumbers], Rows]  # row numbers (n,) -> rows (n, dim)
 
 _TIMES, _AT_LEAST = 2, 16  # rows that are scored again: _TIMES * k + _AT_LEAST
 _SCORES = 1 << 16  # of a block, float32: they stay in the second-level cache until they are compared
-_MOST = 1 << 22  # scores of a block whose scan takes steps that are larger
 _QUERIES = 256  # prepared at a time; of many a scan's tables would take much memory
 _RANGES = 4  # per thread, so that one that is slowed down is waited for less
 _ALONE = 1 << 15  # rows x queries that are not worth a second thread
@@ -179,9 +178,6 @@ class Searcher:
         row_terms, how, mask = terms
         queries, step = len(heap[0]), self.scan.step
         block = max(_SCORES // queries // step * step, step)
-        per_call = max(1, _MOST // block)
-        if queries > per_call:
-            raise ValueError(f"a scan of step {step} takes {per_call} queries at a time, not {queries}")
         buffer = np.empty(queries * min(block, rows[1] - rows[0]), np.float32)
         for start in range(rows[0], rows[1], block):
             stop = min(start + block, rows[1])

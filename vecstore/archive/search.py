@@ -1,0 +1,143 @@
+"""Search in an archive: its codes as a scan, its ids, and its carried columns for `where`.
+
+What is kept while the archive is open, made at the first search: codes in the order in which their kernel
+reads them (as large as the codes, for codecs of less than two bytes a dimension), the ids, 4 bytes a row for
+each of cosine and l2. Larger codes, and blocks, are read from the file and decoded again at every search, a
+batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vecstore.archive.contents import Contents, fixed_codes
+from vecstore.archive.layout import CODE, AnyCodec
+from vecstore.codecs.base import Array, Codec, Rows
+from vecstore.codecs.scan import JoinedScan, Scan
+from vecstore.errors import ShapeError, SpecError
+from vecstore.kernels import scores
+from vecstore.search import Searcher
+from vecstore.search.where import parse
+
+Where: TypeAlias = "str | pc.Expression | NDArray[np.bool_] | pa.BooleanArray | None"
+
+_WIDE = 2  # bytes a dimension, from which on codes are not kept
+_PART_BYTES = 1 << 26  # codes that are read before they are put in the order of their kernel
+_SCORES = 1 << 22
+_ROW = "vecstore.row"
+
+
+class ArchiveSearch:
+    """What searches of one open archive have in common.
+
+    load: batch number -> its decoded rows. decode: row numbers (n,) -> rows (n, dim).
+    """
+
+    def __init__(
+        self,
+        contents: Contents,
+        codec: AnyCodec,
+        load: Callable[[int], Rows],
+        decode: Callable[[NDArray[np.int64]], Rows],
+    ) -> None:
+        self._contents = contents
+        self._ids: pa.ChunkedArray | None = None
+        self._last: tuple[pc.Expression, NDArray[np.bool_]] | None = None
+        scan: Scan = _BatchScan(contents, load)
+        if isinstance(codec, Codec) and codec.code_bytes < _WIDE * codec.dim and contents.rows:
+            scan = JoinedScan(_kept(contents, codec))
+        self.searcher = Searcher(scan, decode, codec.dim)
+
+    def search(
+        self, queries: Array, k: int, metric: str, where: Where, rerank: int
+    ) -> tuple[NDArray[Any], Rows]:
+        """Ids (int64, or str objects) and scores, (queries, min(k, rows that match)) each."""
+        mask = self._mask(where)
+        numbers, found = self.searcher.search(queries, k, metric=metric, where=mask, rerank=rerank)
+        if self._contents.row_number_ids:
+            return numbers, found
+        if self._ids is None:
+            ids = [self._contents.ids(index) for index in range(self._contents.batches)]
+            self._ids = pa.chunked_array(ids, self._contents.schema.field(0).type)
+        names = self._ids.take(pa.array(numbers.reshape(-1))).to_numpy()
+        return names.reshape(numbers.shape), found
+
+    def _mask(self, where: Where) -> NDArray[np.bool_] | None:
+        if where is None:
+            return None
+        if isinstance(where, pa.BooleanArray | pa.ChunkedArray):
+            where = pc.fill_null(where, False).to_numpy(zero_copy_only=False)
+        if isinstance(where, np.ndarray):
+            return where
+        if isinstance(where, str):
+            where = parse(where)
+        if not isinstance(where, pc.Expression):
+            raise ShapeError(
+                f"where is a {type(where).__name__}; expected text, an Arrow expression or an array of bool"
+            )
+        if self._last is None or not self._last[0].equals(where):
+            self._last = where, self._matches(where)
+        return self._last[1]
+
+    def _matches(self, where: pc.Expression) -> NDArray[np.bool_]:
+        """True for the rows (n,) that an expression over ids and carried columns holds for."""
+        contents = self._contents
+        mask = np.zeros(contents.rows, np.bool_)
+        names = [name for name in contents.schema.names if name != CODE]
+        for index in range(contents.batches):
+            table = pa.Table.from_batches([contents.batch(index).select(names)])
+            first = index * contents.batch_rows
+            numbers = pa.array(np.arange(first, first + len(table)))
+            try:
+                found = table.append_column(_ROW, numbers).filter(where).column(_ROW)
+            except (pa.ArrowException, TypeError) as error:
+                raise SpecError(
+                    f"where ({where}) does not fit the columns of {contents.path}, which are "
+                    f"{', '.join(f'{name} ({table.schema.field(name).type})' for name in names)}: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
+            mask[found.to_numpy()] = True
+        return mask
+
+
+def _kept(contents: Contents, codec: Codec) -> list[Scan]:
+    """Scans of all codes, each of as many batches as are read at a time."""
+    # A power of two, as batches are: so that each part begins where a kernel can.
+    rows = max(contents.batch_rows, 1 << (_PART_BYTES // codec.code_bytes).bit_length())
+    buffer = np.empty(contents.longest_batch(), np.uint8)
+    parts = []
+    for start in range(0, contents.rows, rows):
+        codes = np.empty((min(rows, contents.rows - start), codec.code_bytes), np.uint8)
+        for at in range(0, len(codes), contents.batch_rows):
+            batch = contents.batch((start + at) // contents.batch_rows, buffer)
+            codes[at : at + contents.batch_rows] = fixed_codes(batch)
+        parts.append(codec.scan(codes))
+    return parts
+
+
+class _BatchScan(Scan):
+    """Batches that are read and decoded when they are asked for."""
+
+    def __init__(self, contents: Contents, load: Callable[[int], Rows]) -> None:
+        self.rows, self.nbytes = contents.rows, 0
+        self.step = contents.batch_rows
+        self.queries = max(1, min(256, _SCORES // self.step))
+        self._load = load
+
+    def prepare(self, queries: Rows) -> Rows:
+        """The queries in whole vectors."""
+        return scores.pack(queries)
+
+    def dots(self, prepared: Rows, start: int, stop: int, out: Rows) -> None:
+        """Reads and decodes, then multiplies."""
+        for at in range(start, stop, self.step):
+            rows = self._load(at // self.step)
+            found = np.empty((len(out), len(rows)), np.float32)
+            scores.dots(rows, prepared, found)
+            out[:, at - start : at - start + len(rows)] = found[:, : stop - at]

@@ -1,0 +1,56 @@
+"""vecstore search: the rows of an archive that are best for each of many queries."""
+
+from __future__ import annotations
+
+import click
+
+from vecstore import api
+from vecstore.cli.output import json_option, print_json, threads_option
+
+
+@click.command()
+@click.argument("path", metavar="PATH")
+@click.argument("queries", metavar="QUERIES")
+@click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True, help="Rows for each query.")
+@click.option(
+    "--metric",
+    type=click.Choice(["ip", "cosine", "l2"]),
+    help="In place of the archive's own; l2 is squared.",
+)
+@click.option("--where", metavar="EXPR", help="Only rows whose carried columns are such; see below.")
+@click.option(
+    "--rerank", type=click.IntRange(0), default=0, metavar="N",
+    help="Score the best N once more, decoded, in float64; 0: as many as the codec needs.",
+)  # fmt: skip
+@click.option("--vectors", metavar="COLUMN", help="The column of QUERIES that holds the vectors.")
+@threads_option
+@json_option
+def search(
+    path: str,
+    queries: str,
+    k: int,
+    metric: str | None,
+    where: str | None,
+    rerank: int,
+    vectors: str | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Prints the K best rows of PATH for each row of QUERIES, a file of any format.
+
+    Each line is the query's number, an id and a score, best first: similarity falls, l2 rises.
+
+    EXPR compares columns with values: lang = 'en' and (year >= 2020 or not draft), also with in, between,
+    like, is null.
+
+    Example: vecstore search items.arrow queries.npy -k 5 --metric cosine
+    """
+    ids, scores = api.search(
+        path, queries, k, metric=metric, where=where, rerank=rerank, vectors=vectors, threads=threads
+    )
+    if as_json:
+        print_json({"ids": ids.tolist(), "scores": scores.tolist()})
+        return
+    for query, (names, values) in enumerate(zip(ids.tolist(), scores.tolist(), strict=True)):
+        for name, value in zip(names, values, strict=True):
+            click.echo(f"{query}\t{name}\t{value:.6g}")
