@@ -1,7 +1,7 @@
 """Plots of what codecs lose by the bytes that they take, made from the records of `bench codecs`.
 
 One panel a family of codecs, all on the same axes: its codecs are in colour and named beside their last
-point, FAISS's dashed; the other families are grey behind them.
+point, FAISS's dashed with hollow marks; the other families are grey behind them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ _INK, _FAINT, _BEHIND = "#222222", "#666666", "#d4d4d4"
 _LEAST_ERROR = 1e-5  # less is what half precision loses: not a matter of codecs
 _FAR = 0.45  # of the panel's width: names of lines that end before this stand at their point
 _GAP = 0.06  # of the panel's height, between names
+_MARKS = (
+    ("o", "●", "○"), ("s", "■", "□"), ("^", "▲", "△"), ("D", "◆", "◇"), ("v", "▼", "▽"), ("p", "⬟", "⬠"),
+)  # fmt: skip
 _TICKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -73,7 +76,9 @@ def draw(records: Sequence[Record], folder: Path, stem: str = "codecs") -> list[
             path = folder / f"{stem}-{name}-{what}.svg"
             lines = lines_of(own, key)
             _figure(
-                _View(lines, what == "error", bound if what == "error" else None), f"{name}: {title}", path
+                _View(lines, what == "error", bound if what == "error" else None),
+                f"{name}: {title} by bytes a row",
+                path,
             )
             found.append(Picture(name, path, alt_text(name, title, lines)))
     return found
@@ -141,7 +146,7 @@ def _figure(view: _View, title: str, path: Path) -> None:
 
     families = [family for family in FAMILIES if any(line.family == family for line in view.lines)]
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 8, "svg.hashsalt": path.name}):
-        across = min(3, len(families))
+        across = 2 if len(families) == 4 else min(3, len(families))
         down = -(-len(families) // across)
         figure = Figure(figsize=(4.2 * across, 3.2 * down + 0.6), facecolor="white", layout="constrained")
         FigureCanvasSVG(figure)
@@ -163,17 +168,19 @@ def _panel(axes: Any, family: str, view: _View, *, first: bool) -> None:
         if line.family != family:
             axes.plot(*zip(*line.points, strict=True), color=_BEHIND, linewidth=0.7, zorder=1)
     shown = [line for line in view.lines if line.family == family]
+    names = list(dict.fromkeys(line.name for line in shown))
+    marks = []
     for line in shown:
+        number = names.index(line.name)  # FAISS's has the mark of ours
+        own = _FAINT if line.faiss else _shade(colour, number)
+        mark, full, hollow = _MARKS[number % len(_MARKS)]
         axes.plot(
-            *zip(*line.points, strict=True), color=_FAINT if line.faiss else colour,
-            linestyle=(0, (4, 2)) if line.faiss else "-", linewidth=1.1 if line.faiss else 1.6,
-            marker="o", markersize=3, markerfacecolor="white" if line.faiss else colour,
-            zorder=2 if line.faiss else 3,
+            *zip(*line.points, strict=True), color=own, linestyle=(0, (4, 2)) if line.faiss else "-",
+            linewidth=1.0 if line.faiss else 1.4, marker=mark, markersize=3.5, markeredgewidth=0.8,
+            markerfacecolor="white" if line.faiss else own, zorder=2 if line.faiss else 3,
         )  # fmt: skip
-    marks = [
-        (f"FAISS {line.name}" if line.faiss else line.name, _FAINT if line.faiss else colour, line.points[-1])
-        for line in shown
-    ]
+        label = f"{hollow} FAISS {line.name}" if line.faiss else f"{full} {line.name}"
+        marks.append((label, own, line.points[-1]))
     if view.bound is not None:
         axes.plot(view.bound["bytes_per_row"], view.bound["relative_mse"], color=_INK, linewidth=1, zorder=2)
         (_, right), (low, high) = view.limits()
@@ -187,6 +194,16 @@ def _panel(axes: Any, family: str, view: _View, *, first: bool) -> None:
     axes.set_title(family, loc="left", color=colour, fontsize=9, fontweight="bold")
 
 
+def _shade(colour: str, number: int) -> str:
+    """The family's colour for its first codec, then in turn lighter and darker ones."""
+    if not number:
+        return colour
+    towards, share = (255, 0.22) if number % 2 else (0, 0.28)
+    share *= (number + 1) // 2
+    parts = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + (towards - part) * min(share, 0.6)):02x}" for part in parts)
+
+
 def _scale(axes: Any, view: _View) -> None:
     """Limits, and few quiet ticks."""
     (left, right), limits = view.limits()
@@ -198,7 +215,7 @@ def _scale(axes: Any, view: _View) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.grid(color="#ececec", linewidth=0.6, zorder=0)
-    axes.tick_params(length=0, colors=_FAINT)
+    axes.tick_params(length=0, colors=_FAINT, labelbottom=True, labelleft=True)
     for side in axes.spines.values():
         side.set_color("#cccccc")
 

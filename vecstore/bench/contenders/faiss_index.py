@@ -83,8 +83,8 @@ class FaissIndex(Contender):
         return account(coded.nbytes, shared=len(faiss.serialize_index(self.index)))
 
 
-def faiss_indexes(dim: int, sizes: Sequence[int]) -> list[Contender]:
-    """What takes about these bytes a row, and what has sizes of its own."""
+def faiss_indexes(dim: int, sizes: Sequence[int], widths: Sequence[int]) -> list[Contender]:
+    """What takes about these bytes a row, and at these bits a dimension what has sizes of its own."""
     found: list[Contender] = []
     turn = f"RR{dim},"
     for m in sizes:
@@ -96,7 +96,7 @@ def faiss_indexes(dim: int, sizes: Sequence[int]) -> list[Contender]:
             found += [FaissIndex(f"plsq:{label}", f"PLSQ{m // 8}x8x8")]
         if 8 * m <= dim:
             found.append(FaissIndex(f"itq:bits={8 * m}", f"ITQ{8 * m},LSHt", decodes=False, searches=True))
-    for bits in (1, 2, 4):
+    for bits in widths:
         found.append(FaissIndex(f"eden:bits={bits}", f"{turn}EDEN{bits}"))
         found.append(FaissIndex(f"turboquant:bits={bits}", f"{turn}SQtqmse{bits}", unit=True))
         # Of a code of several bits FAISS decodes the signs only; its search uses them all.

@@ -29,8 +29,7 @@ _CHAINS = (
     "opq:m={size}+pq:m={size}",
     "opq:m={double}+pq:m={double},bits=4",
     "rotate+pq:m={size}",
-    "pca+pq:m={size}",
-    "pca+sign",
+    "pca:dim={quad}+pq:m={size}",
 )
 
 
@@ -65,7 +64,7 @@ def _of_faiss(dim: int, wanted: Sequence[int]) -> dict[str, Contender]:
     found += [FaissPq(m, 4) for m in _divisors(dim, [2 * m for m in wanted])]
     found += [FaissOpq(m) for m in products if m <= _OPQ]
     found += [FaissSq(kind) for kind in ("QT_8bit", "QT_6bit", "QT_4bit")]
-    found += faiss_indexes(dim, wanted)
+    found += faiss_indexes(dim, wanted, (1, 2, 4) if len(wanted) > 1 else (2,))
     return {contender.label: contender for contender in found}
 
 
@@ -87,28 +86,32 @@ def own_specs(dim: int, wanted: Sequence[int], but_for: Sequence[str] = ()) -> l
                 _enter(known, f"pq:bytes={size},bits=4", dim)
         if "bits" in given and fits < min(_FEW, len(wanted)):
             for bits in range(1, 9):
-                _enter(known, f"{name}:bits={bits}", dim)
+                _enter(known, f"{name}:bits={bits}", dim, least=min(wanted))
         if not {"bytes", "bits"} & set(given):
             _enter(known, name, dim)
-    for spec in _chains(wanted):
+    for spec in _chains(dim, wanted):
         _enter(known, spec, dim)
     return [spec for spec in known.values() if spec not in but_for]
 
 
-def _chains(wanted: Sequence[int]) -> Iterator[str]:
+def _chains(dim: int, wanted: Sequence[int]) -> Iterator[str]:
     """Those whose names are all listed."""
     listed = {*registry.CODECS, *registry.TRANSFORMS}
     for text in _CHAINS:
         if {step.partition(":")[0] for step in text.split("+")} <= listed:
-            yield from dict.fromkeys(text.format(size=size, double=2 * size) for size in wanted)
+            sizes = ({"size": size, "double": 2 * size, "quad": min(4 * size, dim)} for size in wanted)
+            yield from dict.fromkeys(text.format(**numbers) for numbers in sizes)
 
 
-def _enter(known: dict[str, str], spec: str, dim: int) -> bool:
-    """Whether the spec can be; keeps it under its full form, so that no codec is measured twice at a size."""
+def _enter(known: dict[str, str], spec: str, dim: int, least: int = 1) -> bool:
+    """Whether the spec can be, at this many bytes or more; keeps it under its full form, so that no codec is
+    measured twice at a size."""
     probe = np.random.default_rng(0).standard_normal((16, dim), dtype=np.float32)
     try:
         codec = registry.fit(spec, probe)
     except (SpecError, InputError, ShapeError):
+        return False
+    if not isinstance(codec, Codec) or codec.code_bytes < least:
         return False
     known.setdefault(str(codec.spec), spec)
     return True
