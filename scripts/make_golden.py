@@ -28,6 +28,7 @@ SPECS = {
     "lossless": "lossless",
     "sign": "sign",
     "itq": "itq:bits=5",
+    "hadamard": "hadamard:bits=3",
     "sign_scaled": "sign:scale=true",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",

@@ -28,6 +28,7 @@ from vecstore.codecs.base import (
     unsound,
 )
 from vecstore.codecs.chain import Chain
+from vecstore.codecs.hadamard import Hadamard
 from vecstore.codecs.itq import Itq
 from vecstore.codecs.lossless import Lossless
 from vecstore.codecs.parts import Part, dumps
@@ -54,7 +55,7 @@ __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads
 AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
-    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq)
+    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)

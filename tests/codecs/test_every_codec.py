@@ -22,7 +22,8 @@ SPECS = [
     "rotate+sq:bits=4", "prefix:dim=2+f32", "center+rotate+normalize+pq:m=4,bits=4",
     "whiten+f32", "whiten:floor=0.1+sq", "relative:anchors=5+f16", "normalize+relative+f32",
     "relative:anchors=90+f32", "sign:center=true,scale=true", "normalize+sign", "rotate+sign",
-    "itq:bits=3", "itq:bytes=1", "normalize+itq",
+    "itq:bits=3", "itq:bytes=1", "normalize+itq", "hadamard:bits=1", "hadamard:bits=3,scale=mse",
+    "hadamard:bits=2,center=false", "normalize+hadamard",
 ]  # fmt: skip
 TRANSFORM_BOUNDS = {"f32": 0.0, "f16": 1e-6, "bf16": 1e-4, "sq": 1e-3, "sq:bits=6": 0.01, "sq:bits=4": 0.06}
 
@@ -193,7 +194,7 @@ def test_awkward_samples_still_give_a_codec(spec):
         codec = vs.fit(spec, sample)
         back = roundtrip(codec, sample)
         assert np.isfinite(back).all()
-        if not any(name in spec for name in ("pca", "prefix", "keep", "relative")):
+        if not any(name in spec for name in ("pca", "prefix", "keep", "relative", "hadamard")):
             # Few rows and constants cost a lossy codec no more than rounding.
             assert np.abs(back - sample).max() <= 0.03 * np.abs(sample).max() + 1e-6
 

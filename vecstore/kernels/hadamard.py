@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba.core import types
 from numpy.typing import NDArray
 
+from vecstore.kernels.isa import ISA, LANES
 from vecstore.kernels.jit import kernel
+from vecstore.kernels.simd import (
+    ADDRESS,
+    FLOAT,
+    Builder,
+    Instruction,
+    Value,
+    address,
+    emit_load,
+    emit_splat,
+    emit_store,
+    instruction,
+)
 
 F32 = NDArray[np.float32]
 
 TILE = 16  # rows turned at once, one to a lane, so that every step is a loop over adjacent values
+VECTOR = max(LANES, 4)
+STAGES = 4 if ISA == "avx512" else 3  # 16 or 8 vectors, and what their sums take, fit the registers
 
 
 @kernel
-def hadamard(tile: F32, start: int, width: int) -> None:
+def _hadamard_plain(tile: F32, start: int, width: int) -> None:
     """tile[start : start + width] = H tile[same] / sqrt(width), H the Walsh-Hadamard matrix.
 
-    tile (d, TILE), in place, a row of vectors in each column; width a power of two.
+    tile (d, TILE), in place, a row of vectors in each column; width a power of two. Partners lie 1, 2, 4, ...
+    apart in turn, so that every instruction set rounds alike.
     """
     # Partners lie `reach` values apart, and runs of `reach` of them are adjacent: one long loop each.
     reach = TILE
@@ -37,6 +55,63 @@ def hadamard(tile: F32, start: int, width: int) -> None:
             tile[j, r] *= scale
 
 
+def _stages(count: int) -> Instruction:
+    """An instruction (address, step, scale): `count` stages on 2**count vectors, `step` bytes apart."""
+    size = 1 << count
+    kind = ir.VectorType(FLOAT, VECTOR)
+
+    def stages(builder: Builder, at: Value, step: Value, scale: Value) -> None:
+        for part in range(0, 4 * TILE, 4 * VECTOR):
+            places, place = [], at
+            for _ in range(size):
+                places.append(place)
+                place = builder.add(place, step)
+            values = [emit_load(builder, place, kind, part) for place in places]
+            for stage in range(count):
+                reach = 1 << stage
+                for low in range(size):
+                    if not low & reach:
+                        a, b = values[low], values[low + reach]
+                        values[low], values[low + reach] = builder.fadd(a, b), builder.fsub(a, b)
+            factor = emit_splat(builder, scale, kind)
+            for place, value in zip(places, values, strict=True):
+                emit_store(builder, place, builder.fmul(value, factor), part)
+
+    return instruction(types.void, ADDRESS, types.int64, types.float32)(stages)
+
+
+_stage1, _stages2, _stages3, _stages4 = _stages(1), _stages(2), _stages(3), _stages(4)
+
+
+@kernel
+def _hadamard_vectors(tile: F32, start: int, width: int) -> None:
+    """The same, several stages while the values are in registers."""
+    scale = np.float32(1.0 / np.sqrt(np.float64(width)))
+    at, row = address(tile) + start * TILE * 4, TILE * 4
+    if width == 1:
+        return
+    reach = 1
+    while reach < width:
+        left = width // reach
+        size = 16 if STAGES == 4 and left >= 16 else min(left, 8)
+        factor = scale if reach * size == width else np.float32(1)
+        for block in range(0, width, reach * size):
+            for t in range(reach):
+                place = at + (block + t) * row
+                if size == 16:
+                    _stages4(place, reach * row, factor)
+                elif size == 8:
+                    _stages3(place, reach * row, factor)
+                elif size == 4:
+                    _stages2(place, reach * row, factor)
+                else:
+                    _stage1(place, reach * row, factor)
+        reach *= size
+
+
+hadamard = _hadamard_plain if ISA == "scalar" else _hadamard_vectors
+
+
 @kernel
 def _flip(tile: F32, signs: F32) -> None:
     """tile[j] *= signs[j]; tile (d, TILE), signs (d,)."""
@@ -46,30 +121,41 @@ def _flip(tile: F32, signs: F32) -> None:
 
 
 @kernel
-def rotate(rows: F32, signs: F32, forward: bool) -> None:
+def load(rows: F32, first: int, tile: F32) -> None:
+    """tile[j, r] = rows[first + r, j] for the rows that there are; other lanes stay."""
+    for r in range(min(TILE, rows.shape[0] - first)):
+        for j in range(rows.shape[1]):
+            tile[j, r] = rows[first + r, j]
+
+
+@kernel
+def turn(tile: F32, signs: F32, forward: bool) -> None:
     """Per pass: every dimension times its sign, then hadamard on the first (even pass) or last dimensions.
 
-    rows (n, d), in place; signs (passes, d) of +1 and -1. Not forward: the inverse.
+    tile (d, TILE), in place; signs (passes, d) of +1 and -1. Not forward: the inverse.
     """
-    d = rows.shape[1]
+    d = tile.shape[0]
     width = 1
     while 2 * width <= d:
         width *= 2
-    tile = np.zeros((d, TILE), np.float32)
+    for step in range(signs.shape[0]):
+        p = step if forward else signs.shape[0] - 1 - step
+        start = 0 if p % 2 == 0 else d - width
+        if forward:
+            _flip(tile, signs[p])
+            hadamard(tile, start, width)
+        else:
+            hadamard(tile, start, width)
+            _flip(tile, signs[p])
+
+
+@kernel
+def rotate(rows: F32, signs: F32, forward: bool) -> None:
+    """`turn` of rows (n, d), in place."""
+    tile = np.zeros((rows.shape[1], TILE), np.float32)
     for first in range(0, rows.shape[0], TILE):
-        count = min(TILE, rows.shape[0] - first)
-        for r in range(count):
-            for j in range(d):
-                tile[j, r] = rows[first + r, j]
-        for step in range(signs.shape[0]):
-            p = step if forward else signs.shape[0] - 1 - step
-            start = 0 if p % 2 == 0 else d - width
-            if forward:
-                _flip(tile, signs[p])
-                hadamard(tile, start, width)
-            else:
-                hadamard(tile, start, width)
-                _flip(tile, signs[p])
-        for r in range(count):
-            for j in range(d):
+        load(rows, first, tile)
+        turn(tile, signs, forward)
+        for r in range(min(TILE, rows.shape[0] - first)):
+            for j in range(rows.shape[1]):
                 rows[first + r, j] = tile[j, r]

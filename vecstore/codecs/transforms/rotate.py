@@ -39,8 +39,7 @@ class Rotate(Transform):
     def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
         """Draws the signs from the seed; the sample gives the width alone."""
         dim = sample.shape[1]
-        signs = np.random.default_rng(seed).integers(0, 256, (_PASSES, (dim + 7) // 8), dtype=np.uint8)
-        return cls(dim=dim, signs=signs)
+        return cls(dim=dim, signs=draw_signs(dim, seed))
 
     @property
     def dim_out(self) -> int:
@@ -53,8 +52,7 @@ class Rotate(Transform):
 
     @cached_property
     def _factors(self) -> NDArray[np.float32]:
-        bits = np.unpackbits(self.signs, axis=1, count=self.dim, bitorder="little")
-        return np.where(bits == 1, np.float32(-1), np.float32(1))
+        return factors(self.signs, self.dim)
 
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """Flips and transforms, in order."""
@@ -71,3 +69,14 @@ class Rotate(Transform):
     def pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """A rotation keeps inner products: <q, back(row)> = <rotate(q), row>."""
         return self.apply(queries, np.empty((len(queries), 0), np.uint8)), np.zeros(len(queries))
+
+
+def draw_signs(dim: int, seed: int) -> NDArray[np.uint8]:
+    """Random signs of a rotation, (passes, ceil(dim / 8))."""
+    return np.random.default_rng(seed).integers(0, 256, (_PASSES, (dim + 7) // 8), dtype=np.uint8)
+
+
+def factors(signs: NDArray[np.uint8], dim: int) -> NDArray[np.float32]:
+    """Signs as -1 and +1, (passes, dim), as the kernels take them."""
+    bits = np.unpackbits(signs, axis=1, count=dim, bitorder="little")
+    return np.where(bits == 1, np.float32(-1), np.float32(1))
