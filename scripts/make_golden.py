@@ -29,6 +29,8 @@ SPECS = {
     "sign": "sign",
     "itq": "itq:bits=5",
     "hadamard": "hadamard:bits=3",
+    "rbe": "rbe:bits=3,rotate=true",
+    "rbe_trained": "rbe:bits=2,train=true",
     "sign_scaled": "sign:scale=true",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",

@@ -36,6 +36,7 @@ from vecstore.codecs.parts import loads as load_parts
 from vecstore.codecs.plain import BF16, F16, F32
 from vecstore.codecs.pq import Pq
 from vecstore.codecs.ragged import Ragged, RaggedCodec, RaggedTransform
+from vecstore.codecs.rbe import Rbe
 from vecstore.codecs.sign import Sign
 from vecstore.codecs.sq import Sq
 from vecstore.codecs.transforms.center import Center
@@ -55,7 +56,7 @@ __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads
 AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
-    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard)
+    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)

@@ -24,6 +24,7 @@ SPECS = [
     "relative:anchors=90+f32", "sign:center=true,scale=true", "normalize+sign", "rotate+sign",
     "itq:bits=3", "itq:bytes=1", "normalize+itq", "hadamard:bits=1", "hadamard:bits=3,scale=mse",
     "hadamard:bits=2,center=false", "normalize+hadamard",
+    "rbe:bits=1", "rbe:bits=3,rotate=true", "center+rbe",
 ]  # fmt: skip
 TRANSFORM_BOUNDS = {"f32": 0.0, "f16": 1e-6, "bf16": 1e-4, "sq": 1e-3, "sq:bits=6": 0.01, "sq:bits=4": 0.06}
 

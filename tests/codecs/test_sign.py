@@ -79,10 +79,10 @@ def test_a_scale_is_the_best_multiple_of_the_levels():
 def test_signs_are_taken_only_where_they_find_clearly_more_neighbours(monkeypatch):
     rows = make_rows()
     assert vs.fit("sign", rows).center and not vs.fit("sign:center=false", rows).center
-    assert not levels._clearly(np.array([0.1, -0.1] * 50), 0.0)
-    assert levels._clearly(np.array([0.2, 0.1] * 50), 0.1)
+    assert not levels.clearly(np.array([0.1, -0.1] * 50), 0.0)
+    assert levels.clearly(np.array([0.2, 0.1] * 50), 0.1)
     shares = iter([np.full(100, 0.5), np.full(100, 0.6)])  # of thresholds in the middle, then of signs
-    monkeypatch.setattr(levels._Trial, "shares", lambda self, rows: next(shares))
+    monkeypatch.setattr(levels.Trial, "shares", lambda self, rows: next(shares))
     assert not vs.fit("sign", rows).center
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.scan import Codes, Rows, Scan
+from vecstore.codecs.scan import Codes, Rows, ScaledScan, Scan
 from vecstore.kernels import bitsums, popcount
 
 Weigh = Callable[[Rows], tuple[Rows, NDArray[np.float64]]]
@@ -83,3 +83,29 @@ def bit_weights(weights: Rows, width: int) -> Rows:
     padded = np.zeros((len(weights), 8 * width), np.float32)
     padded[:, : weights.shape[1]] = weights
     return padded
+
+
+class CodeScan(ScaledScan):
+    """Rows of bits against queries that were made into such rows, each row of the collection times a factor.
+
+    inner: weighs values; encode: queries -> codes; read: codes -> values.
+    """
+
+    def __init__(
+        self,
+        inner: BitScan,
+        factors: Rows,
+        encode: Callable[[Rows], Codes],
+        read: Callable[[Codes], Rows],
+    ) -> None:
+        super().__init__(inner, factors)
+        self._encode, self._read = encode, read
+
+    def prepare(self, queries: Rows) -> Weighted:
+        """Encodes the queries."""
+        return self.prepare_codes(self._encode(queries))
+
+    def prepare_codes(self, codes: Codes) -> Weighted:
+        """Codes in place of queries; they may be another codec's that was trained to go with this one."""
+        found: Weighted = super().prepare(self._read(codes))
+        return found

@@ -82,3 +82,25 @@ def split_sums(rows: F32, weights: F64, thresholds: F32, sums: F64) -> None:
             sums[1, j] += 0.0 if above else value
             sums[2, j] += weights[i] if above else 0.0
             sums[3, j] += value if above else 0.0
+
+
+@kernel
+def cell_sums(values: F32, weights: F64, steps: F32, counts: F64, sums: F64) -> None:
+    """Per cell of a residual code and dimension: the weight and the weighted sum of its values.
+
+    values (n, m); weights (n,); steps (b, m): an offset, then what is added or taken away after each bit but
+    the last; counts, sums (2**b, m), written. A cell's number has the first bit on top.
+    """
+    counts[:] = 0.0
+    sums[:] = 0.0
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            rest = values[i, j] - steps[0, j]
+            above = rest > np.float32(0)
+            cell = 1 if above else 0
+            for t in range(1, steps.shape[0]):
+                rest -= steps[t, j] if above else -steps[t, j]
+                above = rest > np.float32(0)
+                cell = 2 * cell + (1 if above else 0)
+            counts[cell, j] += weights[i]
+            sums[cell, j] += weights[i] * np.float64(values[i, j])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,7 +41,7 @@ def fit_levels(rows: Rows, center: bool) -> tuple[NDArray[np.float32], NDArray[n
     center: thresholds move to the middle of the levels, and again; else they are zero. Rows that are far
     longer than usual count less: a few giants would take a level for themselves.
     """
-    weights = _weights(rows)
+    weights = usual_weights(rows)
     mean = np.asarray(np.average(rows, axis=0, weights=weights), np.float32)
     threshold = mean if center else np.zeros_like(mean)
     levels = _split(rows, weights, threshold, mean)
@@ -50,7 +52,7 @@ def fit_levels(rows: Rows, center: bool) -> tuple[NDArray[np.float32], NDArray[n
     return levels, mean
 
 
-def _weights(rows: Rows) -> NDArray[np.float64]:
+def usual_weights(rows: Rows) -> NDArray[np.float64]:
     """1 for usual rows, less for those that are far from the median row."""
     median = np.median(rows[:: -(-len(rows) // _MEDIAN_ROWS)], axis=0)
     distance = np.square(rows - median, dtype=np.float64).sum(axis=1)
@@ -92,14 +94,12 @@ def choose(sample: Rows, center: bool | None, scale: bool | None, seed: int) -> 
     dim = sample.shape[1]
     if (center is not None and scale is not None) or len(sample) < _LEAST_ROWS:
         return center is None or center, scale or False
-    order = np.random.default_rng(seed).permutation(len(sample))
-    half = len(sample) // 2
-    fit_rows = np.ascontiguousarray(sample[np.sort(order[:half][:_FIT_ROWS])])
-    rows = np.ascontiguousarray(sample[order[half:][:_TRIAL_ROWS]])
-    trial = _Trial(rows)
+    trial = Trial.of(sample, seed)
+    assert trial is not None
+    fit_rows, rows = trial.fit_rows, trial.rows
     if center is None:
         shares = [trial.shares(_decoded(rows, fit_levels(fit_rows, way)[0], way)) for way in (True, False)]
-        center = not _clearly(shares[1] - shares[0], 0.0)
+        center = not clearly(shares[1] - shares[0], 0.0)
     if scale is None:
         scale = False
         if dim > 2 * _SCALE_BITS:  # with fewer, scales would be half of the code
@@ -111,11 +111,11 @@ def choose(sample: Rows, center: bool | None, scale: bool | None, seed: int) -> 
             fewer = near.copy()
             fewer[:, np.linspace(0, dim - 1, _SCALE_BITS).astype(np.int64)] = 0
             worth = float((plain - trial.shares(fewer + mean)).mean())
-            scale = _clearly(scaled - plain, max(worth, 0.0))
+            scale = clearly(scaled - plain, max(worth, 0.0))
     return center, scale
 
 
-def _clearly(gains: NDArray[np.float64], least: float) -> bool:
+def clearly(gains: NDArray[np.float64], least: float) -> bool:
     """Whether the mean of the gains is beyond `least` by more than two standard errors."""
     return bool(gains.mean() - 2 * gains.std() / np.sqrt(len(gains)) > least)
 
@@ -126,16 +126,26 @@ def _decoded(rows: Rows, levels: NDArray[np.float32], center: bool) -> Rows:
     return found
 
 
-class _Trial:
-    """Rows, some of which look for their neighbours among the others."""
+class Trial:
+    """Rows to learn from, and other rows, some of which look for their neighbours among the rest."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, fit_rows: Rows, rows: Rows) -> None:
+        self.fit_rows, self.rows = fit_rows, rows
         self._count = min(_TRIAL_QUERIES, len(rows) // 4)
         self._near = self._nearest(rows)
 
+    @classmethod
+    def of(cls, sample: Rows, seed: int) -> Self | None:
+        """The halves of a sample; None for too few rows to tell anything."""
+        if len(sample) < _LEAST_ROWS:
+            return None
+        order = np.random.default_rng(seed).permutation(len(sample))
+        half = len(sample) // 2
+        fit_rows = np.ascontiguousarray(sample[np.sort(order[:half][:_FIT_ROWS])])
+        return cls(fit_rows, np.ascontiguousarray(sample[order[half:][:_TRIAL_ROWS]]))
+
     def _nearest(self, rows: Rows) -> NDArray[np.int64]:
-        queries = self._rows[: self._count].astype(np.float64)
+        queries = self.rows[: self._count].astype(np.float64)
         base = rows[self._count :].astype(np.float64)
         gaps = np.square(base).sum(axis=1) - 2 * queries @ base.T
         return np.argsort(gaps, axis=1, kind="stable")[:, :_NEIGHBOURS]
