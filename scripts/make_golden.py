@@ -32,6 +32,8 @@ SPECS = {
     "rbe": "rbe:bits=3,rotate=true",
     "rbe_trained": "rbe:bits=2,train=true",
     "sign_scaled": "sign:scale=true",
+    "tcq": "tcq:bits=3,stages=0",
+    "tcq_staged": "tcq:bytes=4,stages=2,states=64",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",
     "whiten": "whiten+sq:bits=8",

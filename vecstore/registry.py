@@ -39,6 +39,7 @@ from vecstore.codecs.ragged import Ragged, RaggedCodec, RaggedTransform
 from vecstore.codecs.rbe import Rbe
 from vecstore.codecs.sign import Sign
 from vecstore.codecs.sq import Sq
+from vecstore.codecs.tcq import Tcq
 from vecstore.codecs.transforms.center import Center
 from vecstore.codecs.transforms.fde import Fde
 from vecstore.codecs.transforms.normalize import Normalize
@@ -56,7 +57,7 @@ __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads
 AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
-    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe)
+    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Tcq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)

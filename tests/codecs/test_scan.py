@@ -1,19 +1,13 @@
 """Every codec's scan against the plain twin: decode, then inner products in float64."""
 
-import importlib.util
-import pathlib
-
+import cases
 import numpy as np
 import pytest
 
 import vecstore as vs
 from vecstore import registry
 
-_path = pathlib.Path(__file__).with_name("test_every_codec.py")
-_every = importlib.util.spec_from_file_location("every_codec", _path)
-every = importlib.util.module_from_spec(_every)
-_every.loader.exec_module(every)
-SPECS = [text for text in every.SPECS if not text.startswith("lossless")]
+SPECS = [text for text in cases.SPECS if not text.startswith("lossless")]
 ROUNDED = 0.02  # of |query| |row|, where a scan rounds the query to integers
 
 
@@ -21,12 +15,12 @@ ROUNDED = 0.02  # of |query| |row|, where a scan rounds the query to integers
 @pytest.mark.parametrize("spec", SPECS)
 def test_scan_gives_inner_products_with_decoded_rows(spec, dim):
     try:
-        codec = vs.fit(spec, every.make_rows(400, dim))
+        codec = vs.fit(spec, cases.make_rows(400, dim))
     except vs.SpecError:
         pytest.skip(f"{spec} needs more dimensions")
     queries = np.random.default_rng(5).standard_normal((3, dim)).astype(np.float32)
     for n in (0, 1, 63, 331):
-        codes = codec.encode(every.make_rows(n, dim, seed=1))
+        codes = codec.encode(cases.make_rows(n, dim, seed=1))
         scan = codec.scan(codes)
         assert (scan.rows, scan.nbytes >= 0) == (n, True)
         found = np.empty((3, n), np.float32)
@@ -39,8 +33,8 @@ def test_scan_gives_inner_products_with_decoded_rows(spec, dim):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_score_depends_on_its_row_and_its_query_alone(spec):
-    codec = vs.fit(spec, every.make_rows(400, 24))
-    scan = codec.scan(codec.encode(every.make_rows(331, 24, seed=1)))
+    codec = vs.fit(spec, cases.make_rows(400, 24))
+    scan = codec.scan(codec.encode(cases.make_rows(331, 24, seed=1)))
     queries = np.random.default_rng(5).standard_normal((9, 24)).astype(np.float32)
     whole = np.empty((9, 331), np.float32)
     scan.dots(scan.prepare(queries), 0, 331, whole)
@@ -54,8 +48,8 @@ def test_a_score_depends_on_its_row_and_its_query_alone(spec):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_codes_compared_with_codes_are_nearest_to_themselves(spec):
-    codec = vs.fit(spec, every.make_rows(400, 24))
-    rows = every.make_rows(331, 24, seed=1)
+    codec = vs.fit(spec, cases.make_rows(400, 24))
+    rows = cases.make_rows(331, 24, seed=1)
     scan = codec.scan_symmetric(codec.encode(rows))
     if scan is None:
         pytest.skip("compares no codes")

@@ -17,6 +17,7 @@ from vecstore.codecs.parts import Part, Scalar
 from vecstore.codecs.scan import AppliedScan, PulledScan, ScaledScan, Scan
 from vecstore.errors import CorruptError, SpecError
 from vecstore.kernels.threads import spread
+from vecstore.spec import Spec, Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,15 @@ class Chain(Codec):
     def steps(self) -> Sequence[Part]:
         """The transforms, then the codec."""
         return (*self.transforms, self.codec)
+
+    @property
+    def spec(self) -> Spec:
+        """The text form in full; `bytes=` of the last step is the whole row, side data included."""
+        *before, last = super().spec.steps
+        if isinstance(size := last.options.get("bytes"), int):
+            side = sum(transform.side_bytes for transform in self.transforms)
+            last = Step(last.name, {**last.options, "bytes": size + side})
+        return Spec((*before, last))
 
     def config(self) -> dict[str, Scalar]:
         """Empty: each step carries its own."""

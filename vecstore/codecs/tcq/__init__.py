@@ -1,0 +1,155 @@
+"""tcq: principal axes, bits by variance, trellis-coded quantization.
+
+code_bytes  bytes: any number up to about the dimensions. One for each residual stage; then words of up to 8,
+            each a circle of bits, of which a dimension has 0 to 8, or half a bit. No side data
+error       not bounded; a value far outside the sample's range gets the farthest cell
+shared      4 dim (kept + 1) bytes for the axes that have bits, 8 states for each width of cells
+source      trellis of windows: Tseng et al. 2024, "QTIP", arXiv:2406.11235, section 3.1; trellis-coded
+            quantization: Marcellin, Fischer 1990, doi:10.1109/26.46532
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import LARGEST, Codec, Codes, Rows
+from vecstore.codecs.parts import require
+from vecstore.codecs.tcq import fitting, trial
+from vecstore.codecs.tcq import stages as residual
+from vecstore.codecs.tcq.allocation import lay_out
+from vecstore.codecs.transforms.pca import product
+from vecstore.errors import InputError, SpecError
+from vecstore.kernels import trellis, viterbi
+
+STATES = (64, 128, 256, 1024)
+
+
+@dataclass(frozen=True, eq=False)
+class Tcq(Codec):
+    """Trellis-coded principal axes: the least error at any number of bytes=, or bits= per dimension."""
+
+    name: ClassVar[str] = "tcq"
+    dim: int
+    bytes: int
+    states: int
+    stages: int
+    renormalize: bool
+    books: NDArray[np.float32]  # (stages * k, dim): k <= 256 centroids of each stage
+    mean: NDArray[np.float32]  # (dim,)
+    axes: NDArray[np.float32]  # (dim, kept): those with bits, in the order of their cells
+    scales: NDArray[np.float32]  # (kept,): a cell of axis j stands for scales[j] * table value
+    tables: NDArray[np.float32]  # (t, 2, states)
+    kinds: NDArray[np.int32]  # (t, 2): bits and dimensions of the cells that each table is for
+    groups: NDArray[np.int32]  # (g, 3): word of each group, bits and dimensions of its cells
+
+    def __post_init__(self) -> None:
+        if self.states not in STATES or not 1 <= self.bytes <= self.dim + 8:
+            raise ValueError(f"tcq has states={self.states}, bytes={self.bytes} in {self.dim} dimensions")
+        require(self.books, (None, self.dim), np.float32)
+        if self.stages not in (0, 1, 2) or not _fit_stages(len(self.books), self.stages):
+            raise ValueError(f"tcq has {len(self.books)} centroids in {self.stages} stages")
+        require(self.mean, (self.dim,), np.float32)
+        require(self.axes, (self.dim, None), np.float32)
+        require(self.scales, (self.axes.shape[1],), np.float32)
+        require(self.tables, (None, 2, self.states), np.float32)
+        require(self.kinds, (len(self.tables), 2), np.int32)
+        require(self.groups, (None, 3), np.int32)
+        bits, widths = self.kinds.T
+        most = self.states.bit_length() - 1
+        if ((bits < 1) | (bits > min(8, most)) | (widths < 1) | (widths > 2)).any():
+            raise ValueError("tcq has cells of no bits or of too many")
+        cells, words = self._layout
+        if (
+            int(cells[:, viterbi.WIDTH].sum()) != len(self.scales)
+            or int(words[:, 2].sum()) != self.bytes - self.stages
+        ):
+            raise ValueError("tcq has other axes or bytes than cells")
+
+    @classmethod
+    def fit(
+        cls,
+        sample: Rows,
+        *,
+        seed: int = 0,
+        bits: float | None = None,
+        bytes: int | None = None,
+        states: int = 256,
+        stages: int | None = None,
+    ) -> Self:
+        """bits: per dimension on average, .25 to 8 (2 by default), or bytes: the row's size. states: 64, 128,
+        256 or 1024; more err less and encode slower. stages: of 256 centroids, a byte each, 0 to 2; by
+        default what finds the most neighbours on a part of the sample. Decoded rows get length one where all
+        rows of the sample have it."""
+        dim = sample.shape[1]
+        if states not in STATES:
+            raise SpecError(f"tcq has states={states}; expected one of {', '.join(map(str, STATES))}")
+        if bytes is None:
+            bytes = max(1, round((2.0 if bits is None else bits) * dim / 8))
+        elif bits is not None and round(bits * dim / 8) != bytes:
+            raise SpecError(f"tcq has bits={bits} and bytes={bytes}, which do not agree; give one of them")
+        if bytes < 1:
+            raise SpecError(f"tcq has bytes={bytes}; expected 1 or more")
+        if not len(sample):
+            raise InputError("tcq is fitted on rows, and there are none")
+        size, unit = bytes, fitting.have_length_one(sample)
+
+        def learn(rows: Rows, stages: int) -> dict[str, Any]:
+            parts = fitting.learn(rows, size, states, stages, seed)
+            return dict(dim=dim, bytes=size, states=states, stages=stages, renormalize=unit, **parts)
+
+        if stages is None:
+            options = range(min(3, size))
+            stages = trial.choose(sample, seed, options, lambda rows, stages: cls(**learn(rows, stages)))
+        return cls(**learn(sample, stages))
+
+    @property
+    def code_bytes(self) -> int:
+        """The words."""
+        return self.bytes
+
+    @property
+    def safe_size(self) -> float:
+        """The mean adds to a row, and all of its length can lie on one axis."""
+        return float(LARGEST / np.sqrt(self.dim) - np.abs(self.mean).max())
+
+    @cached_property
+    def _layout(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        kinds = [(int(bits), int(width)) for bits, width in self.kinds]
+        return lay_out(self.groups, kinds)
+
+    @cached_property
+    def _back(self) -> NDArray[np.float32]:
+        return np.ascontiguousarray(self.axes.T)
+
+    def _encode(self, rows: Rows, codes: Codes) -> None:
+        rest = rows - self.mean
+        if self.stages:
+            chosen = np.empty((len(rows), self.stages), np.uint8)
+            residual.encode(rows, self.books, chosen)
+            rest -= residual.decode(chosen, self.books)
+            codes[:, : self.stages] = chosen
+        words = np.empty((len(rows), self.bytes - self.stages), np.uint8)
+        viterbi.encode(product(rest, self.axes), self.scales, self.tables, *self._layout, words)
+        codes[:, self.stages :] = words
+
+    def _decode(self, codes: Codes, rows: Rows) -> None:
+        turned = np.empty((len(codes), len(self.scales)), np.float32)
+        words = np.ascontiguousarray(codes[:, self.stages :])
+        trellis.decode(words, self.scales, self.tables, *self._layout, turned)
+        rows[:] = product(turned, self._back) + self.mean
+        if self.stages:
+            rows += residual.decode(codes[:, : self.stages], self.books)
+        if self.renormalize:
+            fitting.to_length_one(rows)
+
+
+def _fit_stages(centroids: int, stages: int) -> bool:
+    """Whether so many centroids are those of so many stages."""
+    if not stages:
+        return centroids == 0
+    return centroids % stages == 0 and 1 <= centroids // stages <= residual.CENTROIDS

@@ -1,0 +1,82 @@
+"""What tcq learns from a sample: axes, bits for them, scales and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.base import Rows
+from vecstore.codecs.tcq import stages as residual
+from vecstore.codecs.tcq import tables as cells_tables
+from vecstore.codecs.tcq.allocation import GROUP, allocate, lay_out
+from vecstore.codecs.transforms.center import mean_row
+from vecstore.codecs.transforms.pca import product, spectrum, with_fixed_signs
+from vecstore.kernels import scores
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+_REFINE_ROWS = 8192  # that tables and scales are refined on
+_REFINE = 6  # iterations
+_LENGTH_TOLERANCE = 2e-3  # float16 rows that were normalized before are of length one as well
+_NONE = 1e-30
+
+
+def learn(sample: Rows, size: int, states: int, stages: int, seed: int) -> dict[str, Any]:
+    """The arrays of a codec of `size` bytes: books, mean, axes, scales, tables, kinds, groups."""
+    books = residual.train(sample, stages, seed)
+    if stages:
+        chosen = np.empty((len(sample), stages), np.uint8)
+        residual.encode(sample, books, chosen)
+        sample = sample - residual.decode(chosen, books)
+    size -= stages
+    mean = mean_row(sample)
+    values, vectors = spectrum(sample, mean)
+    variances = np.maximum(values, 0)
+    rates = cells_tables.rates(states)
+    words = allocate(variances, size, rates)
+    groups = np.array([(i, g.bits, g.width) for i, word in enumerate(words) for g in word], np.int32)
+    order = np.concatenate([g.first + np.arange(GROUP * g.width) for word in words for g in word])
+    axes, scales = _chosen(with_fixed_signs(vectors), variances, order)
+    kinds = sorted({(int(bits), int(width)) for _, bits, width in groups})
+    table = np.stack([cells_tables.normal_table(states, *kind)[0] for kind in kinds])
+    layout = lay_out(groups, kinds)
+    turned = product(sample[_some(len(sample))] - mean, axes)
+    for _ in range(_REFINE):
+        table, _ = cells_tables.improve(turned, scales, table, layout)
+    return {
+        "books": books, "mean": mean, "axes": axes, "scales": scales, "tables": table,
+        "kinds": np.array(kinds, np.int32), "groups": groups,
+    }  # fmt: skip
+
+
+def _chosen(vectors: F32, variances: F64, order: NDArray[np.int64]) -> tuple[F32, F32]:
+    """Axes (dim, kept) and their deviations in the order of cells; zeros where there are no more axes."""
+    dim = len(variances)
+    axes = np.zeros((dim, len(order)), np.float32)
+    scales = np.zeros(len(order), np.float32)
+    there = order < dim
+    axes[:, there] = vectors[:, order[there]]
+    scales[there] = np.sqrt(variances[order[there]])
+    return axes, scales
+
+
+def _some(count: int) -> NDArray[np.int64]:
+    """At most _REFINE_ROWS places, spread evenly."""
+    return np.linspace(0, count - 1, min(count, _REFINE_ROWS)).astype(np.int64)
+
+
+def have_length_one(rows: Rows) -> bool:
+    """Whether all rows are unit vectors."""
+    lengths = np.empty(len(rows))
+    scores.squares(rows, lengths)
+    return bool((np.abs(np.sqrt(lengths) - 1) <= _LENGTH_TOLERANCE).all())
+
+
+def to_length_one(rows: Rows) -> None:
+    """Scales rows (n, dim) in place; those without length stay."""
+    lengths = np.empty(len(rows))
+    scores.squares(rows, lengths)
+    rows *= (1 / np.sqrt(np.where(lengths > _NONE, lengths, 1.0))).astype(np.float32)[:, None]

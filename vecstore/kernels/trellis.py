@@ -1,0 +1,65 @@
+"""Trellis decoding: a cell's value is table[window], the window being `bits` bits of a circular word."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.kernels.jit import kernel
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+
+
+@kernel
+def decode(codes: U8, scales: F32, tables: F32, cells: I64, words: I64, rows: F32) -> None:
+    """rows[i, j] = scales[j] * table[window of j's cell], as in `viterbi.encode`; rows (n, d), written."""
+    states = tables.shape[2]
+    mask = np.uint64(states - 1)
+    for i in range(codes.shape[0]):
+        byte = 0
+        for w in range(words.shape[0]):
+            size = words[w, 2]
+            word = np.uint64(0)
+            for b in range(size):
+                word |= np.uint64(codes[i, byte + b]) << np.uint64(8 * b)
+            byte += size
+            length = np.uint64(8 * size)
+            if size == 1:  # A window can be longer than the circle.
+                word |= word << np.uint64(8)
+                length = np.uint64(16)
+            for c in range(words[w, 0], words[w, 1]):
+                place = np.uint64(cells[c, 4])
+                window = word >> place
+                if place:
+                    window |= word << (length - place)
+                at = np.int64(window & mask)
+                dim, table = cells[c, 2], cells[c, 1]
+                rows[i, dim] = scales[dim] * tables[table, 0, at]
+                if cells[c, 3] == 2:
+                    rows[i, dim + 1] = scales[dim + 1] * tables[table, 1, at]
+
+
+@kernel
+def windows(codes: U8, cells: I64, words: I64, bits: int, out: NDArray[np.uint16]) -> None:
+    """out[i, c] = the window of cell c in row i; (n, cells), written."""
+    mask = np.uint64((1 << bits) - 1)
+    for i in range(codes.shape[0]):
+        byte = 0
+        for w in range(words.shape[0]):
+            size = words[w, 2]
+            word = np.uint64(0)
+            for b in range(size):
+                word |= np.uint64(codes[i, byte + b]) << np.uint64(8 * b)
+            byte += size
+            length = np.uint64(8 * size)
+            if size == 1:
+                word |= word << np.uint64(8)
+                length = np.uint64(16)
+            for c in range(words[w, 0], words[w, 1]):
+                place = np.uint64(cells[c, 4])
+                window = word >> place
+                if place:
+                    window |= word << (length - place)
+                out[i, c] = np.uint16(window & mask)
