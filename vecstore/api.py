@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -35,16 +35,18 @@ Input: TypeAlias = "PathLike | Array | pa.Table | pa.RecordBatchReader | Source"
 
 
 def fit(
-    spec: str, sample: Array | Sequence[Array] | pa.Array | pa.ChunkedArray, *, seed: int = 0
+    spec: str, sample: Array | RaggedInput, *, seed: int = 0, columns: Mapping[str, Any] | None = None
 ) -> AnyCodec:
     """A codec for `spec` learned from sample (n, dim) float32, float16, bfloat16, uint8 or any real dtype.
 
     A spec that starts with `fde` takes a ragged sample: a list of (tokens, dim) arrays or an Arrow list of
-    fixed-size lists; so does then the codec's `encode`, and `queries` for what is asked.
+    fixed-size lists; so does then the codec's `encode`, and `queries` for what is asked. One that starts with
+    `groupcenter` takes the column that it groups by in columns, {name: values of each row}; rows are then
+    encoded by the codec's `encode_by`, with their values.
 
     The same sample and seed give the same codec. Raises SpecError, ShapeError, InputError.
     """
-    return registry.fit(spec, cast("Array", sample), seed=seed)
+    return registry.fit(spec, cast("Array", sample), seed=seed, columns=columns)
 
 
 def compress(
@@ -82,11 +84,12 @@ def compress(
         raise SpecError("give one of: a codec, a budget, or append to an archive (which has its codec)")
     if threads is not None:
         set_threads(threads)
+    column = registry.column_of(codec) if isinstance(codec, str) else None
     job = Job(
         target=os.fspath(target), metric=metric or "ip", seed=seed, skip=on_error == "skip", force=force,
         append=append,
         budget=None if budget is None else parse_budget(budget),
-        card={} if model is None else {"model": model}, progress=progress,
+        card={} if model is None else {"model": model}, progress=progress, column=column,
     )  # fmt: skip
     with as_source(source, ids=ids, vectors=vectors) as opened:
 
@@ -95,7 +98,8 @@ def compress(
                 room = Room.of(budget, source, sample, rows)
                 return choose(usable, room, metric=metric or "ip", seed=seed)
             assert isinstance(codec, str)
-            return registry.fit(codec, usable, seed=seed)
+            columns = None if column is None else {column: sample.groups}
+            return registry.fit(codec, usable, seed=seed, columns=columns)
 
         if append:
             codec = _continue(job, metric, model)

@@ -1,5 +1,7 @@
 """Names to codecs and transforms: what ships stands in three tables, others' come by entry point.
 
+The third table is of what must stand first in a chain, since it takes more than rows, or other than rows.
+
 Other packages add a codec with an entry point in the group `vecstore.codecs` that names a subclass of
 Codec, BlockCodec or Transform; it is loaded only when a name is in no table.
 """
@@ -28,6 +30,7 @@ from vecstore.codecs.base import (
     unsound,
 )
 from vecstore.codecs.chain import Chain
+from vecstore.codecs.grouped import GroupCenter, Grouped
 from vecstore.codecs.hadamard import Hadamard
 from vecstore.codecs.itq import Itq
 from vecstore.codecs.lossless import Lossless
@@ -62,7 +65,8 @@ CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)
 }
-RAGGED: Mapping[str, type[RaggedTransform]] = {Fde.name: Fde}
+FIRST: Mapping[str, type[Part]] = {part.name: part for part in (GroupCenter, Fde)}
+_FIRST = (RaggedTransform, GroupCenter)
 GROUP = "vecstore.codecs"
 
 _registered: dict[str, type[Part]] = {}
@@ -77,12 +81,12 @@ def register(part: type[Part]) -> None:
 
 def names() -> list[str]:
     """All names that `find` knows."""
-    return [*CODECS, *TRANSFORMS, *RAGGED, *_registered, *_entry_points()]
+    return [*CODECS, *TRANSFORMS, *FIRST, *_registered, *_entry_points()]
 
 
 def find(name: str) -> type[Part]:
     """The class of a name; SpecError with the near names if nothing carries it."""
-    tables: tuple[Mapping[str, type[Part]], ...] = (CODECS, TRANSFORMS, RAGGED, _registered)
+    tables: tuple[Mapping[str, type[Part]], ...] = (CODECS, TRANSFORMS, FIRST, _registered)
     found = next((table[name] for table in tables if name in table), None)
     if found is not None:
         return found
@@ -104,9 +108,18 @@ def list_codecs() -> dict[str, str]:
     return {name: (inspect.getdoc(find(name)) or "").partition("\n")[0] for name in names()}
 
 
-def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
+def column_of(spec: str) -> str | None:
+    """The carried column that a codec of this spec needs beside its rows, if any."""
+    step = parse(spec).steps[0]
+    return str(step.options["by"]) if step.name == GroupCenter.name and "by" in step.options else None
+
+
+def fit(
+    spec: str | Spec, sample: Array, *, seed: int = 0, columns: Mapping[str, Any] | None = None
+) -> AnyCodec:
     """A codec for `spec` learned from sample (n, dim) of a real dtype, or a ragged one where it starts so.
 
+    columns: {name: values of each row}, for a spec that groups rows by one of them.
     Raises SpecError for a spec that cannot be, ShapeError and InputError for a sample that cannot.
     """
     if type(seed) is not int or not 0 <= seed < 1 << 63:
@@ -115,6 +128,8 @@ def fit(spec: str | Spec, sample: Array, *, seed: int = 0) -> AnyCodec:
     classes = _classes(spec)
     if issubclass(classes[0], RaggedTransform):
         return _fit_ragged(spec, classes[0], Ragged.of(sample), seed)
+    if classes[0] is GroupCenter:
+        return _fit_grouped(spec, sample, columns or {}, seed)
     rows = as_float32(check_rows(sample))
     learning = [part for part in classes if not issubclass(part, BlockCodec | F32 | F16 | BF16)]
     if learning and not len(rows):
@@ -149,6 +164,25 @@ def _fit_ragged(spec: Spec, part: type[RaggedTransform], sample: Ragged, seed: i
     return RaggedCodec(first, rest)
 
 
+def _fit_grouped(spec: Spec, sample: Array, columns: Mapping[str, Any], seed: int) -> Grouped:
+    """Group means, and the codec of what they leave."""
+    rows = as_float32(check_rows(sample))
+    if not len(rows):
+        raise InputError(f"{spec} is fitted on rows, and there are none")
+    if not largest(rows) <= LARGEST:
+        row = int(unsound(rows, LARGEST).argmax())
+        raise InputError(refusal(rows[row], row, str(spec)))
+    options: dict[str, Any] = dict(_typed(GroupCenter, spec.steps[0]))
+    center = GroupCenter.fit(rows, seed=seed, groups=columns.get(options.get("by", "")), **options)
+    *between, last = spec.steps[1:]
+    if isinstance(size := last.options.get("bytes"), int):
+        last = Step(last.name, {**last.options, "bytes": size - center.side_bytes})
+    numbers = center.numbers(columns[center.by], len(rows))
+    rest = fit(Spec((*between, last)), rows - center.means[numbers], seed=seed)
+    assert isinstance(rest, Codec)
+    return Grouped(center, rest)
+
+
 def loads(data: bytes | memoryview) -> AnyCodec:
     """The codec from the bytes of `dumps`, with the same identity.
 
@@ -157,17 +191,19 @@ def loads(data: bytes | memoryview) -> AnyCodec:
     parts = load_parts(data, _find_stored)
     if not parts:
         raise CorruptError("codec state holds no codec")
-    ragged = parts.pop(0) if isinstance(parts[0], RaggedTransform) and len(parts) > 1 else None
+    first = parts.pop(0) if isinstance(parts[0], _FIRST) and len(parts) > 1 else None
     *transforms, codec = parts
     if not isinstance(codec, Codec | BlockCodec) or not all(isinstance(t, Transform) for t in transforms):
         raise CorruptError("codec state does not end in one codec behind transforms")
     if not isinstance(codec, Codec):
-        if transforms or ragged:
+        if transforms or first:
             raise CorruptError(f"codec state chains {codec.name!r}, which takes no transforms")
         return codec
     if transforms:
         codec = Chain(tuple(typing.cast("list[Transform]", transforms)), codec)
-    return RaggedCodec(ragged, codec) if isinstance(ragged, RaggedTransform) else codec
+    if isinstance(first, GroupCenter):
+        return Grouped(first, codec)
+    return RaggedCodec(first, codec) if isinstance(first, RaggedTransform) else codec
 
 
 def _find_stored(name: str) -> type[Part]:
@@ -185,11 +221,11 @@ def _classes(spec: Spec) -> list[type[Part]]:
     """The classes of a chain, checked to be transforms and then one codec, with known options."""
     classes = [find(step.name) for step in spec.steps]
     for at, (step, part) in enumerate(zip(spec.steps[:-1], classes[:-1], strict=True)):
-        if at and issubclass(part, RaggedTransform):
-            raise SpecError(f"{step.name!r} takes ragged rows and must come first; spec is {str(spec)!r}")
-        if not issubclass(part, Transform | RaggedTransform):
+        if at and issubclass(part, _FIRST):
+            raise SpecError(f"{step.name!r} must come first in a chain; spec is {str(spec)!r}")
+        if not issubclass(part, (Transform, *_FIRST)):
             raise SpecError(f"{step.name!r} is a codec and must end the chain; spec {str(spec)!r} goes on")
-    if issubclass(classes[-1], Transform | RaggedTransform):
+    if issubclass(classes[-1], (Transform, *_FIRST)):
         raise SpecError(f"spec {str(spec)!r} ends in the transform {classes[-1].name!r}; add a codec, '+pq'")
     if len(classes) > 1 and issubclass(classes[-1], BlockCodec):
         raise SpecError(f"{classes[-1].name!r} takes no transforms: what a transform rounds is lost already")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import BlockCodec, Codec, Codes, as_float32, check_rows
+from vecstore.codecs.grouped import Grouped
 from vecstore.errors import InputError
 from vecstore.kernels.threads import get_threads
 
@@ -43,7 +44,21 @@ class RowPacker:
 
     def add(self, rows: NDArray[Any], extra: pa.RecordBatch) -> None:
         """Encodes and takes n rows."""
-        self.add_codes(self._codec.encode(rows), extra)
+        if isinstance(self._codec, Grouped):
+            self.add_codes(self._codec.encode_by(rows, self._groups(self._codec.column, extra)), extra)
+        else:
+            self.add_codes(self._codec.encode(rows), extra)
+
+    def _groups(self, column: str, extra: pa.RecordBatch) -> pa.Array:
+        """The values of the carried column that the codec groups rows by."""
+        names = extra.schema.names[1:]  # the ids stand first
+        column = column if column in names else f"{column}_"  # as one is carried whose name an archive needs
+        if column not in names:
+            raise InputError(
+                f"the codec groups rows by a column {column!r}; the rows carry "
+                f"{', '.join(names) or 'no columns'}"
+            )
+        return extra.column(1 + names.index(column))
 
     def add_codes(self, codes: Codes, extra: pa.RecordBatch) -> None:
         """Takes n rows that are encoded already."""

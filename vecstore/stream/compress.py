@@ -67,6 +67,7 @@ class Job:
     budget: Budget | None = None
     card: dict[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
+    column: str | None = None  # that the codec is fitted with beside the rows
 
 
 def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
@@ -78,7 +79,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         raise SpecError(f"metric is {job.metric!r}; expected one of {', '.join(METRICS)}")
     source.skip = job.skip
     if callable(codec):
-        sample = draw(source, job.seed)
+        sample = draw(source, job.seed, job.column)
         if sample.total == 0:
             raise InputError(f"{source.path} holds no rows; there is nothing to compress")
         codec = _fit(codec, source, sample, job.metric)
@@ -133,7 +134,8 @@ def measure(loss: Loss, sample: Sample, cleaned: Cleaned) -> None:
     """Adds to loss the held-out rows of a batch."""
     places = cleaned.places(sample.held_out(cleaned.start, cleaned.stop))
     if len(places):
-        loss.add(cleaned.batch.rows[places])
+        columns = cleaned.batch.columns
+        loss.add(cleaned.batch.rows[places], None if columns is None else columns.take(pa.array(places)))
 
 
 def _rounded(batch: Batch, codec: AnyCodec) -> int:
@@ -159,9 +161,11 @@ def _keep(budget: Budget, ledger: Ledger, dim: int, cleaner: Cleaner) -> None:
 
 
 def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCodec:
-    usable = _usable(sample.rows, metric)
+    keep = _usable(sample.rows, metric)
+    usable = sample.rows if keep.all() else sample.rows[keep]
     if len(usable):
-        return fitter(source, sample, usable)
+        groups = None if sample.groups is None else sample.groups[keep]
+        return fitter(source, replace(sample, groups=groups), usable)
     try:
         return fitter(source, sample, sample.rows)  # Lossless codecs take them as they are.
     except InputError as error:
@@ -170,16 +174,14 @@ def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCode
         ) from error
 
 
-def _usable(rows: NDArray[Any], metric: str) -> NDArray[Any]:
-    """The sample without rows that no codec is fitted on; the pass that follows names or skips them."""
+def _usable(rows: NDArray[Any], metric: str) -> NDArray[np.bool_]:
+    """False for rows (n,) that no codec is fitted on; the pass that follows names or skips them."""
     step = 4096
     sound = [~unsound(as_float32(rows[at : at + step]), LARGEST) for at in range(0, len(rows), step)]
     keep = np.concatenate(sound) if sound else np.ones(0, bool)
-    if not keep.all():
-        rows = rows[keep]
     if metric == "cosine":
-        rows = rows[np.asarray(rows != 0).any(axis=1)]
-    return rows
+        keep &= np.asarray(rows != 0).any(axis=1)
+    return keep
 
 
 def _open_writer(source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner) -> tuple[ArchiveWriter, int]:

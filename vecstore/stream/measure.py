@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import BlockCodec, Codec, as_float32
+from vecstore.codecs.grouped import Grouped
 
 
 class Loss:
@@ -20,13 +22,18 @@ class Loss:
         self._sum = np.zeros(codec.dim)
         self.rows = 0
 
-    def add(self, rows: NDArray[Any]) -> None:
-        """Encodes and decodes rows (n, dim) of a real dtype and adds what they lose."""
+    def add(self, rows: NDArray[Any], columns: pa.RecordBatch | None = None) -> None:
+        """Encodes and decodes rows (n, dim) of a real dtype, with what they carry; adds what they lose."""
         self.rows += len(rows)
         if isinstance(self._codec, BlockCodec) or self._codec.is_lossless or not len(rows):
             return
         exact = as_float32(rows).astype(np.float64)
-        back = self._codec.decode(self._codec.encode(rows))
+        codec = self._codec
+        grouped = isinstance(codec, Grouped) and columns is not None and codec.column in columns.schema.names
+        if isinstance(codec, Grouped) and columns is not None and grouped:
+            back = codec.decode(codec.encode_by(rows, columns.column(codec.column)))
+        else:
+            back = codec.decode(codec.encode(rows))
         self._error += float(np.square(exact - back).sum())
         self._square += float(np.square(exact).sum())
         self._sum += exact.sum(axis=0)

@@ -8,8 +8,11 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from vecstore.codecs.grouped import as_text
+from vecstore.errors import InputError
 from vecstore.formats.base import Batch, Source
 
 SAMPLE_ROWS = 65536
@@ -31,6 +34,7 @@ class Sample:
     numbers: NDArray[np.int64]
     total: int | None
     batches: Iterator[Batch]
+    groups: NDArray[Any] | None = None  # (n,) values of the column that was asked for, as text
 
     def held_out(self, start: int, stop: int) -> NDArray[np.int64]:
         """Those of the rows start to stop that were not fitted on and are to be measured, as numbers."""
@@ -54,8 +58,10 @@ def no_sample(source: Source) -> Sample:
     return Sample(empty, np.empty(0, np.int64), rows, source.batches(_batch_rows(source)))
 
 
-def draw(source: Source, seed: int) -> Sample:
+def draw(source: Source, seed: int, column: str | None = None) -> Sample:
     """A random sample; small collections keep a tenth of their rows back for measuring.
+
+    column: a carried one, whose values come with the rows.
 
     A source with random access is read in places, any other file in a pass of its own; a pipe gives its
     first rows, which are then encoded with the rest.
@@ -63,16 +69,21 @@ def draw(source: Source, seed: int) -> Sample:
     batch_rows = _batch_rows(source)
     count = max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * source.dim)))
     rng = np.random.default_rng(seed)
+    if column is not None and column not in source.columns.names:
+        carried = ", ".join(source.columns.names) or "none"
+        raise InputError(f"{source.path} carries no column {column!r} to group rows by; it carries {carried}")
     if not source.rereadable:
-        return _from_pipe(source, count, rng, batch_rows)
-    if source.rows is not None and not source.skip:
+        return _from_pipe(source, count, rng, column)
+    if source.rows is not None and not source.skip and column is None:
         numbers = _choose(source.rows, count, rng)
         rows = source.take(numbers)
         if rows is not None:
             return Sample(rows, numbers, source.rows, source.batches(batch_rows))
     rows, numbers, total, unread = _reservoir(source.batches(batch_rows), count, rng, source)
     kept = _keep_back(numbers, total - unread, rng)
-    return Sample(rows[kept], numbers[kept], total, source.batches(batch_rows))
+    numbers = numbers[kept]
+    groups = None if column is None else _values(source.batches(batch_rows), column, numbers)
+    return Sample(rows[kept], numbers, total, source.batches(batch_rows), groups)
 
 
 def _batch_rows(source: Source) -> int:
@@ -119,8 +130,21 @@ def _reservoir(
     return rows[order], numbers[order], seen, unread
 
 
-def _from_pipe(source: Source, count: int, rng: np.random.Generator, batch_rows: int) -> Sample:
-    batches = source.batches(batch_rows)
+def _values(batches: Iterable[Batch], column: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
+    """The column's values, as text, of the rows of these ascending numbers."""
+    parts, seen = [], 0
+    for batch in batches:
+        here = numbers[np.searchsorted(numbers, seen) : np.searchsorted(numbers, seen + len(batch))] - seen
+        if len(here):
+            assert batch.columns is not None
+            taken = batch.columns.column(column).take(pa.array(here))
+            parts.append(as_text(taken, len(here), column).to_numpy(zero_copy_only=False))
+        seen += len(batch)
+    return np.concatenate(parts) if parts else np.empty(0, object)
+
+
+def _from_pipe(source: Source, count: int, rng: np.random.Generator, column: str | None) -> Sample:
+    batches = source.batches(_batch_rows(source))
     buffered: list[Batch] = []
     seen, ended = 0, True
     for batch in batches:
@@ -139,4 +163,5 @@ def _from_pipe(source: Source, count: int, rng: np.random.Generator, batch_rows:
     # Of a pipe that goes on, the rows that `held_out` names are kept back from the start.
     kept = _keep_back(numbers, len(numbers), rng) if ended else np.flatnonzero(numbers % _PIPE_STRIDE)
     rows, numbers = rows[kept], numbers[kept]
-    return Sample(rows, numbers, seen if ended else None, chain(buffered, batches))
+    groups = None if column is None else _values(buffered, column, numbers)
+    return Sample(rows, numbers, seen if ended else None, chain(buffered, batches), groups)
