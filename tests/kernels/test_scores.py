@@ -58,10 +58,10 @@ def test_exact_scores_are_those_of_float64(dim):
     products = np.einsum("jd,jcd->jc", wide, wide_rows)
     lengths = np.linalg.norm(wide, axis=1)[:, None] * np.linalg.norm(wide_rows, axis=2)
     gaps = np.square(wide[:, None] - wide_rows).sum(axis=2)
-    for metric, wanted in enumerate((products, products / lengths, gaps)):
-        out = np.empty((3, 4))
+    for metric, wanted in enumerate((products, products / lengths, -gaps)):
+        out = np.empty((3, 4), np.float32)
         scores.exact(rows, queries, metric, out)
-        assert np.allclose(out, wanted, rtol=1e-12, atol=1e-12)
+        assert np.allclose(out, wanted, rtol=1e-6, atol=1e-7)
     lengths = np.empty(12)
     scores.squares(rows, lengths)
     assert np.allclose(lengths, np.square(rows.astype(np.float64)).sum(axis=1))
@@ -69,6 +69,14 @@ def test_exact_scores_are_those_of_float64(dim):
 
 def test_the_cosine_of_nothing_is_zero():
     rows, queries = np.zeros((2, 3), np.float32), np.ones((1, 3), np.float32)
-    out = np.empty((1, 2))
+    out = np.empty((1, 2), np.float32)
     scores.exact(rows, queries, 1, out)
     assert not out.any()
+
+
+def test_a_score_that_is_no_number_is_the_worst():
+    rows, queries = np.full((2, 3), np.nan, np.float32), np.ones((1, 3), np.float32)
+    for metric in range(3):
+        out = np.empty((1, 2), np.float32)
+        scores.exact(rows, queries, metric, out)
+        assert (out == -np.inf).all()

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows
 from vecstore.codecs.parts import require
+from vecstore.codecs.scan import Scan
+from vecstore.codecs.tablescan import TableScan
 from vecstore.errors import InputError, SpecError
-from vecstore.kernels import kmeans, product, scalar
+from vecstore.kernels import kmeans, lookup, product, scalar
 
 _DEFAULT_WIDTH = 8  # dimensions per subspace where neither m nor bytes is given
 
@@ -111,6 +113,19 @@ class Pq(Codec):
             scalar.unpack4(codes, wide)
             codes = wide
         product.decode(codes, self.centroids, self.starts, rows)
+
+    def scan(self, codes: Codes) -> Scan:
+        """By tables of the inner products of a query's parts with the centroids."""
+        return TableScan(codes, 2**self.bits, self._tabulate)
+
+    @cached_property
+    def _columns(self) -> NDArray[np.float32]:
+        return np.ascontiguousarray(self.centroids.T)
+
+    def _tabulate(self, queries: Rows) -> NDArray[np.float32]:
+        values = np.empty((len(queries), self.m, len(self.centroids)), np.float32)
+        lookup.centroid_products(queries, self._columns, self.starts, values)
+        return values
 
 
 def _starts(dim: int, m: int) -> NDArray[np.int64]:

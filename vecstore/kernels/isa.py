@@ -1,6 +1,7 @@
 """The instruction set that kernels are generated for, found once at import.
 
-`VECSTORE_ISA=scalar|avx2|avx512|neon` forces one; all of them give the same codes bit for bit.
+`VECSTORE_ISA=scalar|avx2|avx512|neon` forces one; all of them give the same codes bit for bit. FEATURES are
+what some machines of a set have beyond it; `VECSTORE_ISA=avx512-vnni-vbmi` goes without these two.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import llvmlite.binding as llvm
 from vecstore.errors import SpecError
 
 LANES_OF = {"scalar": 1, "neon": 4, "avx2": 8, "avx512": 16}  # float32 lanes of one vector register
+_BEYOND = {"avx512": {"vnni": "avx512vnni", "vbmi": "avx512vbmi"}}
 _NEEDS = {"avx512": ("avx512f", "avx512bw", "avx512vl", "avx512dq"), "avx2": ("avx2", "fma")}
 
 
@@ -27,7 +29,7 @@ def available() -> tuple[str, ...]:
 
 def _choose() -> str:
     machine = available()
-    forced = os.environ.get("VECSTORE_ISA", "")
+    forced = os.environ.get("VECSTORE_ISA", "").partition("-")[0]
     if not forced:
         return machine[0]
     if forced not in LANES_OF:
@@ -37,5 +39,17 @@ def _choose() -> str:
     return forced
 
 
+def _features(isa: str) -> frozenset[str]:
+    without = os.environ.get("VECSTORE_ISA", "").split("-")[1:]
+    known = _BEYOND.get(isa, {})
+    if unknown := set(without) - set(known):
+        raise SpecError(
+            f"VECSTORE_ISA goes without {', '.join(unknown)}; {isa} can only do without {set(known)}"
+        )
+    host = llvm.get_host_cpu_features()
+    return frozenset(name for name, needs in known.items() if host.get(needs) and name not in without)
+
+
 ISA = _choose()
+FEATURES = _features(ISA)
 LANES = LANES_OF[ISA]

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import numba
 from numba.core import config as numba_config
 
-from vecstore.kernels.isa import ISA
+from vecstore.kernels.isa import FEATURES, ISA
 
 config: Any = numba_config  # its settings are made at run time, unseen by type checkers
 
@@ -50,7 +50,7 @@ def _cache(source: str) -> Path | None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     user = f"vecstore-{os.getuid() if hasattr(os, 'getuid') else os.environ.get('USERNAME', '')}"
     given = os.environ.get("NUMBA_CACHE_DIR")
-    digest = hashlib.sha256(f"{ISA} {numba.__version__}".encode())
+    digest = hashlib.sha256(f"{ISA} {sorted(FEATURES)} {numba.__version__}".encode())
     for path in sorted(reached(Path(source))):
         digest.update(path.read_bytes())
     for root in (given, os.path.join(home, "vecstore"), os.path.join(tempfile.gettempdir(), user)):

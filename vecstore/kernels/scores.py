@@ -203,21 +203,24 @@ def _gaps(a: F32, b: F32) -> float:
 
 
 @kernel
-def exact(rows: F32, queries: F32, metric: int, out: F64) -> None:
-    """out[j, c] = the score of query j with its candidate c, in float64: 0 ip, 1 cosine, 2 squared l2.
+def exact(rows: F32, queries: F32, metric: int, keys: F32) -> None:
+    """keys[j, c] = the score of query j with its candidate c, added up in float64: 0 ip, 1 cosine, 2 squared
+    l2, negative; NaN as -inf.
 
-    rows (q * c, d), the candidates of one query after the other; queries (q, d); out (q, c), written. The
+    rows (q * c, d), the candidates of one query after the other; queries (q, d); keys (q, c), written. The
     cosine with a row or a query of length zero is 0.
     """
-    for j in range(out.shape[0]):
-        length = _products(queries[j], queries[j])
-        for c in range(out.shape[1]):
-            row = rows[j * out.shape[1] + c]
+    for j in range(keys.shape[0]):
+        length = _products(queries[j], queries[j]) if metric == 1 else 0.0
+        for c in range(keys.shape[1]):
+            row = rows[j * keys.shape[1] + c]
             if metric == 2:
-                out[j, c] = _gaps(queries[j], row)
-                continue
-            score = _products(queries[j], row)
-            if metric == 1:
-                both = length * _products(row, row)
-                score = score / np.sqrt(both) if both > 0 else 0.0
-            out[j, c] = score
+                score = -_gaps(queries[j], row)
+            else:
+                score = _products(queries[j], row)
+                if metric == 1:
+                    both = length * _products(row, row)
+                    score = score / np.sqrt(both) if both != 0 else 0.0
+            if not score >= -np.inf:
+                score = -np.inf
+            keys[j, c] = np.float32(score)

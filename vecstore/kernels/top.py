@@ -1,22 +1,40 @@
 """The best k of scores as they come, block by block.
 
 A heap holds the best so far, its root the worst of them, so that one comparison tells whether a score gets
-in. Scores are compared with it in runs, by a loop that becomes vector instructions; almost all runs hold
-nothing that is better. A place that is not filled has the key -inf and the row NONE.
+in. Scores are compared with it in runs, a register of them by one instruction; almost all runs hold nothing
+that is better. A place that is not filled has the key -inf and the row NONE.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba.core import types
 from numpy.typing import NDArray
 
+from vecstore.kernels.isa import ISA
 from vecstore.kernels.jit import kernel
+from vecstore.kernels.simd import (
+    ADDRESS,
+    FLOAT,
+    WORD,
+    Builder,
+    Value,
+    address,
+    emit_call,
+    emit_load,
+    emit_splat,
+    emit_store,
+    instruction,
+)
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 Heap = tuple[F32, I64]  # keys and rows, (q, k) each
 NONE = np.iinfo(np.int64).max
 RUN = 64
+_VECTORS = ISA != "scalar"
+_FLOATS = ir.VectorType(FLOAT, RUN)
 AS_THEY_ARE, TIMES, PLUS = 0, 1, 2  # how a score becomes a key by its row's term
 
 
@@ -25,41 +43,97 @@ def empty_heap(queries: int, k: int) -> Heap:
     return np.full((queries, k), -np.inf, np.float32), np.full((queries, k), NONE, np.int64)
 
 
-@kernel
+@instruction(types.int64, ADDRESS, types.float32)
+def _above(builder: Builder, at: Value, least: Value) -> Value:
+    """A bit for each of RUN float32 that is larger than `least`."""
+    found = builder.fcmp_ordered(">", emit_load(builder, at, _FLOATS), emit_splat(builder, least, _FLOATS))
+    return builder.bitcast(found, WORD)
+
+
+@instruction(types.void, ADDRESS, ADDRESS)
+def _multiply(builder: Builder, at: Value, terms: Value) -> None:
+    """RUN float32 times their terms, in place."""
+    found = builder.fmul(emit_load(builder, at, _FLOATS), emit_load(builder, terms, _FLOATS))
+    emit_store(builder, at, found)
+
+
+@instruction(types.void, ADDRESS, ADDRESS)
+def _add(builder: Builder, at: Value, terms: Value) -> None:
+    """RUN float32 and their terms, in place."""
+    found = builder.fadd(emit_load(builder, at, _FLOATS), emit_load(builder, terms, _FLOATS))
+    emit_store(builder, at, found)
+
+
+@instruction(types.int64, types.int64)
+def _lowest_bit(builder: Builder, bits: Value) -> Value:
+    """The place of the lowest bit that is set; there is one."""
+    return emit_call(builder, "llvm.cttz.i64", WORD, [bits, ir.Constant(ir.IntType(1), 1)])
+
+
 def push(scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap) -> None:
     """Puts the scores of rows first, first + 1, ... into the heaps: larger keys win, then smaller rows.
 
     scores (q, n), become keys: scores (how = 0), scores * terms (1) or scores + terms (2), NaN as -inf;
     terms (n,) or empty; wanted (n,), or empty for all. Rows must come in ascending order.
     """
+    (_push_vectors if _VECTORS else _push_plain)(scores, terms, how, wanted, first, heap)
+
+
+@kernel
+def _push_vectors(
+    scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap
+) -> None:
+    """`push`, a run at a time once the heap is full."""
     keys, rows = heap
-    n, masked, k = scores.shape[1], wanted.size > 0, keys.shape[1]
+    n, k = scores.shape[1], keys.shape[1]
+    whole = n // RUN * RUN
     for j in range(scores.shape[0]):
-        least = keys[j, 0]
-        for at in range(0, n, RUN):
-            end = min(at + RUN, n)
-            better = 0
+        line = address(scores) + j * n * 4
+        for at in range(0, whole, RUN):
             if how == 1:
-                for i in range(at, end):
-                    scores[j, i] *= terms[i]
-                    better += scores[j, i] > least
+                _multiply(line + at * 4, address(terms) + at * 4)
             elif how == 2:
-                for i in range(at, end):
-                    scores[j, i] += terms[i]
-                    better += scores[j, i] > least
-            else:
-                for i in range(at, end):
-                    better += scores[j, i] > least
-            if better == 0 and least > -np.inf:
+                _add(line + at * 4, address(terms) + at * 4)
+            if not keys[j, 0] > -np.inf:
+                _push_run(scores[j, at : at + RUN], wanted[at : at + RUN], first + at, keys[j], rows[j])
                 continue
-            for i in range(at, end):
-                key = scores[j, i]
-                if not key >= -np.inf:
-                    key = np.float32(-np.inf)
-                # Of equal keys the first stays; in a place that is not filled, -inf is equal and gets in.
-                if (key > least or (key == least and rows[j, 0] > first + i)) and (not masked or wanted[i]):
-                    _replace(keys[j], rows[j], k, key, first + i)
-                    least = keys[j, 0]
+            bits = _above(line + at * 4, keys[j, 0])
+            while bits:
+                i = at + _lowest_bit(bits)
+                bits &= bits - 1
+                if scores[j, i] > keys[j, 0] and (wanted.size == 0 or wanted[i]):
+                    _replace(keys[j], rows[j], k, scores[j, i], first + i)
+        for i in range(whole, n):
+            if how == 1:
+                scores[j, i] *= terms[i]
+            elif how == 2:
+                scores[j, i] += terms[i]
+        _push_run(scores[j, whole:], wanted[whole:], first + whole, keys[j], rows[j])
+
+
+@kernel
+def _push_plain(scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap) -> None:
+    """`push` by plain loops."""
+    for j in range(scores.shape[0]):
+        for i in range(scores.shape[1]):
+            if how == 1:
+                scores[j, i] *= terms[i]
+            elif how == 2:
+                scores[j, i] += terms[i]
+        _push_run(scores[j], wanted, first, heap[0][j], heap[1][j])
+
+
+@kernel
+def _push_run(scores: F32, wanted: NDArray[np.bool_], first: int, keys: F32, rows: I64) -> None:
+    """Puts the keys of a run of rows, one by one, into the heap of one query."""
+    for i in range(scores.size):
+        key = scores[i]
+        if not key >= -np.inf:
+            key = np.float32(-np.inf)
+        # Of equal keys the first stays; in a place that is not filled, -inf is equal and gets in.
+        if key > keys[0] or (key == keys[0] and rows[0] > first + i):
+            if wanted.size == 0 or wanted[i]:
+                _replace(keys, rows, keys.size, key, first + i)
 
 
 @kernel

@@ -90,11 +90,11 @@ class Searcher:
             part = slice(start, start + _QUERIES)
             keys, numbers = self._best(rows[part], count, _how(metric), terms, mask)
             if again:
-                keys, numbers = self._rescored(rows[part], numbers, metric, finer or self._decode)
+                keys, numbers = self._rescored(rows[part], numbers, k, metric, finer or self._decode)
             elif metric == "cosine":
                 keys = _over_length(keys, rows[part])
-            found[part] = numbers[:, :k]
-            values[part] = -keys[:, :k] if metric == "l2" else keys[:, :k]
+            found[part] = numbers
+            values[part] = -keys if metric == "l2" else keys
         return found, values
 
     def _check(self, queries: Array, k: int, metric: str, rerank: int) -> Rows:
@@ -189,23 +189,20 @@ class Searcher:
             top.push(out, row_terms[start:stop], how, wanted, start, heap)
 
     def _rescored(
-        self, queries: Rows, numbers: RowNumbers, metric: str, decode: Decode
+        self, queries: Rows, numbers: RowNumbers, k: int, metric: str, decode: Decode
     ) -> tuple[Rows, RowNumbers]:
-        """Keys from rows, and the row numbers in their order; scores of distances are turned around."""
+        """Keys from rows and row numbers (q, k) of the best of these; keys of distances are negative."""
         count = numbers.shape[1]
-        found = np.empty(numbers.shape)
+        keys = np.empty(numbers.shape, np.float32)
         step = max(1, _RESCORED // count)
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             rows = decode(numbers[part].reshape(-1))
-            scores.exact(rows, queries[part], METRICS.index(metric), found[part])
-        if metric == "l2":
-            found = -found
-        found[np.isnan(found)] = -np.inf
-        with np.errstate(over="ignore"):
-            keys: Rows = found.astype(np.float32)
-        order = np.lexsort((numbers, -keys), axis=-1)
-        return np.take_along_axis(keys, order, axis=1), np.take_along_axis(numbers, order, axis=1)
+            scores.exact(rows, queries[part], METRICS.index(metric), keys[part])
+        heaps = top.empty_heap(len(queries), k)
+        top.merge((keys, numbers), heaps)
+        top.sort(heaps)
+        return heaps
 
 
 def _how(metric: str) -> int:

@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows
+from vecstore.codecs.gridscan import GridScan
 from vecstore.codecs.parts import require
+from vecstore.codecs.scan import Scan
 from vecstore.codecs.sq.grid import best_grid, inverse, quantile_grid
 from vecstore.errors import SpecError
 from vecstore.kernels import scalar
+from vecstore.kernels.bytedots import MOST_DIMS
 
 _WIDTHS = (8, 6, 4)
 _FIT_ROWS = 16384
@@ -99,6 +102,15 @@ class Sq(Codec):
             scalar.unpack6(codes, values)
             codes = values
         scalar.dequantize(codes, self.low, self.step, rows)
+
+    def scan(self, codes: Codes) -> Scan:
+        """By products of whole numbers; 6-bit codes are spread to bytes for it."""
+        if self.dim > MOST_DIMS:
+            return super().scan(codes)
+        if self.bits == 6:
+            packed, codes = np.ascontiguousarray(codes), np.empty((len(codes), self.dim), np.uint8)
+            scalar.unpack6(packed, codes)
+        return GridScan(codes, self.low, self.step, nibbles=self.bits == 4)
 
 
 def _code_bytes(dim: int, bits: int) -> int:

@@ -1,0 +1,56 @@
+"""Scans of codes that pick entries of tables: products, residual and additive quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.scan import Codes, Rows, Scan
+from vecstore.kernels import bitsums, lookup
+
+Values = NDArray[np.float32]  # (q, m, k): what code c of subspace or stage t adds to query j's score
+
+
+class TableScan(Scan):
+    """Rows whose inner product with a query is the sum of an entry for each of their codes.
+
+    codes: a byte each for tables of 256, or two to a byte, the lower nibble first, for tables of 16. Entries
+    are rounded to eight bits, so that a register of rows is looked up at once.
+    """
+
+    exact = False
+    step = bitsums.BLOCK
+
+    def __init__(self, codes: Codes, k: int, tabulate: Callable[[Rows], Values]) -> None:
+        """k: 256 or 16. tabulate: queries -> values of at most k centroids; a code beyond them counts as
+        `product.decode` has it."""
+        self.rows = len(codes)
+        self._blocks = bitsums.lay_out(codes)
+        self.nbytes = self._blocks.nbytes
+        self._k = k
+        most = lookup.LARGEST_SECTION if k == 256 else 2 * bitsums.LARGEST_SECTION
+        tables = codes.shape[1] * (1 if k == 256 else 2)
+        self._starts = np.array([*range(0, tables, most), tables], np.int64)
+        self._tabulate = tabulate
+
+    def prepare(self, queries: Rows) -> lookup.Tables:
+        """The tables as bytes."""
+        values = self._tabulate(queries)
+        count, m, k = values.shape
+        if k < self._k:
+            inside = np.arange(self._k) & ((1 << (k - 1).bit_length()) - 1)
+            values = values[:, :, np.minimum(inside, k - 1)]
+        if m < self._starts[-1]:  # The last nibble is empty.
+            values = np.concatenate([values, np.zeros((count, 1, self._k), np.float32)], axis=1)
+        book, steps, offsets = lookup.make_tables(np.ascontiguousarray(values), self._starts)
+        return (book if self._k == 256 else book.reshape(count, -1, 2, 16)), steps, offsets
+
+    def dots(self, prepared: lookup.Tables, start: int, stop: int, out: Rows) -> None:
+        """Sums from the tables."""
+        first = start // self.step
+        if self._k == 256:
+            lookup.add_entries(self._blocks, first, self._starts, prepared, out)
+        else:
+            bitsums.add_bits(self._blocks, first, self._starts // 2, prepared, out)
