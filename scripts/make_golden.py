@@ -31,6 +31,8 @@ SPECS = {
     "hadamard": "hadamard:bits=3",
     "rbe": "rbe:bits=3,rotate=true",
     "rbe_trained": "rbe:bits=2,train=true",
+    "rabitq": "rabitq",
+    "rabitq5": "rabitq:bits=5",
     "sign_scaled": "sign:scale=true",
     "tcq": "tcq:bits=3,stages=0",
     "tcq_staged": "tcq:bytes=4,stages=2,states=64",

@@ -38,6 +38,7 @@ from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.parts import loads as load_parts
 from vecstore.codecs.plain import BF16, F16, F32
 from vecstore.codecs.pq import Pq
+from vecstore.codecs.rabitq import Rabitq
 from vecstore.codecs.ragged import Ragged, RaggedCodec, RaggedTransform
 from vecstore.codecs.rbe import Rbe
 from vecstore.codecs.sign import Sign
@@ -60,7 +61,7 @@ __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads
 AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
-    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Tcq)
+    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Tcq, Rabitq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)

@@ -26,7 +26,7 @@ from vecstore.kernels import cells
 
 SCALE_BYTES = 2
 _USUAL = 2.0**8  # where the scale of the sample's longest row is put in float16
-_LONGEST = 2.0**15  # the longest row that is taken, in the same unit; the scales of some reach twice as far
+_LONGEST = 2.0**14  # the longest row that is taken, in the same unit; the scales of some reach further
 _END = 65504.0
 _EXPONENT = np.uint16(0x7C00)  # all of these bits: infinite or NaN
 _EXPONENT = np.uint16(0x7C00)  # all of these bits: infinite or NaN
@@ -70,7 +70,7 @@ class Rotated(Codec):
         return min(_LONGEST / self.stretch, LARGEST) - float(np.abs(self.mean).max(initial=0.0))
 
     def refused(self, rows: Rows) -> NDArray[np.bool_]:
-        """Also rows that are 128 times longer than all of the sample, the mean taken off."""
+        """Also rows that are 64 times longer than all of the sample, the mean taken off."""
         bad = unsound(rows, LARGEST)
         lengths = row_norms(self.centred(np.where(bad[:, None], np.float32(0), rows)))
         return bad | (lengths * self.stretch > _LONGEST * math.sqrt(self.dim))
