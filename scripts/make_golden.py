@@ -39,6 +39,8 @@ SPECS = {
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",
     "whiten": "whiten+sq:bits=8",
+    "groupcenter": "groupcenter:by=year,least=12+sq:bits=8",
+    "fde": "fde:reps=1,bits=2,dim=2+f16",
     "relative": "normalize+relative:anchors=8+f16",
 }
 ROWS, DIM = 600, 8
@@ -57,7 +59,9 @@ def main() -> None:
         columns = pa.record_batch(
             {"year": pa.array([None if i % 5 == 0 else i % 30 for i in range(ROWS)], pa.int16())}
         )
-        codec = fit(spec, rows)
+        # A ragged codec is fitted on rows of several tokens, and takes rows that are encoded already.
+        sample = rows.reshape(-1, 4, DIM) if spec.startswith("fde") else rows
+        codec = fit(spec, sample, columns={"year": columns.column(0)})
         kind = None if ids is None else ids.type
         with ArchiveWriter(
             path, codec, card={"metric": "cosine", "model": "none"}, id_type=kind, columns=columns.schema
