@@ -29,6 +29,7 @@ SPECS = {
     "sign": "sign",
     "itq": "itq:bits=5",
     "hadamard": "hadamard:bits=3",
+    "jl": "center+jl:dim=5+f16",
     "rbe": "rbe:bits=3,rotate=true",
     "rbe_trained": "rbe:bits=2,train=true",
     "rabitq": "rabitq",

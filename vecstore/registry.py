@@ -46,6 +46,7 @@ from vecstore.codecs.sq import Sq
 from vecstore.codecs.tcq import Tcq
 from vecstore.codecs.transforms.center import Center
 from vecstore.codecs.transforms.fde import Fde
+from vecstore.codecs.transforms.jl import Jl
 from vecstore.codecs.transforms.normalize import Normalize
 from vecstore.codecs.transforms.pca import Pca
 from vecstore.codecs.transforms.prefix import Prefix
@@ -64,7 +65,7 @@ CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
     codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Tcq, Rabitq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
-    transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Relative)
+    transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Jl, Relative)
 }
 FIRST: Mapping[str, type[Part]] = {part.name: part for part in (GroupCenter, Fde)}
 _FIRST = (RaggedTransform, GroupCenter)

@@ -176,7 +176,9 @@ def test_awkward_samples_still_give_a_codec(spec):
         codec = vs.fit(spec, sample)
         back = roundtrip(codec, sample)
         assert np.isfinite(back).all()
-        if not any(name in spec for name in ("pca", "prefix", "keep", "relative", "hadamard", "rabitq")):
+        if not any(
+            name in spec for name in ("pca", "prefix", "jl", "keep", "relative", "hadamard", "rabitq")
+        ):
             # Few rows and constants cost a lossy codec no more than rounding.
             assert np.abs(back - sample).max() <= 0.03 * np.abs(sample).max() + 1e-6
 
@@ -221,7 +223,15 @@ def test_the_loss_on_unseen_rows_stays_inside_the_data_sheet(spec, bound):
 
 @pytest.mark.parametrize(
     "spec",
-    ["center+f32", "pca+f32", "rotate+f32", "prefix:dim=5+f32", "whiten+f32", "relative:anchors=9+f32"],
+    [
+        "center+f32",
+        "pca+f32",
+        "rotate+f32",
+        "prefix:dim=5+f32",
+        "whiten+f32",
+        "relative:anchors=9+f32",
+        "jl:dim=9+f32",
+    ],
 )
 def test_pulled_queries_score_codes_without_decoding(spec):
     rows = make_rows(500, 24)

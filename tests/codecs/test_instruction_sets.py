@@ -13,6 +13,7 @@ rows = rng.standard_normal((700, 45)).astype(np.float32)
 specs = "sq:bits=4 pq:m=7 pq:m=9,bits=4 center+pca:dim=20+sq:bits=6 rotate+normalize+pq:m=5 f16"
 specs += " sign rotate+sign:scale=true itq:bits=19 hadamard:bits=3"
 specs += " rbe:bits=2 rbe:bits=3,rotate=true rabitq rabitq:bits=4"
+specs += " center+jl:dim=20+sq"
 specs += " whiten+sq:bits=6 normalize+relative:anchors=50+sq"
 specs += " tcq:bytes=11,stages=2,states=64 tcq:bits=5.5,states=64,stages=0"
 for spec in specs.split():
