@@ -68,11 +68,27 @@ def _pca_pq(width: int) -> Family:
     )
 
 
+def _hadamard(dim: int, size: int) -> tuple[str, int, int]:
+    """The codec that learns next to nothing; sizes are bits."""
+    return f"hadamard:bits={size}", 2 + (dim * size + 7) // 8, 5 * dim
+
+
+def _tcq(stages: int) -> Family:
+    """Sizes are bytes; of the axes about ten for each byte are kept."""
+    return lambda dim, size: (
+        f"tcq:bytes={size},stages={stages}" if stages < size <= dim else "",
+        size,
+        4 * dim * (min(dim, 10 * size) + 1) + 1024 * dim * stages + 8192,
+    )
+
+
 FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     (_plain, lambda dim: (16, 8, 6, 4)),
     (lambda dim, size: ("bf16", 2 * dim, 0), _once),
     (_pq, _by_dims), (_pq4, _by_dims),
     (_pca_sq(8), _by_dims), (_pca_sq(6), _by_dims), (_pca_sq(4), _by_dims),
+    (_tcq(0), _by_bytes), (_tcq(1), _by_bytes), (_tcq(2), _by_bytes),
+    (_hadamard, lambda dim: (4, 3, 2, 1)),
     (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
 )  # fmt: skip
 

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import LARGEST, Codec, Codes, Rows
 from vecstore.codecs.parts import require
+from vecstore.codecs.scan import Scan
 from vecstore.codecs.tcq import fitting, trial
 from vecstore.codecs.tcq import stages as residual
 from vecstore.codecs.tcq.allocation import lay_out
+from vecstore.codecs.tcq.scanning import make_scan
 from vecstore.codecs.transforms.pca import product
 from vecstore.errors import InputError, SpecError
 from vecstore.kernels import trellis, viterbi
@@ -138,14 +140,33 @@ class Tcq(Codec):
         codes[:, self.stages :] = words
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
-        turned = np.empty((len(codes), len(self.scales)), np.float32)
-        words = np.ascontiguousarray(codes[:, self.stages :])
-        trellis.decode(words, self.scales, self.tables, *self._layout, turned)
-        rows[:] = product(turned, self._back) + self.mean
-        if self.stages:
-            rows += residual.decode(codes[:, : self.stages], self.books)
+        rows[:] = self.restored(codes)
         if self.renormalize:
             fitting.to_length_one(rows)
+
+    def turned(self, codes: Codes) -> Rows:
+        """The cells' values along the axes, (n, kept), of codes (n, code_bytes)."""
+        found = np.empty((len(codes), len(self.scales)), np.float32)
+        words = np.ascontiguousarray(codes[:, self.stages :])
+        trellis.decode(words, self.scales, self.tables, *self._layout, found)
+        return found
+
+    def restored(self, codes: Codes) -> Rows:
+        """Decoded rows (n, dim) before they are renormalized."""
+        rows = product(self.turned(codes), self._back)
+        rows += self.mean
+        if self.stages:
+            rows += residual.decode(codes[:, : self.stages], self.books)
+        return rows
+
+    @property
+    def word_sizes(self) -> NDArray[np.int64]:
+        """Bytes of each word."""
+        return np.ascontiguousarray(self._layout[1][:, 2])
+
+    def scan(self, codes: Codes) -> Scan:
+        """Windows looked up in registers, from a copy of the codes with 8 bytes a word; or decoded."""
+        return make_scan(self, codes)
 
 
 def _fit_stages(centroids: int, stages: int) -> bool:

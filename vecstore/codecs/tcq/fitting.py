@@ -18,7 +18,7 @@ from vecstore.kernels import scores
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-_REFINE_ROWS = 8192  # that tables and scales are refined on
+_REFINE_ROWS = 4096  # that tables and scales are refined on
 _REFINE = 6  # iterations
 _LENGTH_TOLERANCE = 2e-3  # float16 rows that were normalized before are of length one as well
 _NONE = 1e-30

@@ -67,10 +67,17 @@ def _pair(costs: F32, crossed: F32, codes: U8) -> None:
 
 
 def decode(codes: U8, books: F32) -> F32:
-    """The sums of centroids (n, dim) of codes (n, stages); a number beyond the last centroid is the last."""
-    k = len(books) // codes.shape[1]
-    chosen = np.minimum(codes.astype(np.int64), k - 1)
+    """The sums of centroids (n, dim) of codes (n, stages)."""
+    chosen = inside(codes, len(books) // codes.shape[1])
     rows: F32 = books[chosen[:, 0]]
     for stage in range(1, codes.shape[1]):
-        rows += books[stage * k + chosen[:, stage]]
+        rows += books[len(books) // codes.shape[1] * stage + chosen[:, stage]]
     return rows
+
+
+def inside(codes: U8, k: int) -> NDArray[np.int64]:
+    """Codes as numbers of centroids below k, whatever bytes they are; as `product.decode` has it."""
+    found: NDArray[np.int64] = np.minimum(codes & np.uint8((1 << (k - 1).bit_length()) - 1), k - 1).astype(
+        np.int64
+    )
+    return found
