@@ -3,6 +3,7 @@ from itertools import pairwise
 
 import pytest
 
+from vecstore import registry
 from vecstore.bench import plots
 from vecstore.errors import NotFoundError
 
@@ -41,6 +42,12 @@ RECORDS = [
 )
 def test_a_label_has_a_line_and_a_family(label, place):
     assert plots.place_of(label) == place
+
+
+def test_every_codec_that_loses_by_its_size_has_a_family():
+    for name, part in registry.CODECS.items():
+        if {"bytes", "bits", "m"} & set(part.option_names()):
+            assert plots.place_of(name) is not None, f"{name} is in no family of vecstore/bench/plots.py"
 
 
 def test_a_line_is_the_best_of_a_codec_at_each_size():

@@ -236,7 +236,10 @@ def _name(axes: Any, marks: list[tuple[str, str, tuple[float, float]]], view: _V
         axes.annotate(
             mark[0], mark[2], xytext=(1.03, height), textcoords="axes fraction", color=mark[1], va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": mark[1], "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-", "color": mark[1], "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
         )  # fmt: skip
 
 
