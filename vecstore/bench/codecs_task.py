@@ -126,7 +126,7 @@ def _result(case: Record) -> Record:
         done = subprocess.run(
             [sys.executable, "-m", "vecstore.bench.worker"],
             input=json.dumps(case | {"empty_bytes": _empty_interpreter()}),
-            capture_output=True, text=True, timeout=_LONGEST_S, env=_environment(),
+            capture_output=True, text=True, timeout=_LONGEST_S, env=environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return kept | {"error": f"took longer than {_LONGEST_S} s"}
@@ -137,7 +137,7 @@ def _result(case: Record) -> Record:
     return kept | found
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, with the package in reach and without what makes a BLAS run code for another processor."""
     found = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
@@ -159,7 +159,11 @@ def _key(record: Record) -> tuple[object, ...]:
 
 def read(path: Path) -> list[Record]:
     """Records of a file of JSON lines, the last of each case; none if there is no file."""
+    return list({_key(record): record for record in lines(path)}.values())
+
+
+def lines(path: Path) -> list[Record]:
+    """All records of a file of JSON lines; none if there is no file."""
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return list({_key(record): record for record in lines}.values())
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]

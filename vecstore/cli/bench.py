@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vecstore.bench import codecs_task, pages, plots
+from vecstore.bench import codecs_task, pages, plots, scan_page, scan_task
 from vecstore.cli.output import print_table
 from vecstore.errors import SpecError
 
@@ -75,12 +75,58 @@ def codecs(
         readme.write_text(pages.fill(readme.read_text(), pages.summary(everything)))
 
 
+@bench.command()
+@click.option(
+    "--methods", default="", metavar="P,Q", help="Only pairs of which one is labelled so: 'pq*,faiss*'."
+)
+@click.option("--sizes", default="", metavar="N,M", help="Rows; by default 20000,1000000.")
+@click.option("--threads", default="1", show_default=True, metavar="N,M", help="Each of these in turn.")
+@click.option("--quick", is_flag=True, help="Few rows and runs: shows that all of it works, no figures.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Append records here.")
+@click.option("--resume", is_flag=True, help="Leave out what --out holds already.")
+@click.option(
+    "--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the page of all records."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+def scan(
+    methods: str,
+    sizes: str,
+    threads: str,
+    quick: bool,
+    out: Path | None,
+    resume: bool,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """Time of an exhaustive search, a row and query, ours against FAISS, usearch, turbovec and rabitqlib.
+
+    Example: vecstore bench scan --methods 'sq*' --quick
+    """
+    plan = scan_task.Plan(
+        _listed(methods), _numbers(threads), _numbers(sizes, "--sizes") if sizes else (), quick
+    )
+    before = codecs_task.lines(out) if out else []
+    running = scan_task.run(plan, before if resume else [], lambda line: click.echo(line, err=True))
+    fresh = list(_kept(running, out, as_json))
+    if not as_json:
+        for title, header, lines in scan_page.tables(fresh):
+            click.echo(f"\n{title}\n")
+            print_table(header, lines)
+    if page:
+        page.write_text(scan_page.page(scan_task.latest(codecs_task.lines(out) if out else fresh)))
+
+
 def _measure(
     plan: codecs_task.Plan, done: list[Any], out: Path | None, as_json: bool
 ) -> Iterator[dict[str, Any]]:
+    """Records of codecs as they come."""
+    return _kept(codecs_task.run(plan, done, lambda line: click.echo(line, err=True)), out, as_json)
+
+
+def _kept(running: Iterable[dict[str, Any]], out: Path | None, as_json: bool) -> Iterator[dict[str, Any]]:
     """Records as they come, each written before the next is begun."""
     with out.open("a") if out else nullcontext() as sink:
-        for record in codecs_task.run(plan, done, lambda line: click.echo(line, err=True)):
+        for record in running:
             line = json.dumps(record)
             if sink:
                 print(line, file=sink, flush=True)
@@ -97,10 +143,10 @@ def _drawn(records: list[Any], page: Path) -> list[plots.Picture]:
     return plots.draw(records, page.parent, page.stem)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _numbers(text: str, option: str = "--threads") -> tuple[int, ...]:
     numbers = _listed(text)
     if not numbers or not all(number.isdigit() and int(number) for number in numbers):
-        raise SpecError(f"--threads is {text!r}; expected numbers like 1,2")
+        raise SpecError(f"{option} is {text!r}; expected numbers like 1,2")
     return tuple(map(int, numbers))
 
 

@@ -12,24 +12,24 @@ from vecstore.kernels import bytedots
 class GridScan(Scan):
     """Rows whose value in dimension j is low[j] + step[j] times a code of a byte or a nibble.
 
-    <q, row> = <q, low> + sum of (q step)[j] code[j], with the folded weights rounded to 16 bits.
+    <q, row> = <q, low> + sum of (q step)[j] code[j], with the folded weights rounded to 8 or 16 bits.
     """
 
     exact = False
     step = bytedots.BLOCK
 
-    def __init__(self, codes: Codes, low: Rows, step: Rows, nibbles: bool) -> None:
-        """codes (n, dim), or (n, ceil(dim / 2)) with the lower nibble first."""
+    def __init__(self, codes: Codes, low: Rows, step: Rows, bits: int) -> None:
+        """codes (n, dim) of at most `bits` bits; of 4, (n, ceil(dim / 2)) with the lower nibble first."""
         self.rows = len(codes)
         self._blocks = bytedots.lay_out(codes)
         self.nbytes = self._blocks.nbytes
         self._low, self._steps = low, step
-        self._halves = 2 if nibbles else 1
+        self._halves, self._largest = 2 if bits == 4 else 1, 2**bits - 1
 
     def prepare(self, queries: Rows) -> bytedots.Weights:
         """The weights in whole numbers, and what the grids' lower ends add."""
         offsets: NDArray[np.float64] = np.multiply(queries, self._low, dtype=np.float64).sum(axis=1)
-        return bytedots.fold(queries * self._steps, offsets, self._halves)
+        return bytedots.fold(queries * self._steps, offsets, self._halves, self._largest)
 
     def dots(self, prepared: bytedots.Weights, start: int, stop: int, out: Rows) -> None:
         """Sums of products of whole numbers."""

@@ -1,10 +1,10 @@
 """Inner products of codes that are small whole numbers, a byte or a nibble each, with rounded weights.
 
 Codes lie in blocks of BLOCK rows: the first four bytes of all of them, then the next four, so that a register
-holds four bytes of several rows and one instruction adds four products to each row's sum. A weight has 16
-bits, as two signed bytes (hi, lo) = 256 hi + lo with sums of their own: with 8 bits, one dimension far larger
-than the others would leave nothing of them. Sums are whole numbers, so that all instruction sets give equal
-scores.
+holds four bytes of several rows and one instruction adds four products to each row's sum. A weight is a pair
+of signed bytes, 256 upper + lower, with sums of their own. The lower ones are zero, and not added, where no
+weight is far larger than the others: then eight bits lose little, and what they lose in the middle of the
+codes' range is put into the offset. Sums are whole numbers, so that all instruction sets give equal scores.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I8 = NDArray[np.int8]
-Weights = tuple[I8, F32, F32]  # (q, groups, halves, 2, 4), scales (q,), offsets (q,)
+# (q, groups, halves, 2, 4), scales (q,), offsets (q,), whether lower bytes are zero (q,)
+Weights = tuple[I8, F32, F32, NDArray[np.bool_]]
 BLOCK = 64
 MOST_DIMS = 65_000  # so that sums of 255 * 128 each fit 32 bits
-_LEVELS = np.float32(32_639)  # the largest weight whose upper byte is at most 127
+_LEVELS, _UPPER = np.float32(32_639), np.float32(127)  # the largest weight, of both bytes and of the upper
+_EVEN = 5.0  # times the root of the mean square: weights up to it are rounded to the upper byte
 _LANES = REGISTER_BYTES // 4  # rows of a register
 _REGISTERS = 2 if ISA == "avx2" else 4  # of rows, summed at a time
 _PART = _LANES * _REGISTERS
@@ -73,46 +75,53 @@ def lay_out(codes: U8) -> U8:
     return blocks
 
 
-def fold(weights: F32, offsets: F64, halves: int) -> Weights:
+def fold(weights: F32, offsets: F64, halves: int, largest: int) -> Weights:
     """weights (q, dim) as `dots` reads them; offsets (q,) are what it adds.
 
-    halves: 1 for codes of a byte, 2 for nibbles, of which the lower one of a byte comes first.
+    halves: 1 for codes of a byte, 2 for nibbles, of which the lower one of a byte comes first. largest: the
+    largest code.
     """
     count, dim = weights.shape
     made = np.zeros((count, -(-dim // (4 * halves)), halves, 2, 4), np.int8)
     scales, sums = np.empty(count, np.float32), np.empty(count, np.float32)
-    _fold(weights, offsets, made, scales, sums)
-    return made, scales, sums
+    coarse = np.empty(count, np.bool_)
+    _fold(weights, offsets, largest / 2, made, (scales, sums, coarse))
+    return made, scales, sums, coarse
 
 
 @kernel
-def _fold(weights: F32, offsets: F64, made: I8, scales: F32, sums: F32) -> None:
-    """256 made[j, g, h, 0, b] + made[j, g, h, 1, b] = weights[j, (4 g + b) halves + h] / scales[j], rounded.
+def _fold(
+    weights: F32, offsets: F64, middle: float, made: I8, out: tuple[F32, F32, NDArray[np.bool_]]
+) -> None:
+    """256 made[j, g, h, 0, b] + made[j, g, h, 1, b] = weights[j, (4 g + b) halves + h] / scale, rounded.
 
-    sums = offsets and what rounding loses in the middle of the codes' range.
+    out: scales; offsets and what rounding loses where all codes are `middle`; whether lower bytes are zero.
     """
+    scales, sums, coarse = out
     halves = made.shape[2]
-    middle = 127.5 if halves == 1 else 7.5
     for j in range(weights.shape[0]):
-        largest = np.float32(0)
+        largest, square = np.float32(0), 0.0
         for t in range(weights.shape[1]):
             largest = max(largest, abs(weights[j, t]))
-        scale = largest / _LEVELS
+            square += np.float64(weights[j, t]) * np.float64(weights[j, t])
+        even = np.float64(largest) <= _EVEN * np.sqrt(square / weights.shape[1])
+        levels = _UPPER if even else _LEVELS
+        scale = largest / levels
         inverse = np.float32(1) / scale if scale > np.float32(0) else np.float32(0)
         if not np.isfinite(inverse):
             scale, inverse = np.float32(0), np.float32(0)
         lost = 0.0
         for t in range(weights.shape[1]):
             level = np.rint(weights[j, t] * inverse)
-            level = min(max(level, -_LEVELS), _LEVELS)
+            level = min(max(level, -levels), levels)
             lost += np.float64(weights[j, t]) - np.float64(level) * np.float64(scale)
-            at = t // halves
-            whole = np.int32(level)
-            upper = (whole + 128) >> 8
+            at, whole = t // halves, np.int32(level)
+            upper = whole if even else (whole + 128) >> 8
             made[j, at // 4, t % halves, 0, at % 4] = np.int8(upper)
-            made[j, at // 4, t % halves, 1, at % 4] = np.int8(whole - 256 * upper)
-        scales[j] = scale
+            made[j, at // 4, t % halves, 1, at % 4] = np.int8(0 if even else whole - 256 * upper)
+        scales[j] = scale / np.float32(256) if even else scale
         sums[j] = np.float32(offsets[j] + middle * lost)
+        coarse[j] = even
 
 
 def dots(blocks: U8, first: int, weights: Weights, out: F32) -> None:
@@ -132,7 +141,7 @@ def dots(blocks: U8, first: int, weights: Weights, out: F32) -> None:
 @kernel
 def _dots_plain(blocks: U8, first: int, weights: Weights, out: F32) -> None:
     """`dots` by plain loops."""
-    made, scales, offsets = weights
+    made, scales, offsets, _ = weights
     halves = made.shape[2]
     for j in range(out.shape[0]):
         for i in range(out.shape[1]):
@@ -176,9 +185,9 @@ def emit_dot(builder: Builder, sums: Value, codes: Value, weights: Value) -> Val
     return builder.add(sums, level)
 
 
-def _tile(halves: int) -> tuple[Instruction, Instruction, Instruction]:
+def _tile(halves: int, bytes_: int) -> tuple[Instruction, Instruction, Instruction]:
     """Instructions on sums of _PART rows, by half and byte of a weight: (none, add four bytes, store)."""
-    count = 2 * halves * _REGISTERS
+    count = bytes_ * halves * _REGISTERS
     kind = types.UniTuple(_INTS, count)  # type: ignore[no-untyped-call]
 
     @instruction(kind)
@@ -189,11 +198,11 @@ def _tile(halves: int) -> tuple[Instruction, Instruction, Instruction]:
     def add(builder: Builder, tile: Value, codes: Value, weights: Value) -> Value:
         sums = emit_vectors(builder, tile)
         factors = [
-            builder.bitcast(
-                emit_splat(builder, emit_load(builder, weights, INDEX, 4 * at), _INTS.llvm), BYTES.llvm
-            )
-            for at in range(2 * halves)
+            emit_splat(builder, emit_load(builder, weights, INDEX, 8 * half + 4 * byte), _INTS.llvm)
+            for half in range(halves)
+            for byte in range(bytes_)
         ]
+        factors = [builder.bitcast(factor, BYTES.llvm) for factor in factors]
         for part in range(_REGISTERS):
             held = emit_load(builder, codes, BYTES.llvm, part * REGISTER_BYTES)
             values = [held]
@@ -202,8 +211,8 @@ def _tile(halves: int) -> tuple[Instruction, Instruction, Instruction]:
                     builder.and_(held, ir.Constant(BYTES.llvm, [mask] * REGISTER_BYTES)) for mask in (15, 240)
                 ]
             for at, factor in enumerate(factors):
-                place = part * 2 * halves + at
-                sums[place] = emit_dot(builder, sums[place], values[at // 2], factor)
+                place = part * bytes_ * halves + at
+                sums[place] = emit_dot(builder, sums[place], values[at // bytes_], factor)
         return emit_tile(builder, sums)
 
     @instruction(types.void, kind, types.float32, types.float32, ADDRESS)
@@ -212,11 +221,12 @@ def _tile(halves: int) -> tuple[Instruction, Instruction, Instruction]:
         wide = ir.VectorType(FLOAT, _LANES)
         four = ir.Constant(_INTS.llvm, [4] * _LANES)
         for part in range(_REGISTERS):
-            own = sums[part * 2 * halves : (part + 1) * 2 * halves]
+            own = sums[part * bytes_ * halves : (part + 1) * bytes_ * halves]
             if halves == 2:
-                own = [builder.add(own[b], builder.ashr(own[2 + b], four)) for b in (0, 1)]
-            upper, lower = (builder.sitofp(value, wide) for value in own)
-            total = emit_fma(builder, upper, ir.Constant(wide, [256.0] * _LANES), lower)
+                own = [builder.add(own[b], builder.ashr(own[bytes_ + b], four)) for b in range(bytes_)]
+            upper, *lower = (builder.sitofp(value, wide) for value in own)
+            zero = ir.Constant(wide, [0.0] * _LANES)
+            total = emit_fma(builder, upper, ir.Constant(wide, [256.0] * _LANES), lower[0] if lower else zero)
             found = emit_fma(
                 builder, total, emit_splat(builder, scale, wide), emit_splat(builder, offset, wide)
             )
@@ -225,14 +235,16 @@ def _tile(halves: int) -> tuple[Instruction, Instruction, Instruction]:
     return start, add, save
 
 
-_start_bytes, _add_bytes, _save_bytes = _tile(1)
-_start_nibbles, _add_nibbles, _save_nibbles = _tile(2)
+_start_bytes, _add_bytes, _save_bytes = _tile(1, 2)
+_start_nibbles, _add_nibbles, _save_nibbles = _tile(2, 2)
+_start_bytes1, _add_bytes1, _save_bytes1 = _tile(1, 1)
+_start_nibbles1, _add_nibbles1, _save_nibbles1 = _tile(2, 1)
 
 
 @kernel
 def _dots_bytes(blocks: U8, first: int, weights: Weights, out: F32, found: F32) -> None:
     """`dots` of bytes; found (BLOCK,) is scratch for the last block."""
-    made, scales, offsets = weights
+    made, scales, offsets, coarse = weights
     groups, count = blocks.shape[1], out.shape[1]
     for i in range(0, count, BLOCK):
         for j in range(out.shape[0]):
@@ -240,6 +252,12 @@ def _dots_bytes(blocks: U8, first: int, weights: Weights, out: F32, found: F32) 
             target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
             for part in range(0, BLOCK, _PART):
                 codes = address(blocks) + ((first + i // BLOCK) * groups * BLOCK + part) * 4
+                if coarse[j]:
+                    upper = _start_bytes1()
+                    for g in range(groups):
+                        upper = _add_bytes1(upper, codes + g * (BLOCK * 4), factors + g * 8)
+                    _save_bytes1(upper, scales[j], offsets[j], target + part * 4)
+                    continue
                 tile = _start_bytes()
                 for g in range(groups):
                     tile = _add_bytes(tile, codes + g * (BLOCK * 4), factors + g * 8)
@@ -252,7 +270,7 @@ def _dots_bytes(blocks: U8, first: int, weights: Weights, out: F32, found: F32) 
 @kernel
 def _dots_nibbles(blocks: U8, first: int, weights: Weights, out: F32, found: F32) -> None:
     """`dots` of nibbles; found (BLOCK,) is scratch for the last block."""
-    made, scales, offsets = weights
+    made, scales, offsets, coarse = weights
     groups, count = blocks.shape[1], out.shape[1]
     for i in range(0, count, BLOCK):
         for j in range(out.shape[0]):
@@ -260,6 +278,12 @@ def _dots_nibbles(blocks: U8, first: int, weights: Weights, out: F32, found: F32
             target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
             for part in range(0, BLOCK, _PART):
                 codes = address(blocks) + ((first + i // BLOCK) * groups * BLOCK + part) * 4
+                if coarse[j]:
+                    upper = _start_nibbles1()
+                    for g in range(groups):
+                        upper = _add_nibbles1(upper, codes + g * (BLOCK * 4), factors + g * 16)
+                    _save_nibbles1(upper, scales[j], offsets[j], target + part * 4)
+                    continue
                 tile = _start_nibbles()
                 for g in range(groups):
                     tile = _add_nibbles(tile, codes + g * (BLOCK * 4), factors + g * 16)

@@ -110,7 +110,7 @@ class Sq(Codec):
         if self.bits == 6:
             packed, codes = np.ascontiguousarray(codes), np.empty((len(codes), self.dim), np.uint8)
             scalar.unpack6(packed, codes)
-        return GridScan(codes, self.low, self.step, nibbles=self.bits == 4)
+        return GridScan(codes, self.low, self.step, self.bits)
 
 
 def _code_bytes(dim: int, bits: int) -> int:

@@ -1,0 +1,92 @@
+"""`bench scan` measures pairs, survives what fails, and makes its page of records."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from vecstore.bench import scan_page, scan_task, scan_worker
+from vecstore.bench.contenders.searchers import Ours, searching
+from vecstore.cli.main import main
+from vecstore.errors import SpecError
+
+
+def record(ratio=3.0, queries=1, **more):
+    """A record as the task makes it."""
+    values = {
+        "task": "scan", "method": "pq:m=48", "peer": "faiss PQ48x8", "dim": 384, "rows": 20_000, "threads": 1,
+        "quick": False, "queries": queries, "runs": 5, "read_gb_s": 20.0, "read_share": 0.5,
+        "scan_ratio": ratio, "scan_ratio_min": ratio / 2, "scan_ratio_max": 2 * ratio,
+        "machine": {"cpu": "a processor", "isa": "avx2"},
+    }  # fmt: skip
+    for who, size in (("ours", 48), ("peer", 52)):
+        values |= {f"{who}_ns_row": 1.25, f"{who}_row_bytes": size}
+    return values | more
+
+
+def test_a_pair_is_timed_in_a_process_of_its_own():
+    plan = scan_task.Plan(methods=("sq:bits=8",), quick=True)
+    found = list(scan_task.run(plan))
+    assert {r["peer"] for r in found} == {"faiss SQ8", "usearch i8"}
+    for r in found:
+        assert "machine" in r
+        assert "missing" in r or (r["ours_ns_row"] > 0 and r["peer_ns_row"] > 0 and r["queries"] in (1, 32))
+    assert any("scan_ratio" in r for r in found)
+    done = scan_task.latest(found)
+    assert list(scan_task.run(plan, done)) == []
+
+
+def test_a_contender_that_fails_is_a_record(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no\nmemory")
+
+    monkeypatch.setattr(Ours, "build", fail)
+    case = {
+        "method": "sq:bits=4", "peer": "faiss SQ4", "threads": 1, "distinct": 50, "rows": 50, "dim": 8,
+        "queries": [1], "runs": 1,
+    }  # fmt: skip
+    assert scan_worker.run(case) == [{"error": "RuntimeError: no memory"}]
+
+
+def test_plans_that_cannot_be_are_refused():
+    for plan, message in (
+        (scan_task.Plan(methods=("nothing",)), "no pair"),
+        (scan_task.Plan(threads=(999,)), "999 threads"),
+        (scan_task.Plan(sizes=(30_000,)), "a multiple of 20000"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            list(scan_task.run(plan))
+
+
+def test_every_label_of_a_pair_names_a_contender():
+    for pair in scan_task.PAIRS:
+        assert searching(pair.ours).label == pair.ours and searching(pair.peer).label == pair.peer
+
+
+def test_the_page_says_which_targets_are_kept():
+    records = [record(), record(1.5, 32), record(9.0, rows=1_000_000), {**record(), "peer": "usearch i8"}]
+    records[3] = {
+        "missing": "usearch",
+        "method": "sq:bits=8",
+        "peer": "usearch i8",
+        "rows": 20_000,
+        "threads": 1,
+    }
+    text = scan_page.page(records)
+    assert "| pq:m=48, ratio to faiss PQ48x8 >= 2 |" in text and "2 of 3" in text
+    assert "3.00 (1.50-6.00)" in text and "usearch is not installed" in text and "a processor" in text
+    assert "## 20,000 rows of 384 dimensions, one thread" in text
+
+
+def test_the_later_record_of_a_case_counts():
+    assert [r["scan_ratio"] for r in scan_task.latest([record(1.0), record(2.0), record(3.0, 32)])] == [2, 3]
+
+
+def test_the_command_writes_records_and_the_page(tmp_path):
+    out, page = tmp_path / "scan.jsonl", tmp_path / "scan.md"
+    out.write_text(json.dumps(record()) + "\n")
+    arguments = ["bench", "scan", "--methods", "pq:m=48", "--quick", "--out", str(out), "--page", str(page)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert len(out.read_text().splitlines()) >= 2
+    assert "4,000 rows" in page.read_text() and "20,000 rows" in page.read_text()

@@ -1,0 +1,222 @@
+"""What `bench scan` times: collections of one row set that are searched exhaustively, ours and others'."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from importlib import import_module, util
+from typing import Any
+
+import numpy as np
+
+from vecstore import registry
+from vecstore.codecs.base import Codec, Rows
+from vecstore.kernels.threads import set_threads
+from vecstore.search import Searcher
+
+
+class Searching(ABC):
+    """One way to keep rows and to search all of them by inner product.
+
+    A set that is larger than its rows repeats them: times do not depend on what the codes say.
+    """
+
+    label: str
+    needs: str | None = None  # a package
+
+    def missing(self) -> str | None:
+        """The package that is not installed, if any."""
+        return self.needs if self.needs and util.find_spec(self.needs) is None else None
+
+    def use_threads(self, threads: int) -> None:  # noqa: B027 - some take them from the environment
+        """Lets a search use this many threads."""
+
+    @abstractmethod
+    def build(self, rows: Rows, copies: int) -> None:
+        """Learns from rows (n, dim) and holds copies * n rows."""
+
+    @property
+    @abstractmethod
+    def row_bytes(self) -> float:
+        """Bytes a row that a search reads."""
+
+    @abstractmethod
+    def search(self, queries: Rows, k: int) -> Any:
+        """The best k."""
+
+
+class Ours(Searching):
+    """One spec."""
+
+    def __init__(self, spec: str) -> None:
+        self.label = spec
+        self._searcher: Searcher | None = None
+
+    def use_threads(self, threads: int) -> None:
+        """Sets the one setting of the process."""
+        set_threads(threads)
+
+    def build(self, rows: Rows, copies: int) -> None:
+        """Codes, and their scan."""
+        codec = registry.fit(self.label, rows)
+        assert isinstance(codec, Codec)
+        self._bytes = codec.code_bytes
+        self._searcher = Searcher.of(codec, np.tile(codec.encode(rows), (copies, 1)))
+
+    @property
+    def row_bytes(self) -> float:
+        """A code."""
+        return self._bytes
+
+    def search(self, queries: Rows, k: int) -> Any:
+        """As the library does."""
+        assert self._searcher is not None
+        return self._searcher.search(queries, k)
+
+
+class FaissFlat(Searching):
+    """A flat index of FAISS, by its factory string."""
+
+    needs = "faiss"
+
+    def __init__(self, label: str, factory: str) -> None:
+        self.label, self._factory = f"faiss {label}", factory
+        self._index: Any = None
+
+    def use_threads(self, threads: int) -> None:
+        """Sets the OpenMP threads."""
+        import faiss
+
+        faiss.omp_set_num_threads(threads)
+
+    def build(self, rows: Rows, copies: int) -> None:
+        """Adds codes where the index takes them, else rows."""
+        import faiss
+
+        self._index = faiss.index_factory(rows.shape[1], self._factory, faiss.METRIC_INNER_PRODUCT)
+        self._index.train(rows)
+        try:
+            codes = self._index.sa_encode(rows)
+            for _ in range(copies):
+                self._index.add_sa_codes(codes)
+        except RuntimeError:  # Fast scan indexes take rows alone.
+            self._index.reset()
+            for _ in range(copies):
+                self._index.add(rows)
+
+    @property
+    def row_bytes(self) -> float:
+        """A code."""
+        return float(self._index.code_size)
+
+    def search(self, queries: Rows, k: int) -> Any:
+        """Distances and numbers."""
+        return self._index.search(queries, k)
+
+
+class UsearchI8(Searching):
+    """usearch's exact search of signed bytes."""
+
+    label, needs = "usearch i8", "usearch"
+
+    def use_threads(self, threads: int) -> None:
+        """Kept for the searches."""
+        self._threads = threads
+
+    def build(self, rows: Rows, copies: int) -> None:
+        """One scale for all values."""
+        self._scale = np.float32(127 / np.abs(rows).max())
+        self._rows = np.tile(self._bytes(rows), (copies, 1))
+
+    def _bytes(self, rows: Rows) -> Any:
+        return np.clip(np.rint(rows * self._scale), -127, 127).astype(np.int8)
+
+    @property
+    def row_bytes(self) -> float:
+        """A byte a dimension."""
+        return float(self._rows.shape[1])
+
+    def search(self, queries: Rows, k: int) -> Any:
+        """By inner product."""
+        usearch = import_module("usearch.index")
+        return usearch.search(
+            self._rows, self._bytes(queries), k, usearch.MetricKind.IP, exact=True, threads=self._threads
+        )
+
+
+class Turbovec(Searching):
+    """turbovec's index of 2 or 4 bits a dimension."""
+
+    needs = "turbovec"
+
+    def __init__(self, bits: int) -> None:
+        self.label, self._bits = f"turbovec {bits} bit", bits
+
+    def use_threads(self, threads: int) -> None:
+        """Read when the package is first used."""
+        os.environ["RAYON_NUM_THREADS"] = str(threads)
+
+    def build(self, rows: Rows, copies: int) -> None:
+        """Adds the rows again and again."""
+        self._dim = rows.shape[1]
+        self._index = import_module("turbovec").TurboQuantIndex(dim=self._dim, bit_width=self._bits)
+        for _ in range(copies):
+            self._index.add(rows)
+        self._index.prepare()
+
+    @property
+    def row_bytes(self) -> float:
+        """A code and its scale."""
+        return float(self._dim * self._bits / 8 + 4)
+
+    def search(self, queries: Rows, k: int) -> Any:
+        """Scores and numbers."""
+        return self._index.search(queries, k)
+
+
+class Rabitq(Searching):
+    """rabitqlib's index with one cluster, which every search reads."""
+
+    needs = "rabitqlib"
+
+    def __init__(self, bits: int) -> None:
+        self.label, self._bits = f"rabitqlib {bits} bit", bits
+
+    def use_threads(self, threads: int) -> None:
+        """Kept for the searches."""
+        self._threads = threads
+
+    def build(self, rows: Rows, copies: int) -> None:
+        """One centroid, the mean."""
+        count = len(rows) * copies
+        self._dim = rows.shape[1]
+        self._index = import_module("rabitqlib").IvfIndex(self._dim, count, 1, self._bits, "ip")
+        many = np.tile(rows, (copies, 1))
+        self._index.build(many, rows.mean(axis=0, keepdims=True), np.zeros(count, np.uint32))
+
+    @property
+    def row_bytes(self) -> float:
+        """Codes and the factors that its estimate needs."""
+        return float(self._dim * self._bits / 8 + (12 if self._bits == 1 else 20))
+
+    def search(self, queries: Rows, k: int) -> Any:
+        """Of the one cluster."""
+        return self._index.search(queries, k, 1, num_threads=self._threads)
+
+
+def searching(label: str) -> Searching:
+    """The contender that a label names."""
+    family, _, rest = label.partition(" ")
+    if family == "faiss":
+        return FaissFlat(rest, FACTORIES[rest])
+    if family == "turbovec":
+        return Turbovec(int(rest.split()[0]))
+    if family == "rabitqlib":
+        return Rabitq(int(rest.split()[0]))
+    return UsearchI8() if family == "usearch" else Ours(label)
+
+
+FACTORIES = {
+    "SQ8": "SQ8", "SQ6": "SQ6", "SQ4": "SQ4", "PQ48x8": "PQ48", "PQ96x8": "PQ96", "PQ96x4fs": "PQ96x4fs",
+    "PQ192x4fs": "PQ192x4fs", "RaBitQ": "RaBitQ", "RaBitQfs": "RaBitQfs",
+}  # fmt: skip

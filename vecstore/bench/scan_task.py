@@ -1,0 +1,133 @@
+"""How fast is every row scored, beside others' exhaustive search?
+
+    vecstore bench scan --out docs/benchmarks/scan.jsonl --page docs/benchmarks/scan.md
+
+A pair of ours and a peer runs in a process of its own, runs taken in turn. Unit: ns a row and query, end to
+end: queries in, the ten best out; median of 5 runs after a warm-up. Records are JSON lines with the machine
+in each.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from vecstore.bench import machine
+from vecstore.bench.codecs_task import Record, environment
+from vecstore.errors import SpecError
+
+TASK = "scan"
+DIM = 384
+QUERIES = (1, 32)
+SIZES = (20_000, 1_000_000)
+_DISTINCT = 20_000  # rows that are repeated in larger sets
+_RUNS, _QUICK_RUNS = 5, 2
+_QUICK_SIZES, _QUICK_DISTINCT = (4_000,), 2_000
+_LONGEST_S = 900
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two that are timed in turn, and how many times faster ours is meant to be."""
+
+    ours: str
+    peer: str
+    goal: float | None = None
+
+
+PAIRS = (
+    Pair("sq:bits=8", "faiss SQ8", 2),
+    Pair("sq:bits=8", "usearch i8", 1.5),
+    Pair("sq:bits=6", "faiss SQ6"),
+    Pair("sq:bits=4", "faiss SQ4", 6),
+    Pair("sq:bits=4", "turbovec 4 bit", 1),
+    Pair("pq:m=48", "faiss PQ48x8", 2),
+    Pair("pq:m=96", "faiss PQ96x8", 2),
+    Pair("pq:m=96,bits=4", "faiss PQ96x4fs", 1),
+    Pair("pq:m=192,bits=4", "faiss PQ192x4fs", 1),
+    Pair("pq:m=192,bits=4", "turbovec 2 bit"),
+    Pair("sign", "faiss RaBitQfs"),
+    Pair("sign", "rabitqlib 1 bit"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run."""
+
+    methods: tuple[str, ...] = ()  # patterns of labels of either side; empty: all
+    threads: tuple[int, ...] = (1,)
+    sizes: tuple[int, ...] = ()  # rows; empty: SIZES
+    quick: bool = False
+
+
+def run(
+    plan: Plan, done: Iterable[Record] = (), say: Callable[[str], None] = lambda line: None
+) -> Iterator[Record]:
+    """Records of the plan's cases that are not among those done, one after the other."""
+    finished = {case_key(record) for record in done}
+    stamp = machine.describe()
+    todo = [case for case in cases(plan) if case_key(case) not in finished]
+    if not todo and not finished:
+        raise SpecError(f"no pair is named like {' or '.join(plan.methods)}; try 'pq*' or 'faiss*'")
+    for number, case in enumerate(todo, 1):
+        what = f"{case['method']} against {case['peer']}, {case['rows']} rows, {case['threads']} threads"
+        say(f"[{number}/{len(todo)}] {what}")
+        for record in _records(case):
+            if "error" in record:
+                say(f"    failed: {record['error']}")
+            yield record | {"machine": stamp}
+
+
+def cases(plan: Plan) -> Iterator[Record]:
+    """Everything that a plan measures."""
+    sizes = plan.sizes or (_QUICK_SIZES if plan.quick else SIZES)
+    for rows in sizes:
+        distinct = min(rows, _QUICK_DISTINCT if plan.quick else _DISTINCT)
+        if rows % distinct:
+            raise SpecError(f"rows is {rows}; expected a multiple of {distinct}")
+        for threads in plan.threads:
+            if threads > machine.cores():
+                raise SpecError(f"{threads} threads on {machine.cores()} processors; expected at most these")
+            for pair in PAIRS:
+                if plan.methods and not any(
+                    fnmatch(label, pattern) for label in (pair.ours, pair.peer) for pattern in plan.methods
+                ):
+                    continue
+                yield {
+                    "task": TASK, "method": pair.ours, "peer": pair.peer, "dim": DIM, "rows": rows,
+                    "threads": threads, "quick": plan.quick, "distinct": distinct, "queries": QUERIES,
+                    "runs": _QUICK_RUNS if plan.quick else _RUNS,
+                }  # fmt: skip
+
+
+def _records(case: Record) -> list[Record]:
+    """The records of a case, whatever happens to its process."""
+    kept = {key: case[key] for key in ("task", "method", "peer", "dim", "rows", "threads", "quick")}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "vecstore.bench.scan_worker"],
+            input=json.dumps(case), capture_output=True, text=True, timeout=_LONGEST_S, env=environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return [kept | {"error": f"took longer than {_LONGEST_S} s"}]
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        return [kept | {"error": f"the process ended with {done.returncode}: {last}"[:300]}]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return [kept | json.loads(line) for line in lines]
+
+
+def case_key(record: Record) -> tuple[object, ...]:
+    """What two records of one case have in common; its queries are measured together."""
+    names = ("task", "method", "peer", "dim", "rows", "threads", "quick")
+    return tuple(record.get(name) for name in names)
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """The last record of each case and number of queries."""
+    return list({(*case_key(record), record.get("queries")): record for record in records}.values())

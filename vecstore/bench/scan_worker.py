@@ -1,0 +1,97 @@
+"""One measurement of a scan in a process of its own: a case in as JSON, its records out as JSON lines.
+
+python -m vecstore.bench.scan_worker < case.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vecstore.bench import machine, timing
+from vecstore.bench.contenders.searchers import Searching, searching
+from vecstore.codecs.base import Rows
+from vecstore.kernels.finite import largest
+from vecstore.kernels.threads import get_threads, spread
+
+Record = dict[str, Any]
+K = 10
+_PARTS = 8  # per thread, of what several read to learn the speed of memory
+
+
+def main() -> None:
+    """Reads the case from stdin, writes a record a line to stdout."""
+    case = json.load(sys.stdin)
+    machine.pin(case["threads"])
+    for record in run(case):
+        print(json.dumps(record), flush=True)
+
+
+def run(case: Record) -> list[Record]:
+    """A record for each number of queries; one with `missing` or `error` where there is nothing to time."""
+    both = {"ours": searching(case["method"]), "peer": searching(case["peer"])}
+    try:
+        for contender in both.values():
+            if package := contender.missing():
+                return [{"missing": package}]
+            contender.use_threads(case["threads"])
+        rows, copies = _rows(case["distinct"], case["dim"]), case["rows"] // case["distinct"]
+        for contender in both.values():
+            contender.build(rows, copies)
+        return [_timed(both, case, queries) for queries in case["queries"]]
+    except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
+        return [{"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}]
+
+
+def _rows(count: int, dim: int) -> Rows:
+    """Rows whose dimensions matter less and less, turned so that no one shows it, of length one."""
+    rng = np.random.default_rng(0)
+    turn, _ = np.linalg.qr(rng.standard_normal((dim, dim)))
+    rows = rng.standard_normal((count, dim)) * (1 + np.arange(dim)) ** -0.5 @ turn
+    return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def _timed(both: dict[str, Searching], case: Record, count: int) -> Record:
+    """Nanoseconds a row and query of both, runs taken in turn, and what of memory's speed they are."""
+    queries = _rows(count + 1, case["dim"])[1:]
+    jobs: dict[str, timing.Job] = {
+        name: partial(contender.search, queries, K) for name, contender in both.items()
+    }
+    size = int(both["ours"].row_bytes * case["rows"])
+    memory = np.ones(max(1, size // 4), np.float32)
+    jobs["read"] = partial(_read, memory)
+    clock = time.process_time if case["threads"] == 1 else time.perf_counter
+    times = timing.in_turn(jobs, runs=case["runs"], clock=clock)
+    read = memory.nbytes / np.array(times["read"])
+    record: Record = {"queries": count, "runs": case["runs"], "read_gb_s": float(np.median(read)) / 1e9}
+    for name, contender in both.items():
+        each = np.array(times[name]) * 1e9 / (case["rows"] * count)
+        record |= {
+            f"{name}_ns_row": float(np.median(each)),
+            f"{name}_ns_row_min": float(each.min()),
+            f"{name}_ns_row_max": float(each.max()),
+            f"{name}_row_bytes": contender.row_bytes,
+        }
+    share = size / np.array(times["ours"]) / read
+    record["read_share"] = float(np.median(share))
+    return record | timing.ratios("scan", times["ours"], times["peer"])
+
+
+def _read(memory: Rows) -> None:
+    """Goes over all of it once."""
+    threads = get_threads()
+    parts = 1 if threads == 1 else _PARTS * threads
+    spread(len(memory), -(-len(memory) // parts), lambda start, stop: _largest(memory[start:stop]))
+
+
+def _largest(part: Rows) -> None:
+    largest(part)
+
+
+if __name__ == "__main__":
+    main()
