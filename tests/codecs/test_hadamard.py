@@ -108,3 +108,18 @@ def test_any_width_and_sample_will_do(dim):
         assert np.allclose(codec.decode(codec.encode(sample)), sample, atol=1e-5)
     codes = rng.integers(0, 256, (200, codec.code_bytes), dtype=np.uint8)
     assert np.isfinite(codec.decode(codes)).all()
+
+
+@pytest.mark.parametrize(
+    "spec", [f"hadamard:bits={b}" for b in (1, 2, 3, 4)] + ["rabitq:bits=4", "rabitq:bits=6"]
+)
+def test_a_scan_reads_codes_without_decoding_them(spec):
+    rows, queries = make_rows(500), make_rows(20, seed=1)
+    codec = vs.fit(spec, rows)
+    codes = codec.encode(rows)
+    scan = codec.scan(codes)
+    assert scan.nbytes > 0
+    found = np.empty((20, 500), np.float32)
+    scan.dots(scan.prepare(queries), 0, 500, found)
+    wanted = queries.astype(np.float64) @ codec.decode(codes).T
+    assert np.abs(found - wanted).std() < 0.01 * wanted.std()

@@ -17,17 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import LARGEST, Codec, Codes, Rows, unsound
+from vecstore.codecs.levelscan import scan_cells
 from vecstore.codecs.parts import require
-from vecstore.codecs.transforms.center import mean_row
+from vecstore.codecs.scan import PulledScan, ScaledScan, Scan
+from vecstore.codecs.transforms.center import mean_row, offsets
 from vecstore.codecs.transforms.normalize import row_norms
 from vecstore.codecs.transforms.rotate import draw_signs, factors
 from vecstore.errors import SpecError
 from vecstore.kernels import cells
+from vecstore.kernels.bytedots import MOST_DIMS
+from vecstore.kernels.hadamard import rotate
 
 SCALE_BYTES = 2
 _USUAL = 2.0**8  # where the scale of the sample's longest row is put in float16
 _LONGEST = 2.0**14  # the longest row that is taken, in the same unit; the scales of some reach further
 _END = 65504.0
+_FEW = 8  # with fewer dimensions the errors of whole numbers do not average out
 _EXPONENT = np.uint16(0x7C00)  # all of these bits: infinite or NaN
 _EXPONENT = np.uint16(0x7C00)  # all of these bits: infinite or NaN
 
@@ -98,6 +103,19 @@ class Rotated(Codec):
         cells.decode(codes, self.levels, self.scales(codes), self._factors, rows)
         if self.center:
             rows += self.mean
+
+    def scan(self, codes: Codes) -> Scan:
+        """By whole numbers of the rotated query; exact products of 5 bits and more."""
+        if not _FEW <= self.dim <= MOST_DIMS:
+            return super().scan(codes)
+        inner = ScaledScan(scan_cells(codes[:, self.side_bytes :], self.dim, self.levels), self.scales(codes))
+        return PulledScan(inner, self._pull)
+
+    def _pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """Queries rotated, and what the mean adds."""
+        turned = queries.copy()
+        rotate(turned, self._factors, True)
+        return turned, offsets(queries, self.mean) if self.center else np.zeros(len(queries))
 
 
 def learn(sample: Rows, seed: int, center: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.kernels.hadamard import TILE, load, turn
+from vecstore.kernels.hadamard import TILE, load, make_tile, turn
 from vecstore.kernels.jit import kernel
 
 F32 = NDArray[np.float32]
@@ -46,7 +46,7 @@ def _nearest(rows: F32, signs: F32, book: tuple[F32, F32, int], codes: U8, sums:
     """`nearest`, levels (HALF,) padded, edges[m] (HALF,) between levels m - 1 and m."""
     edges, levels, half = book
     d = rows.shape[1]
-    tile, cells = np.zeros((d, TILE), np.float32), np.empty((d, TILE), np.uint8)
+    tile, cells = make_tile(d), np.empty((d, TILE), np.uint8)
     squares, both, own = np.empty(TILE), np.empty(TILE), np.empty(TILE)
     inverse, level = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     for first in range(0, rows.shape[0], TILE):
@@ -132,7 +132,7 @@ def decode(codes: U8, levels: F32, scales: F32, signs: F32, rows: F32) -> None:
     d = rows.shape[1]
     size, mask = (d * bits + 7) // 8, np.uint16(levels.size - 1)
     start = codes.shape[1] - size
-    tile = np.zeros((d, TILE), np.float32)
+    tile = make_tile(d)
     for first in range(0, rows.shape[0], TILE):
         count = min(TILE, rows.shape[0] - first)
         for r in range(count):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels.cells import lengths, store
-from vecstore.kernels.hadamard import TILE, load, turn
+from vecstore.kernels.hadamard import TILE, load, make_tile, turn
 from vecstore.kernels.jit import kernel
 
 F32 = NDArray[np.float32]
@@ -46,7 +46,7 @@ def closest(rows: F32, signs: F32, bits: int, codes: U8, sums: F64) -> None:
 def _closest(rows: F32, signs: F32, how: How, codes: U8, sums: F64) -> None:
     """`closest`; how: top, the usual step, the least factor that is tried, how many at first."""
     top = how[0]
-    tile, places = np.zeros((rows.shape[1], TILE), np.float32), np.empty((rows.shape[1], TILE), np.float32)
+    tile, places = make_tile(rows.shape[1]), make_tile(rows.shape[1])
     cells = np.empty(tile.shape, np.uint8)
     squares, both, own = np.empty(TILE), np.empty(TILE), np.empty(TILE)
     inverse, factor = np.empty(TILE, np.float32), np.empty(TILE, np.float32)

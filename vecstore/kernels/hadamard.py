@@ -113,11 +113,46 @@ hadamard = _hadamard_plain if ISA == "scalar" else _hadamard_vectors
 
 
 @kernel
-def _flip(tile: F32, signs: F32) -> None:
+def _flip_plain(tile: F32, signs: F32) -> None:
     """tile[j] *= signs[j]; tile (d, TILE), signs (d,)."""
     for j in range(tile.shape[0]):
         for r in range(TILE):
             tile[j, r] *= signs[j]
+
+
+@instruction(types.void, ADDRESS, types.float32)
+def _multiply(builder: Builder, at: Value, factor: Value) -> None:
+    """TILE float32 times a factor, in place."""
+    kind = ir.VectorType(FLOAT, TILE)
+    emit_store(builder, at, builder.fmul(emit_load(builder, at, kind), emit_splat(builder, factor, kind)))
+
+
+@kernel
+def _flip_vectors(tile: F32, signs: F32) -> None:
+    """The same; LLVM makes no vectors of the plain loop."""
+    at = address(tile)
+    for j in range(tile.shape[0]):
+        _multiply(at + j * TILE * 4, signs[j])
+
+
+_flip = _flip_plain if ISA == "scalar" else _flip_vectors
+
+
+@kernel
+def _plain_tile(d: int) -> F32:
+    """A tile of zeros, (d, TILE)."""
+    return np.zeros((d, TILE), np.float32)
+
+
+@kernel
+def _aligned_tile(d: int) -> F32:
+    """A tile of zeros, (d, TILE), that begins on a cache line: no vector then lies across two."""
+    held = np.zeros((d + 1) * TILE, np.float32)
+    skip = -address(held) % 64 // 4
+    return held[skip : skip + d * TILE].reshape((d, TILE))
+
+
+make_tile = _plain_tile if ISA == "scalar" else _aligned_tile
 
 
 @kernel
@@ -152,7 +187,7 @@ def turn(tile: F32, signs: F32, forward: bool) -> None:
 @kernel
 def rotate(rows: F32, signs: F32, forward: bool) -> None:
     """`turn` of rows (n, d), in place."""
-    tile = np.zeros((rows.shape[1], TILE), np.float32)
+    tile = make_tile(rows.shape[1])
     for first in range(0, rows.shape[0], TILE):
         load(rows, first, tile)
         turn(tile, signs, forward)
