@@ -49,7 +49,7 @@ def scan_cells(codes: Codes, dim: int, levels: Rows) -> Scan:
         packed = np.empty((len(codes), (dim + 1) // 2), np.uint8)
         scalar.pack4(apart, packed)
         return LevelScan(packed, levels)
-    return GridScan(apart, np.full(dim, levels[0]), np.full(dim, levels[1] - levels[0]), nibbles=False)
+    return GridScan(apart, np.full(dim, levels[0]), np.full(dim, levels[1] - levels[0]), bits=bits)
 
 
 def _scan_bits(codes: Codes, levels: Rows) -> Scan:

@@ -105,7 +105,7 @@ class Rotated(Codec):
             rows += self.mean
 
     def scan(self, codes: Codes) -> Scan:
-        """By whole numbers of the rotated query; exact products of 5 bits and more."""
+        """By products of whole numbers with the rotated query, or sums of them from tables."""
         if not _FEW <= self.dim <= MOST_DIMS:
             return super().scan(codes)
         inner = ScaledScan(scan_cells(codes[:, self.side_bytes :], self.dim, self.levels), self.scales(codes))
