@@ -35,6 +35,7 @@ SPECS = {
     "rabitq": "rabitq",
     "rabitq5": "rabitq:bits=5",
     "sign_scaled": "sign:scale=true",
+    "klt": "klt:bits=3",
     "tcq": "tcq:bits=3,stages=0",
     "tcq_staged": "tcq:bytes=4,stages=2,states=64",
     "normalize": "normalize+sq:bits=8",

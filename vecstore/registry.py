@@ -33,6 +33,7 @@ from vecstore.codecs.chain import Chain
 from vecstore.codecs.grouped import GroupCenter, Grouped
 from vecstore.codecs.hadamard import Hadamard
 from vecstore.codecs.itq import Itq
+from vecstore.codecs.klt import Klt
 from vecstore.codecs.lossless import Lossless
 from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.parts import loads as load_parts
@@ -62,7 +63,8 @@ __all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads
 AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
-    codec.name: codec for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Tcq, Rabitq)
+    codec.name: codec
+    for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Klt, Tcq, Rabitq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Jl, Relative)

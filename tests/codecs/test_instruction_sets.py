@@ -15,7 +15,7 @@ specs += " sign rotate+sign:scale=true itq:bits=19 hadamard:bits=3"
 specs += " rbe:bits=2 rbe:bits=3,rotate=true rabitq rabitq:bits=4"
 specs += " center+jl:dim=20+sq"
 specs += " whiten+sq:bits=6 normalize+relative:anchors=50+sq"
-specs += " tcq:bytes=11,stages=2,states=64 tcq:bits=5.5,states=64,stages=0"
+specs += " tcq:bytes=11,stages=2,states=64 tcq:bits=5.5,states=64,stages=0 klt:bits=3"
 for spec in specs.split():
     codec = vs.fit(spec, rows[:400])
     codes = codec.encode(rows)

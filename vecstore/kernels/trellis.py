@@ -63,3 +63,30 @@ def windows(codes: U8, cells: I64, words: I64, bits: int, out: NDArray[np.uint16
                 if place:
                     window |= word << (length - place)
                 out[i, c] = np.uint16(window & mask)
+
+
+@kernel
+def encode_plain(rows: F32, scales: F32, edges: F32, cells: I64, words: I64, codes: U8) -> None:
+    """Cells without memory: the bits of a cell are how many of its edges lie below rows[i, j] / scales[j].
+
+    rows (n, d); edges (t, 255), ascending, infinite behind the last of a table; codes (n, bytes), written.
+    """
+    inverse = np.empty_like(scales)
+    for j in range(scales.size):
+        inverse[j] = np.float32(1) / scales[j] if scales[j] > np.float32(0) else np.float32(0)
+    for i in range(rows.shape[0]):
+        byte = 0
+        for w in range(words.shape[0]):
+            word = np.uint64(0)
+            for c in range(words[w, 0], words[w, 1]):
+                dim, own = cells[c, 2], edges[cells[c, 1]]
+                value = rows[i, dim] * inverse[dim]
+                found = 0
+                for step in range(cells[c, 0] - 1, -1, -1):
+                    at = found + (1 << step)
+                    if value > own[at - 1]:
+                        found = at
+                word |= np.uint64(found) << np.uint64(cells[c, 4])
+            for b in range(words[w, 2]):
+                codes[i, byte + b] = np.uint8(word >> np.uint64(8 * b))
+            byte += words[w, 2]

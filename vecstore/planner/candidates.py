@@ -82,12 +82,18 @@ def _tcq(stages: int) -> Family:
     )
 
 
+def _klt(dim: int, size: int) -> tuple[str, int, int]:
+    """Sizes are bytes, as those of tcq."""
+    shared = 4 * dim * (min(dim, 10 * size) + 1) + 4096
+    return (f"klt:bytes={size}" if size <= dim else ""), size, shared
+
+
 FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     (_plain, lambda dim: (16, 8, 6, 4)),
     (lambda dim, size: ("bf16", 2 * dim, 0), _once),
     (_pq, _by_dims), (_pq4, _by_dims),
     (_pca_sq(8), _by_dims), (_pca_sq(6), _by_dims), (_pca_sq(4), _by_dims),
-    (_tcq(0), _by_bytes), (_tcq(1), _by_bytes), (_tcq(2), _by_bytes),
+    (_klt, _by_bytes), (_tcq(0), _by_bytes), (_tcq(1), _by_bytes), (_tcq(2), _by_bytes),
     (_hadamard, lambda dim: (4, 3, 2, 1)),
     (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
 )  # fmt: skip

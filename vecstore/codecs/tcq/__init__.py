@@ -90,12 +90,7 @@ class Tcq(Codec):
         dim = sample.shape[1]
         if states not in STATES:
             raise SpecError(f"tcq has states={states}; expected one of {', '.join(map(str, STATES))}")
-        if bytes is None:
-            bytes = max(1, round((2.0 if bits is None else bits) * dim / 8))
-        elif bits is not None and round(bits * dim / 8) != bytes:
-            raise SpecError(f"tcq has bits={bits} and bytes={bytes}, which do not agree; give one of them")
-        if bytes < 1:
-            raise SpecError(f"tcq has bytes={bytes}; expected 1 or more")
+        bytes = row_size(cls.name, dim, bits, bytes, 2.0)
         if not len(sample):
             raise InputError("tcq is fitted on rows, and there are none")
         size, unit = bytes, fitting.have_length_one(sample)
@@ -167,6 +162,17 @@ class Tcq(Codec):
     def scan(self, codes: Codes) -> Scan:
         """Windows looked up in registers, from a copy of the codes with 8 bytes a word; or decoded."""
         return make_scan(self, codes)
+
+
+def row_size(name: str, dim: int, bits: float | None, size: int | None, usual: float) -> int:
+    """Bytes of a row from what a spec gives: bits per dimension, or the size itself, or neither."""
+    if size is None:
+        size = max(1, round((usual if bits is None else bits) * dim / 8))
+    elif bits is not None and round(bits * dim / 8) != size:
+        raise SpecError(f"{name} has bits={bits} and bytes={size}, which do not agree; give one of them")
+    if size < 1:
+        raise SpecError(f"{name} has bytes={size}; expected 1 or more")
+    return size
 
 
 def _fit_stages(centroids: int, stages: int) -> bool:
