@@ -51,6 +51,19 @@ def rows():
     return generated(16, rows=2000)
 
 
+@pytest.mark.parametrize("label", ["symmetric sign", "symmetric itq:bytes=2", "symmetric rbe:bits=2"])
+def test_codes_compared_with_codes_find_rows(label):
+    rows = generated(16, rows=2000)
+    contender = ladder.contender(label, 16)
+    assert label in ladder.labels(16) and contender.label == label
+    contender.fit(rows.fit, 0)
+    coded = contender.encode(rows.base)
+    found = contender.search(coded, rows.base[:20], 50)
+    assert found.shape == (20, 50) and not contender.decodes
+    assert np.mean([number in found[number] for number in range(20)]) > 0.3
+    assert contender.ledger(coded, 2000)["codes"] == coded.nbytes
+
+
 def faiss_labels():
     return [label for label in ladder.labels(16, quick=True) if label.startswith("faiss ")]
 

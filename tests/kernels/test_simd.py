@@ -20,10 +20,10 @@ TO_ARM = """
 import platform
 import re
 import llvmlite.binding as llvm
-from numba import float32, int64, uint8
+from numba import float32, int64, types, uint8
 
 platform.machine = lambda: "aarch64"  # vecstore then generates for neon, numba still for this machine
-from vecstore.kernels import isa, matmul, nearest, product
+from vecstore.kernels import bits, isa, matmul, nearest, popcount, product
 
 assert isa.LANES == 4
 
@@ -35,6 +35,8 @@ for kernel, signature in (
     (nearest.assign_vectors, (rows, line, starts, codes, line, line)),
     (product._decode_vectors, (codes, rows, starts, rows)),
     (matmul._matmul_vectors, (rows, rows, rows, line)),
+    (popcount._rows, (codes, codes, uint8[::1], types.UniTuple(int64, 5), rows)),
+    (bits._choose_vectors, (codes, rows, rows)),
 ):
     kernel.compile(signature)
     text = kernel.inspect_llvm(kernel.signatures[0])
@@ -152,11 +154,12 @@ def test_the_kernels_become_arm_vector_code(tmp_path):
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "VECSTORE_ISA": "neon"}
     done = subprocess.run([sys.executable, "-c", TO_ARM], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assign, decode, product = done.stdout.split("KERNEL")[1:]
+    assign, decode, product, count, choose = done.stdout.split("KERNEL")[1:]
     assert len(re.findall(r"\bfmla\tv\d+\.4s", assign)) >= 16
     assert len(re.findall(r"\bfmla\tv\d+\.4s", product)) >= 24
     assert re.search(r"\bldr\tq\d+", decode) and re.search(r"\bstr\tq\d+", decode)
     assert "fmaf" not in assign + product  # no call into the C library
+    assert re.search(r"\bcnt\tv\d+\.16b", count) and re.search(r"\b(bsl|bif|bit)\tv\d+\.16b", choose)
 
 
 def test_the_byte_shuffle_becomes_one_arm_instruction(monkeypatch):

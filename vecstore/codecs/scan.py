@@ -165,7 +165,7 @@ class AppliedScan(Scan):
 
     def __init__(self, inner: Scan, apply: Callable[[Rows], Rows]) -> None:
         self.inner = inner
-        self.exact, self.step = inner.exact, inner.step
+        self.exact, self.step, self.queries = inner.exact, inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes
         self._apply = apply
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from vecstore import registry
 from vecstore.bench.contenders.base import Contender
+from vecstore.bench.contenders.binary import PREFIX, FaissBinary, Symmetric, symmetric_specs
 from vecstore.bench.contenders.faiss_codecs import FaissOpq, FaissPq, FaissSq
 from vecstore.bench.contenders.faiss_index import faiss_indexes
 from vecstore.bench.contenders.own import Own
@@ -48,11 +49,14 @@ def labels(dim: int, *, quick: bool = False, but_for: Sequence[str] = ()) -> lis
     """Labels of all that is measured, ours first, but for those that do the same as a label given."""
     wanted = quick_sizes(dim) if quick else sizes(dim)
     ours = own_specs(dim, tuple(wanted), tuple(label for label in but_for if not label.startswith("faiss ")))
+    ours += symmetric_specs(dim, wanted)
     return ours + [label for label in _of_faiss(dim, wanted) if label not in but_for]
 
 
 def contender(label: str, dim: int, *, quick: bool = False) -> Contender:
     """The contender of one of `labels`."""
+    if label.startswith(PREFIX):
+        return Symmetric(label.removeprefix(PREFIX))
     if not label.startswith("faiss "):
         return Own(label)
     return _of_faiss(dim, quick_sizes(dim) if quick else sizes(dim))[label]
@@ -64,6 +68,7 @@ def _of_faiss(dim: int, wanted: Sequence[int]) -> dict[str, Contender]:
     found += [FaissPq(m, 4) for m in _divisors(dim, [2 * m for m in wanted])]
     found += [FaissOpq(m) for m in products if m <= _OPQ]
     found += [FaissSq(kind) for kind in ("QT_8bit", "QT_6bit", "QT_4bit")]
+    found.append(FaissBinary())
     found += faiss_indexes(dim, wanted, (1, 2, 4) if len(wanted) > 1 else (2,))
     return {contender.label: contender for contender in found}
 
