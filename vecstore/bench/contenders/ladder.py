@@ -90,7 +90,7 @@ def own_specs(dim: int, wanted: Sequence[int], but_for: Sequence[str] = ()) -> l
             for size in wanted:
                 _enter(known, f"pq:bytes={size},bits=4", dim)
         if "bits" in given and fits < min(_FEW, len(wanted)):
-            for bits in range(1, 9):
+            for bits in range(1, 9) if len(wanted) > 1 else (2,):  # one width where there is one size
                 _enter(known, f"{name}:bits={bits}", dim, least=min(wanted))
         if not {"bytes", "bits"} & set(given):
             _enter(known, name, dim)
