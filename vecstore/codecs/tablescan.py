@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.scan import Codes, Rows, Scan
-from vecstore.kernels import bitsums, lookup
+from vecstore.kernels import bitsums, bytedots, lookup
 
 Values = NDArray[np.float32]  # (q, m, k): what code c of subspace or stage t adds to query j's score
 
@@ -27,11 +27,13 @@ class TableScan(Scan):
         """k: 256 or 16. tabulate: queries -> values of at most k centroids; a code beyond them counts as
         `product.decode` has it."""
         self.rows = len(codes)
-        self._blocks = bitsums.lay_out(codes)
+        self._fours = k == 16 and lookup.NIBBLES
+        self._blocks = (bytedots if self._fours else bitsums).lay_out(codes)
         self.nbytes = self._blocks.nbytes
         self._k = k
         most = lookup.LARGEST_SECTION if k == 256 else 2 * bitsums.LARGEST_SECTION
         tables = codes.shape[1] * (1 if k == 256 else 2)
+        most = tables if self._fours else most
         self._starts = np.array([*range(0, tables, most), tables], np.int64)
         self._tabulate = tabulate
 
@@ -45,12 +47,17 @@ class TableScan(Scan):
         if m < self._starts[-1]:  # The last nibble is empty.
             values = np.concatenate([values, np.zeros((count, 1, self._k), np.float32)], axis=1)
         book, steps, offsets = lookup.make_tables(np.ascontiguousarray(values), self._starts)
+        if self._fours:
+            return lookup.lay_tables(book), steps, offsets
         return (book if self._k == 256 else book.reshape(count, -1, 2, 16)), steps, offsets
 
     def dots(self, prepared: lookup.Tables, start: int, stop: int, out: Rows) -> None:
         """Sums from the tables."""
         first = start // self.step
-        if self._k == 256:
+        if self._fours:
+            found = np.empty(self.step, np.float32)
+            lookup.add_nibbles(self._blocks, first, prepared, out, found)
+        elif self._k == 256:
             lookup.add_entries(self._blocks, first, self._starts, prepared, out)
         else:
             bitsums.add_bits(self._blocks, first, self._starts // 2, prepared, out)

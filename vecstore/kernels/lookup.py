@@ -4,6 +4,9 @@ Inner products with rows that are sums or chains of centroids are such sums. Ent
 sections that have a step each, and added in 16 bits. Codes lie in blocks of BLOCK rows as those of
 `bitsums` do, whose kernel sums tables of 16; tables of 256 stay in four registers here, where the machine can
 pick bytes from two at once (AVX-512 VBMI), and are read one entry at a time elsewhere.
+
+Such a machine also picks from four tables of 16 by one instruction. For that, `add_nibbles` takes codes in
+the blocks of `bytedots`, four bytes of a row side by side, and adds their entries by its instruction.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from vecstore.kernels.bitsums import BLOCK
+from vecstore.kernels.bytedots import emit_dot
 from vecstore.kernels.isa import FEATURES
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.simd import (
@@ -45,6 +49,7 @@ Tables = tuple[U8, F32, F32]  # (q, m, k), steps (q, sections), offsets (q,)
 LARGEST_SECTION = 256  # tables: as many entries of at most 255 stay within 16 bits
 GROUP = 4  # blocks that share the loads of a table
 VECTORS = "vbmi" in FEATURES
+NIBBLES = {"vbmi", "vnni"} <= FEATURES  # whether `add_nibbles` is there
 _SHORT = ir.IntType(16)
 _SHORTS = Vector(_SHORT, BLOCK // 2)
 
@@ -212,3 +217,76 @@ def _add_vectors(blocks: U8, first: int, starts: I64, tables: Tables, out: F32, 
                 for r in range(count - i):
                     out[j, i + r] = found[r]
         i += GROUP * BLOCK if many else BLOCK
+
+
+def lay_tables(book: U8) -> U8:
+    """Tables (q, m, 16) as `add_nibbles` reads them, (q, ceil(m / 8), 2, 64): those of the lower nibbles of
+    four bytes, then those of the upper ones."""
+    count, m, _ = book.shape
+    groups = -(-m // 8)
+    padded = np.zeros((count, groups * 8, 16), np.uint8)
+    padded[:, :m] = book
+    return np.ascontiguousarray(padded.reshape(count, groups, 4, 2, 16).transpose(0, 1, 3, 2, 4)).reshape(
+        count, groups, 2, 64
+    )
+
+
+_SUMS = Vector(INDEX, BLOCK // 4)
+_FOUR = types.UniTuple(_SUMS, 4)  # type: ignore[no-untyped-call]
+
+
+@instruction(_FOUR)
+def _start_nibbles(builder: Builder) -> Value:
+    """Zeros for BLOCK rows."""
+    return emit_tile(builder, [ir.Constant(_SUMS.llvm, [0] * _SUMS.llvm.count)] * 4)
+
+
+@instruction(_FOUR, _FOUR, ADDRESS, ADDRESS)
+def _add_nibbles(builder: Builder, tile: Value, codes: Value, tables: Value) -> Value:
+    """Adds the entries of four bytes of BLOCK rows."""
+    sums = emit_vectors(builder, tile)
+    kind = BYTES.llvm
+    books = [emit_load(builder, tables, kind, 64 * half) for half in (0, 1)]
+    low = ir.Constant(kind, [15] * 64)
+    place = ir.Constant(kind, [16 * (at % 4) for at in range(64)])
+    ones = ir.Constant(kind, [1] * 64)
+    words = ir.VectorType(INDEX, 16)
+    for part in range(4):
+        held = emit_load(builder, codes, kind, 64 * part)
+        shifted = builder.lshr(builder.bitcast(held, words), ir.Constant(words, [4] * 16))
+        for book, value in zip(books, (held, builder.bitcast(shifted, kind)), strict=True):
+            index = builder.or_(builder.and_(value, low), place)
+            found = emit_call(builder, "llvm.x86.avx512.permvar.qi.512", kind, [book, index])
+            sums[part] = emit_dot(builder, sums[part], found, ones)
+    return emit_tile(builder, sums)
+
+
+@instruction(types.void, _FOUR, types.float32, types.float32, ADDRESS)
+def _save_nibbles(builder: Builder, tile: Value, step: Value, offset: Value, at: Value) -> None:
+    """out = offset + step * sums, for BLOCK rows."""
+    wide = ir.VectorType(FLOAT, 16)
+    for part, total in enumerate(emit_vectors(builder, tile)):
+        factor, base = emit_splat(builder, step, wide), emit_splat(builder, offset, wide)
+        emit_store(builder, at, emit_fma(builder, factor, builder.sitofp(total, wide), base), 64 * part)
+
+
+@kernel
+def add_nibbles(blocks: U8, first: int, tables: Tables, out: F32, found: F32) -> None:
+    """`add_entries` of tables of 16, in one section, by the instructions of VBMI and VNNI.
+
+    blocks (b, groups, BLOCK, 4) from `bytedots.lay_out`; tables from `lay_tables`; found (BLOCK,) is scratch.
+    """
+    book, steps, offsets = tables
+    groups, count = blocks.shape[1], out.shape[1]
+    for i in range(0, count, BLOCK):
+        codes = address(blocks) + (first + i // BLOCK) * groups * BLOCK * 4
+        for j in range(out.shape[0]):
+            table = address(book) + j * groups * 128
+            tile = _start_nibbles()
+            for g in range(groups):
+                tile = _add_nibbles(tile, codes + g * (BLOCK * 4), table + g * 128)
+            target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
+            _save_nibbles(tile, steps[j, 0], offsets[j], target)
+            if i + BLOCK > count:
+                for r in range(count - i):
+                    out[j, i + r] = found[r]

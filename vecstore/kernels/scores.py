@@ -15,9 +15,11 @@ from vecstore.kernels.simd import (
     ADDRESS,
     FLOAT,
     FLOATS,
+    INDEX,
     Builder,
     Instruction,
     Value,
+    Vector,
     address,
     emit_fma,
     emit_load,
@@ -35,7 +37,8 @@ F64 = NDArray[np.float64]
 ROWS = 4
 QUERIES = 2 if ISA == "avx2" else 4  # ROWS x QUERIES sums, and what they are made of, fit the registers
 _PLAIN = LANES < ROWS
-_PARTS = 8  # chains of a float64 sum, which one vector register holds
+_PARTS = 8  # chains of a float64 sum
+_WIDE = Vector(ir.DoubleType(), _PARTS)
 
 
 def pack(queries: F32) -> F32:
@@ -161,45 +164,73 @@ def _dots_vectors(rows: F32, packed: F32, out: F32) -> None:
                 j += 1
 
 
+@instruction(_WIDE)
+def _nothing(builder: Builder) -> Value:
+    """_PARTS float64 zeros."""
+    return ir.Constant(_WIDE.llvm, [0.0] * _PARTS)
+
+
+def _pair(builder: Builder, a: Value, b: Value) -> list[Value]:
+    kind = ir.VectorType(FLOAT, _PARTS)
+    return [builder.fpext(emit_load(builder, at, kind), _WIDE.llvm) for at in (a, b)]
+
+
+@instruction(_WIDE, _WIDE, ADDRESS, ADDRESS)
+def _add_products(builder: Builder, sums: Value, a: Value, b: Value) -> Value:
+    """sums + a * b for _PARTS float32 each."""
+    left, right = _pair(builder, a, b)
+    return builder.fadd(sums, builder.fmul(left, right))
+
+
+@instruction(_WIDE, _WIDE, ADDRESS, ADDRESS)
+def _add_gaps(builder: Builder, sums: Value, a: Value, b: Value) -> Value:
+    """sums + (a - b)^2 for _PARTS float32 each."""
+    gap = builder.fsub(*_pair(builder, a, b))
+    return builder.fadd(sums, builder.fmul(gap, gap))
+
+
+@instruction(types.float64, _WIDE)
+def _total(builder: Builder, sums: Value) -> Value:
+    """Their sum, one after the other."""
+    parts = [builder.extract_element(sums, ir.Constant(INDEX, part)) for part in range(_PARTS)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = builder.fadd(total, part)
+    return total
+
+
+@kernel
+def _sum(a: F32, b: F32, gaps: bool) -> float:
+    """<a, b>, or ||a - b||^2, in float64, in _PARTS chains that are added in order; then what is left."""
+    whole = a.size // _PARTS * _PARTS
+    total = 0.0
+    if _PLAIN:
+        sums = np.zeros(_PARTS)
+        for t in range(whole):
+            left, right = np.float64(a[t]), np.float64(b[t])
+            sums[t % _PARTS] += (left - right) * (left - right) if gaps else left * right
+        for part in range(_PARTS):
+            total += sums[part]
+    else:
+        at, other, wide = address(a), address(b), _nothing()
+        if gaps:
+            for t in range(0, whole * 4, _PARTS * 4):
+                wide = _add_gaps(wide, at + t, other + t)
+        else:
+            for t in range(0, whole * 4, _PARTS * 4):
+                wide = _add_products(wide, at + t, other + t)
+        total = _total(wide)
+    for t in range(whole, a.size):
+        left, right = np.float64(a[t]), np.float64(b[t])
+        total += (left - right) * (left - right) if gaps else left * right
+    return total
+
+
 @kernel
 def squares(rows: F32, out: F64) -> None:
     """out[i] = ||rows[i]||^2, in float64; rows (n, d), out (n,), written."""
     for i in range(rows.shape[0]):
-        out[i] = _products(rows[i], rows[i])
-
-
-@kernel
-def _products(a: F32, b: F32) -> float:
-    """<a, b> in float64, in _PARTS chains of which the first ones are added first."""
-    sums = np.zeros(_PARTS)
-    whole = a.size // _PARTS * _PARTS
-    for t in range(0, whole, _PARTS):
-        for part in range(_PARTS):
-            sums[part] += np.float64(a[t + part]) * np.float64(b[t + part])
-    for t in range(whole, a.size):
-        sums[t - whole] += np.float64(a[t]) * np.float64(b[t])
-    total = 0.0
-    for part in range(_PARTS):
-        total += sums[part]
-    return total
-
-
-@kernel
-def _gaps(a: F32, b: F32) -> float:
-    """||a - b||^2 in float64, as `_products` sums."""
-    sums = np.zeros(_PARTS)
-    whole = a.size // _PARTS * _PARTS
-    for t in range(0, whole, _PARTS):
-        for part in range(_PARTS):
-            gap = np.float64(a[t + part]) - np.float64(b[t + part])
-            sums[part] += gap * gap
-    for t in range(whole, a.size):
-        gap = np.float64(a[t]) - np.float64(b[t])
-        sums[t - whole] += gap * gap
-    total = 0.0
-    for part in range(_PARTS):
-        total += sums[part]
-    return total
+        out[i] = _sum(rows[i], rows[i], False)
 
 
 @kernel
@@ -211,15 +242,15 @@ def exact(rows: F32, queries: F32, metric: int, keys: F32) -> None:
     cosine with a row or a query of length zero is 0.
     """
     for j in range(keys.shape[0]):
-        length = _products(queries[j], queries[j]) if metric == 1 else 0.0
+        length = _sum(queries[j], queries[j], False) if metric == 1 else 0.0
         for c in range(keys.shape[1]):
             row = rows[j * keys.shape[1] + c]
             if metric == 2:
-                score = -_gaps(queries[j], row)
+                score = -_sum(queries[j], row, True)
             else:
-                score = _products(queries[j], row)
+                score = _sum(queries[j], row, False)
                 if metric == 1:
-                    both = length * _products(row, row)
+                    both = length * _sum(row, row, False)
                     score = score / np.sqrt(both) if both != 0 else 0.0
             if not score >= -np.inf:
                 score = -np.inf
