@@ -29,26 +29,26 @@ def check(halves, width):
     rng = np.random.default_rng(width)
     codes = rng.integers(0, 256, (200, width), dtype=np.uint8)
     codes[0], codes[1] = 255, 0
-    weights = rng.standard_normal((5, width * halves)).astype(np.float32)
+    weights = rng.standard_normal((12, width * halves)).astype(np.float32)
     weights[1], weights[2] = 0, 1e-44
     weights[3] = weights[3] * 1e6
     weights[4, 1:] *= 1e-3
-    offsets = rng.standard_normal(5)
+    offsets = rng.standard_normal(12)
     wanted = weights.astype(np.float64) @ plain_codes(codes, halves).T + offsets[:, None]
     blocks, folded = (
         bytedots.lay_out(codes),
         bytedots.fold(weights, offsets, halves, 255 if halves == 1 else 15),
     )
-    out = np.empty((5, 200), np.float32)
+    out = np.empty((12, 200), np.float32)
     bytedots.dots(blocks, 0, folded, out)
     levels = np.where(folded[3], 127, 32_639)
     sizes = np.abs(weights).max(axis=1)[:, None] * (255 if halves == 1 else 15) / 2 * width * halves
     sizes /= 1.9 * levels[:, None]
     if width * halves > 40:
-        assert folded[3].tolist() == [True, True, True, True, False]
+        assert folded[3].tolist() == [True] * 4 + [False] + [True] * 7
     assert (np.abs(out - wanted) <= sizes + 1e-6 * (1 + np.abs(wanted))).all()
     for start, stop in ((0, 64), (64, 200), (128, 130)):
-        for first, last in ((0, 1), (1, 4)):
+        for first, last in ((0, 1), (1, 4), (3, 12), (5, 11)):
             part = np.empty((last - first, stop - start), np.float32)
             some = tuple(held[first:last] for held in folded)
             bytedots.dots(blocks, start // 64, some, part)

@@ -53,6 +53,7 @@ _EVEN = 5.0  # times the root of the mean square: weights up to it are rounded t
 _LANES = REGISTER_BYTES // 4  # rows of a register
 _REGISTERS = 2 if ISA == "avx2" else 4  # of rows, summed at a time
 _PART = _LANES * _REGISTERS
+QUERIES = 1 if ISA in ("avx2", "scalar") else 4  # that share what is read of a block, where registers suffice
 _INTS = Vector(INDEX, _LANES)
 _SHORT = ir.IntType(16)
 _NEW_SIGNATURE = llvm.llvm_version_info >= (21, 0, 0)
@@ -235,10 +236,84 @@ def _tile(halves: int, bytes_: int) -> tuple[Instruction, Instruction, Instructi
     return start, add, save
 
 
+def _tile_many(halves: int) -> tuple[Instruction, Instruction, Instruction]:
+    """Instructions on the sums of _PART / halves rows for QUERIES, whose lower bytes are zero."""
+    registers = _REGISTERS // halves
+    kind = types.UniTuple(_INTS, QUERIES * halves * registers)  # type: ignore[no-untyped-call]
+
+    @instruction(kind)
+    def start(builder: Builder) -> Value:
+        return emit_tile(builder, [ir.Constant(_INTS.llvm, [0] * _LANES)] * kind.count)
+
+    @instruction(kind, kind, ADDRESS, ADDRESS, types.int64)
+    def add(builder: Builder, tile: Value, codes: Value, weights: Value, stride: Value) -> Value:
+        sums = emit_vectors(builder, tile)
+        values = []
+        for part in range(registers):
+            held = emit_load(builder, codes, BYTES.llvm, part * REGISTER_BYTES)
+            masks = (15, 240) if halves == 2 else (255,)
+            values += [builder.and_(held, ir.Constant(BYTES.llvm, [mask] * REGISTER_BYTES)) for mask in masks]
+        for j in range(QUERIES):
+            for half in range(halves):
+                factor = emit_splat(builder, emit_load(builder, weights, INDEX, 8 * half), _INTS.llvm)
+                factor = builder.bitcast(factor, BYTES.llvm)
+                for part in range(registers):
+                    place = (j * registers + part) * halves + half
+                    sums[place] = emit_dot(builder, sums[place], values[part * halves + half], factor)
+            weights = builder.add(weights, stride)
+        return emit_tile(builder, sums)
+
+    @instruction(types.void, kind, ADDRESS, ADDRESS, ADDRESS, types.int64)
+    def save(builder: Builder, tile: Value, scales: Value, offsets: Value, at: Value, across: Value) -> None:
+        sums = emit_vectors(builder, tile)
+        wide = ir.VectorType(FLOAT, _LANES)
+        for j in range(QUERIES):
+            scale, offset = (emit_load(builder, held, FLOAT, 4 * j) for held in (scales, offsets))
+            for part in range(registers):
+                own = sums[(j * registers + part) * halves : (j * registers + part + 1) * halves]
+                whole = own[0]
+                if halves == 2:
+                    whole = builder.add(whole, builder.ashr(own[1], ir.Constant(_INTS.llvm, [4] * _LANES)))
+                total = builder.fmul(builder.sitofp(whole, wide), ir.Constant(wide, [256.0] * _LANES))
+                found = emit_fma(
+                    builder, total, emit_splat(builder, scale, wide), emit_splat(builder, offset, wide)
+                )
+                emit_store(builder, at, found, 4 * _LANES * part)
+            at = builder.add(at, across)
+
+    return start, add, save
+
+
 _start_bytes, _add_bytes, _save_bytes = _tile(1, 2)
 _start_nibbles, _add_nibbles, _save_nibbles = _tile(2, 2)
 _start_bytes1, _add_bytes1, _save_bytes1 = _tile(1, 1)
 _start_nibbles1, _add_nibbles1, _save_nibbles1 = _tile(2, 1)
+
+
+_start_many_bytes, _add_many_bytes, _save_many_bytes = _tile_many(1)
+_start_many_nibbles, _add_many_nibbles, _save_many_nibbles = _tile_many(2)
+
+
+@kernel
+def _many(
+    codes: int, weights: tuple[int, int, int], target: int, groups: int, halves: int, across: int
+) -> None:
+    """`dots` of a whole block with QUERIES. weights: addresses of what `fold` made of the first of them;
+    across: bytes from one query's scores to the next one's."""
+    made, scales, offsets = weights
+    stride = groups * halves * 8
+    for part in range(0, BLOCK, _PART // halves):
+        at, to = codes + part * 4, target + part * 4
+        if halves == 1:
+            tile = _start_many_bytes()
+            for g in range(groups):
+                tile = _add_many_bytes(tile, at + g * (BLOCK * 4), made + g * 8, stride)
+            _save_many_bytes(tile, scales, offsets, to, across)
+        else:
+            pairs = _start_many_nibbles()
+            for g in range(groups):
+                pairs = _add_many_nibbles(pairs, at + g * (BLOCK * 4), made + g * 16, stride)
+            _save_many_nibbles(pairs, scales, offsets, to, across)
 
 
 @kernel
@@ -247,9 +322,16 @@ def _dots_bytes(blocks: U8, first: int, weights: Weights, out: F32, found: F32) 
     made, scales, offsets, coarse = weights
     groups, count = blocks.shape[1], out.shape[1]
     for i in range(0, count, BLOCK):
-        for j in range(out.shape[0]):
+        j = 0
+        while j < out.shape[0]:
             factors = address(made) + j * groups * 8
             target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
+            if QUERIES > 1 and i + BLOCK <= count and coarse[j : j + QUERIES].sum() == QUERIES:
+                block = address(blocks) + (first + i // BLOCK) * groups * BLOCK * 4
+                held = factors, address(scales) + j * 4, address(offsets) + j * 4
+                _many(block, held, target, groups, 1, count * 4)
+                j += QUERIES
+                continue
             for part in range(0, BLOCK, _PART):
                 codes = address(blocks) + ((first + i // BLOCK) * groups * BLOCK + part) * 4
                 if coarse[j]:
@@ -265,6 +347,7 @@ def _dots_bytes(blocks: U8, first: int, weights: Weights, out: F32, found: F32) 
             if i + BLOCK > count:
                 for r in range(count - i):
                     out[j, i + r] = found[r]
+            j += 1
 
 
 @kernel
@@ -273,9 +356,16 @@ def _dots_nibbles(blocks: U8, first: int, weights: Weights, out: F32, found: F32
     made, scales, offsets, coarse = weights
     groups, count = blocks.shape[1], out.shape[1]
     for i in range(0, count, BLOCK):
-        for j in range(out.shape[0]):
+        j = 0
+        while j < out.shape[0]:
             factors = address(made) + j * groups * 16
             target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
+            if QUERIES > 1 and i + BLOCK <= count and coarse[j : j + QUERIES].sum() == QUERIES:
+                block = address(blocks) + (first + i // BLOCK) * groups * BLOCK * 4
+                held = factors, address(scales) + j * 4, address(offsets) + j * 4
+                _many(block, held, target, groups, 2, count * 4)
+                j += QUERIES
+                continue
             for part in range(0, BLOCK, _PART):
                 codes = address(blocks) + ((first + i // BLOCK) * groups * BLOCK + part) * 4
                 if coarse[j]:
@@ -291,3 +381,4 @@ def _dots_nibbles(blocks: U8, first: int, weights: Weights, out: F32, found: F32
             if i + BLOCK > count:
                 for r in range(count - i):
                     out[j, i + r] = found[r]
+            j += 1
