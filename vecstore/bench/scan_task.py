@@ -50,6 +50,9 @@ PAIRS = (
     Pair("pq:m=96,bits=4", "faiss PQ96x4fs", 1),
     Pair("pq:m=192,bits=4", "faiss PQ192x4fs", 1),
     Pair("pq:m=192,bits=4", "turbovec 2 bit"),
+    Pair("tcq:bits=1", "faiss PQ96x4fs"),
+    Pair("tcq:bits=2", "faiss PQ192x4fs"),
+    Pair("tcq:bits=2", "turbovec 2 bit"),
     Pair("sign", "faiss RaBitQfs"),
     Pair("sign", "rabitqlib 1 bit"),
 )
