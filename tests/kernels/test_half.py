@@ -1,6 +1,6 @@
 import numpy as np
 
-from vecstore.kernels.half import to_float16
+from vecstore.kernels.half import from_float16, to_float16
 
 
 def check(rows):
@@ -36,3 +36,13 @@ def test_the_edges_round_as_numpy_rounds():
 
 def test_no_rows_are_fine():
     check(np.empty((0, 4), np.float32))
+
+
+def test_every_float16_comes_back_as_numpy_widens_it():
+    halves = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16).view(np.float16).reshape(64, -1)
+    out = np.empty(halves.shape, np.float32)
+    from_float16(halves, out)
+    wanted = halves.astype(np.float32)
+    whole = ~np.isnan(wanted)
+    assert np.array_equal(out.view(np.uint32)[whole], wanted.view(np.uint32)[whole])
+    assert np.isnan(out[~whole]).all()

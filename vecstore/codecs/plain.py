@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows
 from vecstore.codecs.scan import DecodedScan, Scan
-from vecstore.kernels.half import to_float16
+from vecstore.kernels.half import from_float16, to_float16
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,9 @@ class F16(_Plain):
 
     def _store(self, rows: Rows, target: NDArray[Any]) -> None:
         to_float16(rows, target)
+
+    def _decode(self, codes: Codes, rows: Rows) -> None:
+        from_float16(codes.view(self.stored), rows)
 
 
 @dataclass(frozen=True, eq=False)
