@@ -49,6 +49,7 @@ from vecstore.codecs.transforms.center import Center
 from vecstore.codecs.transforms.fde import Fde
 from vecstore.codecs.transforms.jl import Jl
 from vecstore.codecs.transforms.normalize import Normalize
+from vecstore.codecs.transforms.opq import Opq
 from vecstore.codecs.transforms.pca import Pca
 from vecstore.codecs.transforms.prefix import Prefix
 from vecstore.codecs.transforms.relative import Relative
@@ -67,7 +68,8 @@ CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
     for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Klt, Tcq, Rabitq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
-    transform.name: transform for transform in (Center, Normalize, Whiten, Pca, Rotate, Prefix, Jl, Relative)
+    transform.name: transform
+    for transform in (Center, Normalize, Whiten, Pca, Opq, Rotate, Prefix, Jl, Relative)
 }
 FIRST: Mapping[str, type[Part]] = {part.name: part for part in (GroupCenter, Fde)}
 _FIRST = (RaggedTransform, GroupCenter)

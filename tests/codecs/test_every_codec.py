@@ -231,6 +231,7 @@ def test_the_loss_on_unseen_rows_stays_inside_the_data_sheet(spec, bound):
         "whiten+f32",
         "relative:anchors=9+f32",
         "jl:dim=9+f32",
+        "opq:m=5,dim=20+f32",
     ],
 )
 def test_pulled_queries_score_codes_without_decoding(spec):

@@ -71,7 +71,7 @@ class Pq(Codec):
         if not len(sample):
             raise InputError("pq is fitted on rows, and there are none")
         k = min(2**bits, len(sample))
-        centroids = kmeans.train_product(sample, _starts(dim, m), k, seed=seed)
+        centroids = kmeans.train_product(sample, product.split(dim, m), k, seed=seed)
         return cls(dim=dim, m=m, bits=bits, centroids=centroids)
 
     @property
@@ -82,7 +82,7 @@ class Pq(Codec):
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """First dimension of each subspace and, last, dim: (m + 1,)."""
-        return _starts(self.dim, self.m)
+        return product.split(self.dim, self.m)
 
     @cached_property
     def _book(self) -> NDArray[np.float32]:
@@ -126,9 +126,3 @@ class Pq(Codec):
         values = np.empty((len(queries), self.m, len(self.centroids)), np.float32)
         lookup.centroid_products(queries, self._columns, self.starts, values)
         return values
-
-
-def _starts(dim: int, m: int) -> NDArray[np.int64]:
-    widths = np.full(m, dim // m, np.int64)
-    widths[: dim % m] += 1
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])

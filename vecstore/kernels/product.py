@@ -23,6 +23,13 @@ I64 = NDArray[np.int64]
 _copy1, _copy4, _copy8, _copy16 = copier(1), copier(4), copier(8), copier(16)
 
 
+def split(dim: int, m: int) -> I64:
+    """First dimension of each of m subspaces and, last, dim: (m + 1,); the first dim mod m are one wider."""
+    widths = np.full(m, dim // m, np.int64)
+    widths[: dim % m] += 1
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+
+
 def lay_out(centroids: F32, starts: I64) -> F32:
     """The codebook as `assign` reads it: (padded k * dim,) float32, made once per codebook.
 
@@ -130,3 +137,26 @@ def _copy(source: int, target: int, width: int) -> None:
     else:
         for t in range(width):
             _copy1(source + t * 4, target + t * 4)
+
+
+def refine(rows: F32, centroids: F32, starts: I64, codes: U8) -> None:
+    """Lloyd's step of every subspace: each centroid that has rows becomes their mean, by float64 sums.
+
+    rows (n, dim); centroids (k, dim), changed; starts (m + 1,); codes (n, m), each below k.
+    """
+    sums, counts = np.zeros(centroids.shape), np.zeros((len(centroids), codes.shape[1]), np.int64)
+    _add_up(rows, starts, codes, sums, counts)
+    wide = counts.repeat(np.diff(starts), axis=1)
+    filled = wide > 0
+    centroids[filled] = sums[filled] / wide[filled]
+
+
+@kernel
+def _add_up(rows: F32, starts: I64, codes: U8, sums: NDArray[np.float64], counts: I64) -> None:
+    """sums[codes[i, j], t] += rows[i, t] for t in subspace j; counts[codes[i, j], j] += 1."""
+    for i in range(rows.shape[0]):
+        for j in range(codes.shape[1]):
+            c = codes[i, j]
+            counts[c, j] += 1
+            for t in range(starts[j], starts[j + 1]):
+                sums[c, t] += rows[i, t]

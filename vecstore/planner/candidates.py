@@ -88,6 +88,24 @@ def _klt(dim: int, size: int) -> tuple[str, int, int]:
     return (f"klt:bytes={size}" if size <= dim else ""), size, shared
 
 
+def _opq_pq(dim: int, size: int) -> tuple[str, int, int]:
+    """pq behind a rotation of its own, which is worth its state where subspaces are few."""
+    return (
+        f"opq:m={size},bits=8,dim={dim}+pq:m={size},bits=8" if 4 * size <= dim and size > 1 else "",
+        size,
+        4 * dim * (dim + 1) + 1024 * dim,
+    )
+
+
+def _opq_pq_of_part(width: int) -> Family:
+    """The same onto `width` dimensions for each subspace."""
+    return lambda dim, size: (
+        f"opq:m={size},bits=8,dim={width * size}+pq:m={size},bits=8" if 1 < size * width < dim else "",
+        size,
+        4 * dim * (width * size + 1) + 1024 * width * size,
+    )
+
+
 FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     (_plain, lambda dim: (16, 8, 6, 4)),
     (lambda dim, size: ("bf16", 2 * dim, 0), _once),
@@ -96,6 +114,7 @@ FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     (_klt, _by_bytes), (_tcq(0), _by_bytes), (_tcq(1), _by_bytes), (_tcq(2), _by_bytes),
     (_hadamard, lambda dim: (4, 3, 2, 1)),
     (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
+    (_opq_pq, _by_dims), (_opq_pq_of_part(4), _by_dims),
 )  # fmt: skip
 
 
