@@ -55,6 +55,12 @@ PAIRS = (
     Pair("tcq:bits=2", "turbovec 2 bit"),
     Pair("sign", "faiss RaBitQfs"),
     Pair("sign", "rabitqlib 1 bit"),
+    Pair("rabitq:bits=1", "faiss RaBitQfs", 1),
+    Pair("rabitq:bits=1", "rabitqlib 1 bit", 1),
+    Pair("rabitq:bits=2", "rabitqlib 2 bit", 1),
+    Pair("rabitq:bits=4", "rabitqlib 4 bit", 1),
+    Pair("hadamard:bits=2", "turbovec 2 bit"),
+    Pair("hadamard:bits=4", "turbovec 4 bit", 1),
 )
 
 

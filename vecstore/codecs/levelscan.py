@@ -41,15 +41,20 @@ def scan_cells(codes: Codes, dim: int, levels: Rows) -> Scan:
         return _scan_bits(codes, levels)
     if bits == 2:
         return TableScan(codes, 16, lambda queries: _pairs(queries, levels))
-    if bits == 4:
+    steps = np.diff(levels)
+    even = bool((steps == steps[0]).all())
+    if bits == 4 and not even:
         return LevelScan(codes, levels)
+    low, step = np.full(dim, levels[0]), np.full(dim, steps[0])
+    if bits == 4:
+        return GridScan(codes, low, step, bits=bits)
     apart = np.empty((len(codes), dim), np.uint8)
     cells.unpack(np.ascontiguousarray(codes), bits, apart)
     if bits == 3:
         packed = np.empty((len(codes), (dim + 1) // 2), np.uint8)
         scalar.pack4(apart, packed)
         return LevelScan(packed, levels)
-    return GridScan(apart, np.full(dim, levels[0]), np.full(dim, levels[1] - levels[0]), bits=bits)
+    return GridScan(apart, low, step, bits=bits)
 
 
 def _scan_bits(codes: Codes, levels: Rows) -> Scan:

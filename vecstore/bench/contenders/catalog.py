@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vecstore.bench.contenders.base import Contender
 from vecstore.bench.contenders.faiss_codecs import FaissOpq, FaissPq, FaissSq
+from vecstore.bench.contenders.faiss_index import faiss_indexes
 from vecstore.bench.contenders.lossless import all_lossless
 from vecstore.bench.contenders.own import Own
 from vecstore.registry import CODECS
@@ -14,12 +15,14 @@ from vecstore.registry import CODECS
 WIDTHS = (4, 8, 16, 32)  # dimensions of a PQ subspace
 _SQ_PEERS = {"f16": "QT_fp16", "sq:bits=8": "QT_8bit", "sq:bits=6": "QT_6bit", "sq:bits=4": "QT_4bit"}
 
+_ROTATED = {"hadamard": "eden", "rabitq": "rabitq"}
+
 
 @dataclass(frozen=True)
 class Pair:
     """Two contenders that do the same at the same size, timed in turn in one process."""
 
-    topic: str  # pq | pq4 | sq | lossless
+    topic: str  # pq | pq4 | sq | rotated | lossless
     setting: str  # what the two have in common
     ours: str
     peer: str
@@ -32,6 +35,8 @@ def contenders(dim: int) -> dict[str, Contender]:
     found += [FaissPq(m) for m in subspaces(dim)] + [FaissPq(m, 4) for m in subspaces(dim)]
     found += [FaissSq(kind) for kind in _SQ_PEERS.values()]
     found += [FaissOpq(m) for m in subspaces(dim)[1:2]]
+    peers = {pair.peer for pair in _rotated_pairs()}
+    found += [index for index in faiss_indexes(dim, (), (1, 2, 4)) if index.label in peers]
     found += all_lossless()
     return {contender.label: contender for contender in found}
 
@@ -42,6 +47,7 @@ def specs(dim: int) -> list[str]:
     found += [f"sq:bits={bits}" for bits in (8, 6, 4)]
     found += [f"pq:m={m}" for m in subspaces(dim)]
     found += [f"pq:m={m},bits=4" for m in subspaces(dim)]
+    found += [f"{name}:bits={bits}" for name in _ROTATED for bits in (1, 2, 4)]
     small = max(1, dim // 2)
     found += [f"pca:dim={dim}+pq:m={m}" for m in subspaces(dim)[1:]]
     found += [f"pca:dim={small}+sq:bits={bits}" for bits in (8, 4)]
@@ -54,7 +60,7 @@ def specs(dim: int) -> list[str]:
 
 def pairs(dim: int) -> list[Pair]:
     """All pairs for rows of this width."""
-    return [*_product_pairs(dim), *_scalar_pairs(), *_lossless_pairs()]
+    return [*_product_pairs(dim), *_scalar_pairs(), *_rotated_pairs(), *_lossless_pairs()]
 
 
 def subspaces(dim: int) -> list[int]:
@@ -75,6 +81,13 @@ def _scalar_pairs() -> Iterator[Pair]:
     for ours, kind in _SQ_PEERS.items():
         name = kind.removeprefix("QT_")
         yield Pair("sq", name, ours, f"faiss sq:{name}")
+
+
+def _rotated_pairs() -> Iterator[Pair]:
+    """FAISS's with its rotation, which is a matrix."""
+    for ours, peer in _ROTATED.items():
+        for bits in (1, 2, 4):
+            yield Pair("rotated", f"{peer}, {bits} bits", f"{ours}:bits={bits}", f"faiss {peer}:bits={bits}")
 
 
 def _lossless_pairs() -> Iterator[Pair]:
