@@ -31,7 +31,6 @@ _MEASURES = {
 }
 _INK, _FAINT, _BEHIND = "#222222", "#666666", "#d4d4d4"
 _LEAST_ERROR = 1e-5  # less is what half precision loses: not a matter of codecs
-_FAR = 0.45  # of the panel's width: names of lines that end before this stand at their point
 _GAP = 0.06  # of the panel's height, between names
 _MARKS = (
     ("o", "●", "○"), ("s", "■", "□"), ("^", "▲", "△"), ("D", "◆", "◇"), ("v", "▼", "▽"), ("p", "⬟", "⬠"),
@@ -190,7 +189,7 @@ def _panel(axes: Any, family: str, view: _View, *, first: bool) -> None:
             if point[0] <= right and low <= point[1] <= high
         ]
         marks += [("Gaussian bound", _INK, inside[-1])] if inside and first else []
-    _name(axes, marks, view)
+    _name(axes, marks)
     axes.set_title(family, loc="left", color=colour, fontsize=9, fontweight="bold")
 
 
@@ -220,17 +219,10 @@ def _scale(axes: Any, view: _View) -> None:
         side.set_color("#cccccc")
 
 
-def _name(axes: Any, marks: list[tuple[str, str, tuple[float, float]]], view: _View) -> None:
+def _name(axes: Any, marks: list[tuple[str, str, tuple[float, float]]]) -> None:
     """Names to the right of the panel, apart from each other, each led to from the line's last point."""
     places = {mark: axes.transAxes.inverted().transform(axes.transData.transform(mark[2])) for mark in marks}
-    inside = [mark for mark in marks if places[mark][0] < _FAR]
-    for number, mark in enumerate(sorted(inside, key=lambda mark: places[mark][1])):
-        # Of lines that end far from the edge names stand at the point, in turn above and below it.
-        shift, anchor = ((4, -3), "top") if number % 2 == 0 else ((4, 3), "bottom")
-        axes.annotate(
-            mark[0], mark[2], xytext=shift, textcoords="offset points", color=mark[1], va=anchor, zorder=4
-        )
-    beside = sorted((mark for mark in marks if places[mark][0] >= _FAR), key=lambda mark: places[mark][1])
+    beside = sorted(marks, key=lambda mark: places[mark][1])
     heights = _apart([float(places[mark][1]) for mark in beside])
     for mark, height in zip(beside, heights, strict=True):
         axes.annotate(
