@@ -203,15 +203,16 @@ def test_trained_maps_are_orthonormal_and_bring_neighbours_codes_together():
     assert np.allclose(codec.axes.T @ codec.axes, np.eye(64), atol=1e-4)
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("dim", [32, 40, 24])
-def test_a_new_model_s_codes_find_the_old_one_s(dim):
+def test_a_new_model_s_codes_find_the_old_one_s(dim, training):
     rng = np.random.default_rng(3)
     old_rows, fresh, queries = clustered(), clustered(seed=1), clustered(200, seed=2)
     turn = np.linalg.qr(rng.standard_normal((max(dim, 32), max(dim, 32))))[0][:32, :dim]
     if dim > 32:
         turn = np.linalg.qr(rng.standard_normal((dim, 32)))[0].T
     old = vs.fit("rbe:bits=2", old_rows)
-    new = fit_compatible((3 * old_rows @ turn + 0.5).astype(np.float32), old, old_rows)
+    new = fit_compatible((3 * old_rows @ turn + 0.5).astype(np.float32), old, old_rows, train=training)
     assert isinstance(new, Rbe) and new.code_bytes == old.code_bytes
     assert vs.loads(vs.dumps(new)).identity == new.identity
     moved = (3 * queries @ turn + 0.5).astype(np.float32)
@@ -229,7 +230,8 @@ def test_a_new_model_s_codes_find_the_old_one_s(dim):
 def test_training_onto_an_old_codec_is_repeatable_and_asks_for_pairs():
     rows = clustered(600)
     old = vs.fit("rbe:bits=1", rows)
-    assert fit_compatible(rows, old, seed=2).identity == fit_compatible(rows.copy(), old, seed=2).identity
+    one, two = (fit_compatible(part, old, seed=2, train=True) for part in (rows, rows.copy()))
+    assert one.identity == two.identity != fit_compatible(rows, old, seed=2).identity
     with pytest.raises(vs.ShapeError, match="expected pairs"):
         fit_compatible(rows[:10], old, rows[:9])
     with pytest.raises(vs.ShapeError):
@@ -244,7 +246,8 @@ def test_training_onto_an_old_codec_is_repeatable_and_asks_for_pairs():
 def test_few_and_equal_rows_can_be_trained_on(rows):
     codec = vs.fit("rbe:bits=2,train=true", rows)
     assert np.allclose(codec.decode(codec.encode(rows)), rows, atol=0.6 * np.abs(rows).max())
-    assert np.isfinite(fit_compatible(rows, codec).axes).all()
+    for training in (False, True):
+        assert np.isfinite(fit_compatible(rows, codec, train=training).axes).all()
 
 
 def test_bytes_says_how_many_planes():

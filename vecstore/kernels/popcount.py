@@ -101,6 +101,8 @@ def hamming(codes: U8, queries: Queries, start: int, out: F32) -> None:
         safe = (codes.size - skip - max(width, REGISTER_BYTES)) // stride + 1
         whole = max(0, min(out.shape[1], safe - start)) // ROWS * ROWS
     run(codes, queries.codes, queries.mask, (dim, width, skip, start, whole), out)
+    if whole == out.shape[1]:
+        return
     rest = np.zeros((ROWS + REGISTER_BYTES // stride + 1, stride), np.uint8)
     found = np.empty((len(out), ROWS), np.float32)
     for at in range(whole, out.shape[1], ROWS):

@@ -208,12 +208,16 @@ class Rbe(Codec):
         return CodeScan(inner, factors, self.encode, lambda found: plane.read(found, self._read_by))
 
 
-def fit_compatible(sample: Rows, old: Rbe, old_rows: Rows | None = None, *, seed: int = 0) -> Rbe:
+def fit_compatible(
+    sample: Rows, old: Rbe, old_rows: Rows | None = None, *, train: bool = False, seed: int = 0
+) -> Rbe:
     """A codec whose codes can be compared with those of `old`: for a new model, without encoding anew.
 
     sample (n, dim): rows of the new model; old_rows (n, old.dim): the same items' of the old one, or None
-    if the rows are the same. Twice as many pairs as dimensions are the least that is worth trying. Rows of
-    the new model then find those of the old one by their codes:
+    if the rows are the same. Twice as many pairs as dimensions are the least that is worth trying. train:
+    goes on from the nearest rotation by the loss of `train.py`, against new and old codes; where the models
+    differ by little more than a rotation, this loses recall. Rows of the new model then find those of the
+    old one by their codes:
 
         scan = old.scan_symmetric(old_codes)
         scan.dots(scan.prepare_codes(new.encode(queries)), 0, scan.rows, out)
@@ -228,7 +232,7 @@ def fit_compatible(sample: Rows, old: Rbe, old_rows: Rows | None = None, *, seed
         if not largest(array) <= LARGEST:
             bad = int(unsound(array, LARGEST).argmax())
             raise InputError(refusal(array[bad], bad, "rbe"))
-    mean, axes, back = fit_onto(rows, old.values(pairs), old._read_by, seed)
+    mean, axes, back = fit_onto(rows, old.values(pairs), old._read_by, seed if train else None)
     return Rbe(
         dim=rows.shape[1], bits=old.bits, rotate=False, train=True, mean=mean, axes=axes, back=back,
         signs=np.empty((0, (rows.shape[1] + 7) // 8), np.uint8), cuts=old.cuts, levels=old.levels,

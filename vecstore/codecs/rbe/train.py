@@ -52,11 +52,12 @@ def fit_maps(rows: Rows, bits: int, start: Rows, seed: int) -> Maps:
     return Maps(mean, axes, np.ascontiguousarray(axes.T), cuts, levels)
 
 
-def fit_onto(rows: Rows, values: Rows, read_by: Rows, seed: int) -> tuple[Rows, Rows, Rows]:
+def fit_onto(rows: Rows, values: Rows, read_by: Rows, seed: int | None) -> tuple[Rows, Rows, Rows]:
     """mean, axes and back for rows (n, dim) whose coordinates shall be like values (n, m), paired with them.
 
-    read_by (bits + 1, m): what the codes of values are read with. Begins with the rotation and the scale
-    that bring rows nearest to the values (Schonemann 1966, doi:10.1007/BF02289451).
+    read_by (bits + 1, m): what the codes of values are read with. The axes are the rotation and the scale
+    that bring rows nearest to the values (Schonemann 1966, doi:10.1007/BF02289451); with a seed, trained
+    from there.
     """
     mean = rows.mean(axis=0, dtype=np.float64)
     middle = values.mean(axis=0, dtype=np.float64)
@@ -64,13 +65,15 @@ def fit_onto(rows: Rows, values: Rows, read_by: Rows, seed: int) -> tuple[Rows, 
     left, sizes, right = np.linalg.svd(centred.T @ (values - middle), full_matrices=False)
     square = float(np.square(centred).sum())
     scale = float(sizes.sum()) / square if square > 0 and sizes.sum() > 0 else 1.0
-    at = _some(len(rows), seed)
+    axes = (left @ right).astype(np.float32)
+    if seed is not None:
+        at = _some(len(rows), seed)
 
-    def quantise(found: Rows) -> tuple[Rows, NDArray[np.bool_]]:
-        return _nearest(np.float32(scale) * found + middle.astype(np.float32), read_by)
+        def quantise(found: Rows) -> tuple[Rows, NDArray[np.bool_]]:
+            return _nearest(np.float32(scale) * found + middle.astype(np.float32), read_by)
 
-    old = _unit(quantise(((values[at] - middle) / scale).astype(np.float32))[0])[0]
-    axes = _train(centred[at].astype(np.float32), (left @ right).astype(np.float32), quantise, old, seed)
+        old = _unit(quantise(((values[at] - middle) / scale).astype(np.float32))[0])[0]
+        axes = _train(centred[at].astype(np.float32), axes, quantise, old, seed)
     onto = (scale * axes).astype(np.float32)
     back = np.ascontiguousarray(axes.T / np.float32(scale))
     return (mean - middle @ back).astype(np.float32), onto, back
