@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vecstore.kernels.bits import choose, split_sums
+from vecstore.kernels.bits import cell_sums, choose, split_sums
 
 
 @pytest.mark.parametrize("dim", [1, 7, 8, 15, 16, 17, 100, 384, 4097])
@@ -27,3 +27,24 @@ def test_sums_are_those_below_and_above_the_threshold():
     above = rows > thresholds
     want = [weights @ ~above, weights @ (rows * ~above), weights @ above, weights @ (rows * above)]
     assert np.allclose(sums, want)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_cells_are_those_of_residual_signs(bits):
+    rng = np.random.default_rng(bits)
+    values = rng.standard_normal((200, 5)).astype(np.float32)
+    weights = rng.random(200)
+    steps = np.concatenate([np.full((1, 5), 0.1), 2.0 ** -np.arange(1, bits)[:, None] * np.ones(5)])
+    steps = steps.astype(np.float32)
+    counts, sums = np.full((2**bits, 5), np.nan), np.full((2**bits, 5), np.nan)
+    cell_sums(values, weights, steps, counts, sums)
+    rest, cells = values - steps[0], np.zeros(values.shape, int)
+    for t in range(bits):
+        above = rest > 0
+        cells = 2 * cells + above
+        if t + 1 < bits:
+            rest = rest - np.where(above, steps[t + 1], -steps[t + 1])
+    for cell in range(2**bits):
+        here = cells == cell
+        assert np.allclose(counts[cell], weights @ here)
+        assert np.allclose(sums[cell], weights @ (here * values))
