@@ -130,23 +130,50 @@ def decode(codes: U8, levels: F32, scales: F32, signs: F32, rows: F32) -> None:
     """
     bits = _log2(levels.size)
     d = rows.shape[1]
-    size, mask = (d * bits + 7) // 8, np.uint16(levels.size - 1)
-    start = codes.shape[1] - size
+    start = codes.shape[1] - (d * bits + 7) // 8
     tile = make_tile(d)
     for first in range(0, rows.shape[0], TILE):
         count = min(TILE, rows.shape[0] - first)
         for r in range(count):
-            code, scale = codes[first + r, start:], scales[first + r]
-            for j in range(d):
-                at, shift = j * bits // 8, np.uint16(j * bits % 8)
-                held = np.uint16(code[at]) >> shift
-                if shift + bits > 8:
-                    held |= np.uint16(code[at + 1]) << (np.uint16(8) - shift)
-                tile[j, r] = levels[held & mask] * scale
+            _levels(codes[first + r, start:], levels, scales[first + r], bits, tile[:, r])
         turn(tile, signs, False)
         for r in range(count):
             for j in range(d):
                 rows[first + r, j] = tile[j, r]
+
+
+@kernel
+def _levels(code: U8, levels: F32, scale: np.float32, bits: int, out: F32) -> None:
+    """out[j] = levels[cell j of a code] * scale."""
+    d, whole = out.size, 0
+    if bits == 1:  # Bytes of whole cells go faster than cell by cell.
+        whole = d // 8 * 8
+        low, high = levels[0] * scale, levels[1] * scale
+        for j in range(0, whole, 8):
+            byte = code[j // 8]
+            for t in range(8):
+                out[j + t] = high if byte >> t & 1 else low
+    elif bits == 2:
+        whole = d // 4 * 4
+        for j in range(0, whole, 4):
+            byte = code[j // 4]
+            out[j] = levels[byte & 3] * scale
+            out[j + 1] = levels[byte >> 2 & 3] * scale
+            out[j + 2] = levels[byte >> 4 & 3] * scale
+            out[j + 3] = levels[byte >> 6] * scale
+    elif bits == 4:
+        whole = d // 2 * 2
+        for j in range(0, whole, 2):
+            byte = code[j // 2]
+            out[j] = levels[byte & 15] * scale
+            out[j + 1] = levels[byte >> 4] * scale
+    mask = np.uint16(levels.size - 1)
+    for j in range(whole, d):
+        at, shift = j * bits // 8, np.uint16(j * bits % 8)
+        held = np.uint16(code[at]) >> shift
+        if shift + bits > 8:
+            held |= np.uint16(code[at + 1]) << (np.uint16(8) - shift)
+        out[j] = levels[held & mask] * scale
 
 
 @kernel
