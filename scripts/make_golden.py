@@ -40,6 +40,8 @@ SPECS = {
     "tcq_staged": "tcq:bytes=4,stages=2,states=64",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",
+    "rq": "rq:m=3",
+    "prq": "prq:m=3,splits=2,beam=2",
     "opq": "opq:m=2,dim=6+pq:m=2",
     "whiten": "whiten+sq:bits=8",
     "groupcenter": "groupcenter:by=year,least=12+sq:bits=8",

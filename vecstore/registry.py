@@ -42,6 +42,7 @@ from vecstore.codecs.pq import Pq
 from vecstore.codecs.rabitq import Rabitq
 from vecstore.codecs.ragged import Ragged, RaggedCodec, RaggedTransform
 from vecstore.codecs.rbe import Rbe
+from vecstore.codecs.residual import Prq, Rq
 from vecstore.codecs.sign import Sign
 from vecstore.codecs.sq import Sq
 from vecstore.codecs.tcq import Tcq
@@ -65,7 +66,7 @@ AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
     codec.name: codec
-    for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Klt, Tcq, Rabitq)
+    for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Klt, Tcq, Rabitq, Rq, Prq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform

@@ -20,6 +20,7 @@ SPECS = [
     "klt:bits=2", "klt:bytes=3", "normalize+klt:bits=7",
     "rabitq:bits=2", "rabitq:bits=5,center=false", "rabitq:bits=8", "center+rabitq:bits=4",
     "jl:dim=3+f32", "center+jl:dim=5,density=0.5+sq",
+    "rq:m=3,beam=2", "rq:bytes=2", "prq:m=5,splits=2", "center+prq:m=4,splits=1",
     "opq:m=2+pq:m=2", "opq:m=3,bits=4+f32",
 ]  # fmt: skip
 

@@ -40,12 +40,12 @@ def train(points: F32, k: int, *, iterations: int = ITERATIONS, seed: int = 0) -
     centroids = np.empty((k, d), np.float32)
     _seed(np.ascontiguousarray(points[order[: SEED_POINTS * k]].T), rng.random(k), centroids)
     if n // 4 >= SEED_POINTS * k and iterations:
-        _iterate(points[np.sort(order[: n // 4])], centroids, WARM_UP, WARM_UP)
-    _iterate(points, centroids, iterations, iterations - 2)
+        improve(points[np.sort(order[: n // 4])], centroids, WARM_UP, WARM_UP)
+    improve(points, centroids, iterations, iterations - 2)
     return centroids
 
 
-def _iterate(points: F32, centroids: F32, iterations: int, long: int) -> None:
+def improve(points: F32, centroids: F32, iterations: int, long: int) -> None:
     """Lloyd's iterations on `centroids` in place, the first `long` of them with long steps."""
     (n, d), k = points.shape, len(centroids)
     starts = np.array([0, d])

@@ -88,6 +88,17 @@ def _klt(dim: int, size: int) -> tuple[str, int, int]:
     return (f"klt:bytes={size}" if size <= dim else ""), size, shared
 
 
+def _rq(dim: int, size: int) -> tuple[str, int, int]:
+    """Few stages: each has a codebook of whole rows."""
+    return (f"rq:m={size}" if size <= 8 else ""), size, 1024 * dim * size
+
+
+def _prq(dim: int, size: int) -> tuple[str, int, int]:
+    """About eight stages for each block of dimensions."""
+    stages = math.ceil(size / max(1, round(size / 8)))
+    return (f"prq:m={size}" if 8 < size <= min(64, dim // 2) else ""), size, 1024 * dim * stages
+
+
 def _opq_pq(dim: int, size: int) -> tuple[str, int, int]:
     """pq behind a rotation of its own, which is worth its state where subspaces are few."""
     return (
@@ -114,7 +125,7 @@ FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     (_klt, _by_bytes), (_tcq(0), _by_bytes), (_tcq(1), _by_bytes), (_tcq(2), _by_bytes),
     (_hadamard, lambda dim: (4, 3, 2, 1)),
     (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
-    (_opq_pq, _by_dims), (_opq_pq_of_part(4), _by_dims),
+    (_rq, _by_bytes), (_prq, _by_bytes), (_opq_pq, _by_dims), (_opq_pq_of_part(4), _by_dims),
 )  # fmt: skip
 
 
