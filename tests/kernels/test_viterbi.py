@@ -2,11 +2,16 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 
 from vecstore.codecs.tcq.allocation import lay_out
 from vecstore.kernels import trellis, viterbi
+
+compiled = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="vector instructions exist only in compiled code"
+)
 
 
 def make(groups, states, seed=0):
@@ -88,6 +93,7 @@ PATTERNS = [
 ]  # fmt: skip
 
 
+@compiled
 @pytest.mark.parametrize("states", [64, 256, 1024])
 @pytest.mark.parametrize("groups", PATTERNS)
 def test_encoder_takes_the_path_of_the_plain_one(groups, states):
@@ -121,6 +127,7 @@ def test_any_bytes_decode_to_the_windows_of_their_circles(groups, states):
     assert np.array_equal(scales[dims] * tables[kinds, 0, seen[:, narrow]], rows[:, dims])
 
 
+@compiled
 def test_no_circle_of_two_bytes_is_much_nearer():
     cells, words, tables, scales, rng = make([(0, 2, 1)], 64)
     rows = rng.standard_normal((200, 8)).astype(np.float32)
@@ -138,6 +145,7 @@ def test_no_circle_of_two_bytes_is_much_nearer():
     assert (errors <= best + 1e-4).mean() > 0.6
 
 
+@compiled
 @pytest.mark.parametrize("n", [0, 1, 5, 16, 33])
 def test_a_row_is_encoded_alike_in_any_company(n):
     cells, words, tables, scales, rng = make([(0, 4, 1), (0, 3, 1), (0, 1, 2)], 64)
