@@ -1,10 +1,15 @@
 """Beam search and sums of centroids against plain twins."""
 
+import numba
 import numpy as np
 import pytest
 
 from vecstore.kernels import beams
 from vecstore.kernels.product import split
+
+pytestmark = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="vector instructions exist only in compiled code"
+)
 
 F32 = np.float32
 
