@@ -214,3 +214,28 @@ def test_scans_can_be_joined():
         part = DecodedScan(codes[:3], codec.decode)
         part.step = 2
         JoinedScan([part, part])
+
+
+@pytest.mark.parametrize(
+    "spec", ["tcq:bits=2,states=64", "tcq:bytes=9,stages=2,states=64", "normalize+klt:bits=3"]
+)
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+def test_scans_that_score_again_by_themselves_give_the_scores_of_decoded_rows(spec, metric):
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((900, 24)) * np.arange(1, 25)).astype(np.float32)
+    codec = vs.fit(spec, rows)
+    codes = codec.encode(rows)
+    queries = rng.standard_normal((5, 24)).astype(np.float32)
+    parts = JoinedScan([codec.scan(codes[:640]), codec.scan(codes[640:])])
+    back = codec.decode(codes).astype(np.float64)
+    true = queries.astype(np.float64) @ back.T
+    if metric == "cosine":
+        true /= np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(back, axis=1)
+    found = []
+    for scan in (codec.scan(codes), parts):
+        searcher = Searcher(scan, lambda numbers: codec.decode(codes[numbers]), 24)
+        numbers, scores = searcher.search(queries, 10, metric=metric)
+        assert np.allclose(scores, np.take_along_axis(true, numbers, axis=1), rtol=1e-5, atol=1e-5)
+        assert np.allclose(scores, -np.sort(-true, axis=1)[:, :10], rtol=1e-3, atol=1e-3)
+        found.append((numbers, scores))
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))

@@ -51,6 +51,13 @@ class Scan(ABC):
         A score does not depend on start, stop or the other queries.
         """
 
+    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """<query j, decoded row numbers[j, i]>, (q, k), without the query rounded; None: decode the rows.
+
+        For scans that are not exact and can do so with less work than decoding takes. numbers (q, k).
+        """
+        return None
+
 
 class DecodedScan(Scan):
     """The scan of a codec that has no other: rows are decoded, a block at a time."""
@@ -106,6 +113,12 @@ class PulledScan(Scan):
         if offsets.any():
             out += offsets[:, None]
 
+    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """The inner scan's, and the offset of each query."""
+        turned, offsets = self._pull(queries)
+        found = self.inner.rescore(turned, numbers)
+        return None if found is None else found + offsets[:, None]
+
 
 class ScaledScan(Scan):
     """The scan of rows that are each a multiple of another scan's."""
@@ -124,6 +137,11 @@ class ScaledScan(Scan):
         """The inner scan's, times the factor of each row."""
         self.inner.dots(prepared, start, stop, out)
         out *= self._factors[start:stop]
+
+    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """The inner scan's, times the factor of each row."""
+        found = self.inner.rescore(queries, numbers)
+        return None if found is None else found * self._factors[numbers]
 
 
 class JoinedScan(Scan):
@@ -155,6 +173,20 @@ class JoinedScan(Scan):
             found = np.empty((len(out), high - low), np.float32)
             self.parts[at].dots(prepared[at], low - before, high - before, found)
             out[:, low - start : high - start] = found
+
+    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Each row's by the part that it lies in."""
+        places = np.searchsorted(self.starts, numbers, side="right") - 1
+        out = np.empty(numbers.shape)
+        for at in np.unique(places):
+            mine = places == at
+            # Of a query's other rows some row of the part is scored and forgotten.
+            inside = np.where(mine, numbers - self.starts[at], 0)
+            found = self.parts[at].rescore(queries, inside)
+            if found is None:
+                return None
+            out[mine] = found[mine]
+        return out
 
 
 class AppliedScan(Scan):

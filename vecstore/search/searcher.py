@@ -90,7 +90,7 @@ class Searcher:
             part = slice(start, start + _QUERIES)
             keys, numbers = self._best(rows[part], count, _how(metric), terms, mask)
             if again:
-                keys, numbers = self._rescored(rows[part], numbers, k, metric, finer or self._decode)
+                keys, numbers = self._rescored(rows[part], numbers, k, metric, finer)
             elif metric == "cosine":
                 keys = _over_length(keys, rows[part])
             found[part] = numbers
@@ -189,20 +189,32 @@ class Searcher:
             top.push(out, row_terms[start:stop], how, wanted, start, heap)
 
     def _rescored(
-        self, queries: Rows, numbers: RowNumbers, k: int, metric: str, decode: Decode
+        self, queries: Rows, numbers: RowNumbers, k: int, metric: str, finer: Decode | None
     ) -> tuple[Rows, RowNumbers]:
         """Keys from rows and row numbers (q, k) of the best of these; keys of distances are negative."""
-        count = numbers.shape[1]
         keys = np.empty(numbers.shape, np.float32)
-        step = max(1, _RESCORED // count)
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
-            rows = decode(numbers[part].reshape(-1))
-            scores.exact(rows, queries[part], METRICS.index(metric), keys[part])
+        if finer is not None or not self._by_scan(queries, numbers, metric, keys):
+            step = max(1, _RESCORED // numbers.shape[1])
+            for start in range(0, len(queries), step):
+                part = slice(start, start + step)
+                rows = (finer or self._decode)(numbers[part].reshape(-1))
+                scores.exact(rows, queries[part], METRICS.index(metric), keys[part])
         heaps = top.empty_heap(len(queries), k)
         top.merge((keys, numbers), heaps)
         top.sort(heaps)
         return heaps
+
+    def _by_scan(self, queries: Rows, numbers: RowNumbers, metric: str, keys: Rows) -> bool:
+        """Whether the scan could score these rows itself; then keys (q, n) are written."""
+        found = None if metric == "l2" else self.scan.rescore(queries, numbers)
+        if found is None:
+            return False
+        if metric == "cosine":
+            found = found * self._row_terms(metric)[numbers]
+        keys[:] = found
+        if metric == "cosine":
+            keys[:] = _over_length(keys, queries)
+        return True
 
 
 def _how(metric: str) -> int:

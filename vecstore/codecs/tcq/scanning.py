@@ -95,11 +95,13 @@ class RegisterScan(Scan):
         self._codec = codec
         sizes = codec.word_sizes
         self._blocks = trellisdots.lay_out(np.ascontiguousarray(codes[:, codec.stages :]), sizes)
+        self._own = np.array(codes[:, : codec.stages], order="C")
         self._stages: TableScan | None = None
         if codec.stages:
-            own = np.ascontiguousarray(codes[:, : codec.stages])
-            self._stages = TableScan(own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries))
-        self.nbytes = self._blocks.nbytes + (self._stages.nbytes if self._stages else 0)
+            self._stages = TableScan(
+                self._own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries)
+            )
+        self.nbytes = self._blocks.nbytes + self._own.nbytes + (self._stages.nbytes if self._stages else 0)
         self._groups, self._controls, self._dims = _plan(codec, sizes)
         largest = np.abs(codec.tables).max(axis=2, keepdims=True).clip(1e-30)
         tables = np.rint(codec.tables / largest * _TOP) + _MIDDLE
@@ -133,6 +135,25 @@ class RegisterScan(Scan):
             added = np.empty_like(out)
             self._stages.dots(tables, start, stop, added)
             out += added
+
+    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Products along the axes, where a row need not be turned back."""
+        block, place = divmod(numbers.reshape(-1), self.step)
+        words = np.ascontiguousarray(self._blocks[block, :, place]).view(np.uint8)
+        words = words.reshape(len(block), -1, 8)
+        sizes = self._codec.word_sizes
+        parts = [self._own[numbers.reshape(-1)], *(words[:, w, :size] for w, size in enumerate(sizes))]
+        codes = np.concatenate(parts, axis=1)
+        turned = self._codec.turned(codes).reshape(*numbers.shape, -1)
+        along = product(queries, self._codec.axes).astype(np.float64)
+        found: NDArray[np.float64] = (turned * along[:, None]).sum(axis=2)
+        found += offsets(queries, self._codec.mean)[:, None]
+        if self._codec.stages:
+            centroids = _of_centroids(self._codec, queries)
+            chosen = stages.inside(self._own[numbers], centroids.shape[2])
+            for stage in range(self._codec.stages):
+                found += np.take_along_axis(centroids[:, stage], chosen[:, :, stage], axis=1)
+        return found
 
 
 def _plan(
