@@ -14,17 +14,20 @@ Family = Callable[[int, int], tuple[str, int, int]]
 _LEAST_STATE_BYTES, STATE_BYTES = 256, 1792  # names, shapes and padding around a codec's arrays
 
 
-def candidates(room: Room) -> list[str]:
-    """Of each family the largest spec that the budget may hold, and the largest that it surely holds."""
-    found = []
+def candidates(room: Room) -> dict[str, int]:
+    """Of each family the largest spec that the budget may hold, and the largest that it surely holds.
+
+    With the bytes of their codes, the largest first.
+    """
+    found: dict[str, int] = {}
     for family, sizes in FAMILIES:
         for state_bytes in (_LEAST_STATE_BYTES, STATE_BYTES):
             for size in sizes(room.dim):
                 spec, code_bytes, shared = family(room.dim, size)
                 if spec and room.keeps(code_bytes, shared + state_bytes):
-                    found.append(spec)
+                    found[spec] = code_bytes
                     break
-    return list(dict.fromkeys(found))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _by_dims(dim: int) -> Iterable[int]:
@@ -96,7 +99,7 @@ def _rq(dim: int, size: int) -> tuple[str, int, int]:
 def _prq(dim: int, size: int) -> tuple[str, int, int]:
     """About eight stages for each block of dimensions."""
     stages = math.ceil(size / max(1, round(size / 8)))
-    return (f"prq:m={size}" if 8 < size <= min(64, dim // 2) else ""), size, 1024 * dim * stages
+    return (f"prq:m={size}" if 8 < size <= min(32, dim // 2) else ""), size, 1024 * dim * stages
 
 
 def _opq_pq(dim: int, size: int) -> tuple[str, int, int]:

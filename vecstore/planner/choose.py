@@ -10,6 +10,9 @@ from vecstore.planner.room import Room
 from vecstore.planner.trial import Kept, Trial, best
 from vecstore.registry import AnyCodec, fit
 
+# Of the largest codes that the budget holds: smaller ones leave room unused, and some learn slowly.
+_WORTH = 0.7
+
 
 def choose(usable: Array, room: Room, *, metric: str = "ip", seed: int = 0) -> AnyCodec:
     """Fits the candidates that the budget holds on a part of the sample, and the best of them on all of it.
@@ -25,10 +28,14 @@ def choose(usable: Array, room: Room, *, metric: str = "ip", seed: int = 0) -> A
     if room.keeps(_block_bytes(lossless, trial.rows), STATE_BYTES):
         return lossless
     found: dict[str, Kept] = {}
-    for spec in candidates(room):
+    largest = 0
+    for spec, code_bytes in candidates(room).items():
+        if code_bytes <= _WORTH * largest:
+            continue
         codec = fit(spec, trial.rows, seed=seed)
         if room.holds(codec):
             assert isinstance(codec, Codec)
+            largest = max(largest, code_bytes)
             found[spec] = trial.measure(codec)
     if not found:
         raise infeasible(room)
