@@ -13,6 +13,25 @@ I64 = NDArray[np.int64]
 
 
 @kernel
+def _circle(code: U8, byte: int, size: int) -> tuple[np.uint64, np.uint64]:
+    """The word of `size` bytes from `byte` on, and its length in bits; a single byte counts twice."""
+    word = np.uint64(0)
+    for b in range(size):
+        word |= np.uint64(code[byte + b]) << np.uint64(8 * b)
+    if size == 1:  # A window can be longer than the circle.
+        return word | (word << np.uint64(8)), np.uint64(16)
+    return word, np.uint64(8 * size)
+
+
+@kernel
+def _window(word: np.uint64, length: np.uint64, place: int) -> np.uint64:
+    """The circle from bit `place` on, in the lower bits."""
+    if place == 0:
+        return word
+    return (word >> np.uint64(place)) | (word << (length - np.uint64(place)))
+
+
+@kernel
 def decode(codes: U8, scales: F32, tables: F32, cells: I64, words: I64, rows: F32) -> None:
     """rows[i, j] = scales[j] * table[window of j's cell], as in `viterbi.encode`; rows (n, d), written."""
     states = tables.shape[2]
@@ -21,20 +40,10 @@ def decode(codes: U8, scales: F32, tables: F32, cells: I64, words: I64, rows: F3
         byte = 0
         for w in range(words.shape[0]):
             size = words[w, 2]
-            word = np.uint64(0)
-            for b in range(size):
-                word |= np.uint64(codes[i, byte + b]) << np.uint64(8 * b)
+            word, length = _circle(codes[i], byte, size)
             byte += size
-            length = np.uint64(8 * size)
-            if size == 1:  # A window can be longer than the circle.
-                word |= word << np.uint64(8)
-                length = np.uint64(16)
             for c in range(words[w, 0], words[w, 1]):
-                place = np.uint64(cells[c, 4])
-                window = word >> place
-                if place:
-                    window |= word << (length - place)
-                at = np.int64(window & mask)
+                at = np.int64(_window(word, length, cells[c, 4]) & mask)
                 dim, table = cells[c, 2], cells[c, 1]
                 rows[i, dim] = scales[dim] * tables[table, 0, at]
                 if cells[c, 3] == 2:
@@ -49,20 +58,10 @@ def windows(codes: U8, cells: I64, words: I64, bits: int, out: NDArray[np.uint16
         byte = 0
         for w in range(words.shape[0]):
             size = words[w, 2]
-            word = np.uint64(0)
-            for b in range(size):
-                word |= np.uint64(codes[i, byte + b]) << np.uint64(8 * b)
+            word, length = _circle(codes[i], byte, size)
             byte += size
-            length = np.uint64(8 * size)
-            if size == 1:
-                word |= word << np.uint64(8)
-                length = np.uint64(16)
             for c in range(words[w, 0], words[w, 1]):
-                place = np.uint64(cells[c, 4])
-                window = word >> place
-                if place:
-                    window |= word << (length - place)
-                out[i, c] = np.uint16(window & mask)
+                out[i, c] = np.uint16(_window(word, length, cells[c, 4]) & mask)
 
 
 @kernel
