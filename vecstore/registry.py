@@ -138,12 +138,8 @@ def fit(
     if classes[0] is GroupCenter:
         return _fit_grouped(spec, sample, columns or {}, seed)
     rows = as_float32(check_rows(sample))
-    learning = [part for part in classes if not issubclass(part, BlockCodec | F32 | F16 | BF16)]
-    if learning and not len(rows):
-        raise InputError(f"{spec} is fitted on rows, and there are none")
-    if learning and not largest(rows) <= LARGEST:
-        row = int(unsound(rows, LARGEST).argmax())
-        raise InputError(refusal(rows[row], row, str(spec)))
+    if any(not issubclass(part, BlockCodec | F32 | F16 | BF16) for part in classes):
+        _check_sample(spec, rows)
     transforms: list[Transform] = []
     for step, part in zip(spec.steps[:-1], classes[:-1], strict=True):
         transform = _fit(part, step, rows, seed)
@@ -162,6 +158,15 @@ def fit(
     return Chain(tuple(transforms), codec)
 
 
+def _check_sample(spec: Spec, rows: Rows) -> None:
+    """InputError for a sample (n, dim) that nothing can be learned from."""
+    if not len(rows):
+        raise InputError(f"{spec} is fitted on rows, and there are none")
+    if not largest(rows) <= LARGEST:
+        row = int(unsound(rows, LARGEST).argmax())
+        raise InputError(refusal(rows[row], row, str(spec)))
+
+
 def _fit_ragged(spec: Spec, part: type[RaggedTransform], sample: Ragged, seed: int) -> RaggedCodec:
     """What makes rows of ragged ones, and the codec of these rows."""
     first = _fit(part, spec.steps[0], sample, seed)
@@ -174,11 +179,7 @@ def _fit_ragged(spec: Spec, part: type[RaggedTransform], sample: Ragged, seed: i
 def _fit_grouped(spec: Spec, sample: Array, columns: Mapping[str, Any], seed: int) -> Grouped:
     """Group means, and the codec of what they leave."""
     rows = as_float32(check_rows(sample))
-    if not len(rows):
-        raise InputError(f"{spec} is fitted on rows, and there are none")
-    if not largest(rows) <= LARGEST:
-        row = int(unsound(rows, LARGEST).argmax())
-        raise InputError(refusal(rows[row], row, str(spec)))
+    _check_sample(spec, rows)
     options: dict[str, Any] = dict(_typed(GroupCenter, spec.steps[0]))
     center = GroupCenter.fit(rows, seed=seed, groups=columns.get(options.get("by", "")), **options)
     *between, last = spec.steps[1:]

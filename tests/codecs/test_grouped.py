@@ -185,3 +185,12 @@ def test_a_source_without_the_column_is_refused(tmp_path):
     with pytest.raises(vs.InputError, match="groups rows by a column 'lang"):
         vs.compress(rows, tmp_path / "b.arrow", codec=codec)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_full_spec_names_the_whole_row():
+    rows, keys = grouped_rows(300)
+    spec = "groupcenter:by=key,least=5+normalize+tcq:bytes=9,states=64,stages=0"
+    codec = vs.fit(spec, rows, columns={"key": keys})
+    assert codec.code_bytes == 9
+    again = vs.fit(str(codec.spec), rows, columns={"key": keys})
+    assert again.identity == codec.identity

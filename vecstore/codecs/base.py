@@ -135,15 +135,20 @@ class Codec(Part):
 
         def work(start: int, stop: int) -> None:
             block = as_float32(rows[start:stop])
-            if not self.keeps_nonfinite and not largest(block) <= self.safe_size:
-                bad = self.refused(block)
-                if bad.any():
-                    row = int(bad.argmax())
-                    raise InputError(refusal(block[row], start + row, str(self.spec)))
+            self.admit(block, start)
             self._encode(block, codes[start:stop])
 
         spread(len(rows), block_rows(self.dim), work)
         return codes
+
+    def admit(self, block: Rows, first: int, before: str = "") -> None:
+        """The one door: InputError for a row of a block that has no code. first: number of its first row."""
+        if self.keeps_nonfinite or largest(block) <= self.safe_size:
+            return
+        bad = self.refused(block)
+        if bad.any():
+            row = int(bad.argmax())
+            raise InputError(before + refusal(block[row], first + row, str(self.spec)))
 
     def decode(self, codes: Array, *, out: Rows | None = None) -> Rows:
         """codes (n, code_bytes) uint8 -> rows (n, dim) float32. Raises ShapeError."""

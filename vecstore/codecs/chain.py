@@ -5,26 +5,26 @@ A code is the side data of each transform, in order, followed by the codec's own
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Codec, Codes, Rows, Transform, block_rows
-from vecstore.codecs.parts import Part, Scalar
+from vecstore.codecs.joined import Joined
+from vecstore.codecs.parts import Part
 from vecstore.codecs.scan import AppliedScan, PulledScan, ScaledScan, Scan
-from vecstore.errors import CorruptError, SpecError
+from vecstore.errors import CorruptError
 from vecstore.kernels.threads import spread
-from vecstore.spec import Spec, Step
 
 
 @dataclass(frozen=True, eq=False)
-class Chain(Codec):
+class Chain(Joined):
     """One or more transforms, then a codec; `registry.fit` and `registry.loads` make it."""
 
-    name: ClassVar[str] = "chain"
+    example: ClassVar[str] = "vecstore.fit('pca:dim=64+pq:m=16', sample)"
     transforms: tuple[Transform, ...]
     codec: Codec
 
@@ -36,11 +36,6 @@ class Chain(Codec):
                     f"{before.name!r} gives {before.dim_out} dimensions; {after.name!r} takes {after.dim}"
                 )
 
-    @classmethod
-    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
-        """Not here: parts are fitted one after the other by `registry.fit`."""
-        raise SpecError("a chain is fitted through its spec: vecstore.fit('pca:dim=64+pq:m=16', sample)")
-
     @property
     def dim(self) -> int:  # type: ignore[override]
         """Width of the rows that it takes."""
@@ -50,28 +45,6 @@ class Chain(Codec):
     def steps(self) -> Sequence[Part]:
         """The transforms, then the codec."""
         return (*self.transforms, self.codec)
-
-    @property
-    def spec(self) -> Spec:
-        """The text form in full; `bytes=` of the last step is the whole row, side data included."""
-        *before, last = super().spec.steps
-        if isinstance(size := last.options.get("bytes"), int):
-            side = sum(transform.side_bytes for transform in self.transforms)
-            last = Step(last.name, {**last.options, "bytes": size + side})
-        return Spec((*before, last))
-
-    def config(self) -> dict[str, Scalar]:
-        """Empty: each step carries its own."""
-        return {}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Empty: each step carries its own."""
-        return {}
-
-    @classmethod
-    def from_parts(cls, config: Mapping[str, Scalar], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Not here: `registry.loads` puts the steps together."""
-        raise CorruptError("a chain cannot be a step of a chain")
 
     @property
     def code_bytes(self) -> int:

@@ -10,7 +10,7 @@ groups      those with `least` rows or more in the sample, at most 65,535; the n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -29,10 +29,10 @@ from vecstore.codecs.base import (
     as_float32,
     block_rows,
     check_rows,
-    refusal,
     unsound,
 )
-from vecstore.codecs.parts import Part, Scalar, require
+from vecstore.codecs.joined import Joined
+from vecstore.codecs.parts import Part, require
 from vecstore.codecs.scan import Scan
 from vecstore.codecs.transforms.center import mean_row, offsets
 from vecstore.errors import CorruptError, InputError, ShapeError, SpecError
@@ -108,21 +108,16 @@ class GroupCenter(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class Grouped(Codec):
+class Grouped(Joined):
     """Group means in front of a codec. `encode_by` takes rows with their groups, `encode` without."""
 
-    name: ClassVar[str] = "chain"
+    example: ClassVar[str] = "fit('groupcenter:by=lang+sq', rows, ...)"
     center: GroupCenter
     codec: Codec
 
     def __post_init__(self) -> None:
         if self.center.dim != self.codec.dim:
             raise CorruptError(f"groupcenter has {self.center.dim} dimensions; {self.codec.dim} stand behind")
-
-    @classmethod
-    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
-        """Not here: parts are fitted one after the other by `registry.fit`."""
-        raise SpecError("a chain is fitted through its spec: fit('groupcenter:by=lang+sq', rows, ...)")
 
     @property
     def dim(self) -> int:  # type: ignore[override]
@@ -138,19 +133,6 @@ class Grouped(Codec):
     def steps(self) -> Sequence[Part]:
         """The group means, then the codec's."""
         return (self.center, *self.codec.steps)
-
-    def config(self) -> dict[str, Scalar]:
-        """Empty: each step carries its own."""
-        return {}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Empty: each step carries its own."""
-        return {}
-
-    @classmethod
-    def from_parts(cls, config: Mapping[str, Scalar], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Not here: `registry.loads` puts the steps together."""
-        raise CorruptError("a chain cannot be a step of a chain")
 
     @property
     def code_bytes(self) -> int:
@@ -181,10 +163,7 @@ class Grouped(Codec):
 
         def work(start: int, stop: int) -> None:
             block = as_float32(rows[start:stop])
-            bad = self.refused(block)
-            if bad.any():
-                row = int(bad.argmax())
-                raise InputError(refusal(block[row], start + row, str(self.spec)))
+            self.admit(block, start)
             self._encode_block(block, numbers[start:stop], codes[start:stop])
 
         spread(len(rows), block_rows(self.dim), work)

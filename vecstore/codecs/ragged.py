@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -22,9 +22,10 @@ from vecstore.codecs.base import (
     refusal,
     unsound,
 )
-from vecstore.codecs.parts import Part, Scalar
+from vecstore.codecs.joined import Joined
+from vecstore.codecs.parts import Part
 from vecstore.codecs.scan import Scan
-from vecstore.errors import CorruptError, InputError, ShapeError, SpecError
+from vecstore.errors import CorruptError, InputError, ShapeError
 from vecstore.kernels.threads import spread
 
 _EXPECTED = "a list of (tokens, dim) arrays or an Arrow list of fixed-size lists"
@@ -105,13 +106,13 @@ class RaggedTransform(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class RaggedCodec(Codec):
+class RaggedCodec(Joined):
     """A codec of what a ragged transform gives. It decodes to that, not to tokens.
 
     It takes ragged rows, and also rows (n, dim) that were transformed already.
     """
 
-    name: ClassVar[str] = "chain"
+    example: ClassVar[str] = "vecstore.fit('fde+pq:m=640', ragged)"
     transform: RaggedTransform
     codec: Codec
 
@@ -122,11 +123,6 @@ class RaggedCodec(Codec):
                 f"{self.codec.dim}"
             )
 
-    @classmethod
-    def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
-        """Not here: parts are fitted one after the other by `registry.fit`."""
-        raise SpecError("a chain is fitted through its spec: vecstore.fit('fde+pq:m=640', ragged)")
-
     @property
     def dim(self) -> int:  # type: ignore[override]
         """Width of the rows that it decodes to."""
@@ -136,19 +132,6 @@ class RaggedCodec(Codec):
     def steps(self) -> Sequence[Part]:
         """The ragged transform, then the codec's."""
         return (self.transform, *self.codec.steps)
-
-    def config(self) -> dict[str, Scalar]:
-        """Empty: each step carries its own."""
-        return {}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Empty: each step carries its own."""
-        return {}
-
-    @classmethod
-    def from_parts(cls, config: Mapping[str, Scalar], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Not here: `registry.loads` puts the steps together."""
-        raise CorruptError("a chain cannot be a step of a chain")
 
     @property
     def code_bytes(self) -> int:
@@ -180,10 +163,7 @@ class RaggedCodec(Codec):
 
         def work(start: int, stop: int) -> None:
             block = self.transform.apply_documents(ragged.part(start, stop))
-            bad = self.refused(block)
-            if bad.any():
-                row = int(bad.argmax())
-                raise InputError(f"encoded, {refusal(block[row], start + row, str(self.spec))}")
+            self.admit(block, start, "encoded, ")
             own = np.empty((len(block), self.code_bytes), np.uint8)
             self._encode(block, own)
             codes[start:stop] = own
