@@ -10,6 +10,7 @@ source      Karhunen-Loeve transform and bit allocation: Huang, Schultheiss 1963
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -65,24 +66,24 @@ class Klt(Tcq):
             books=np.empty((0, sample.shape[1]), np.float32), tables=tables, **parts,
         )  # fmt: skip
 
+    @cached_property
+    def _edges(self) -> NDArray[np.float32]:
+        """The middles between levels, (t, 255), infinite behind the last."""
+        found = np.full((len(self.tables), 255), np.inf, np.float32)
+        for edges, table, (bits, _) in zip(found, self.tables[:, 0], self.kinds, strict=True):
+            levels = table[: 1 << bits]
+            edges[: len(levels) - 1] = (levels[1:] + levels[:-1]) / np.float32(2)
+        return found
+
     def _encode(self, rows: Rows, codes: Codes) -> None:
         turned = product(rows - self.mean, self.axes)
-        trellis.encode_plain(turned, self.scales, _edges(self.tables, self.kinds), *self._layout, codes)
+        trellis.encode_plain(turned, self.scales, self._edges, *self._layout, codes)
 
 
 def _table(levels: NDArray[np.float64], states: int) -> NDArray[np.float32]:
     """Levels as tables (2, states) of windows, whose lower bits are the cell's own."""
     table = np.tile(np.asarray(levels, np.float32), states // len(levels))
     return np.stack([table, table])
-
-
-def _edges(tables: NDArray[np.float32], kinds: NDArray[np.int32]) -> NDArray[np.float32]:
-    """The middles between levels, (t, 255), infinite behind the last."""
-    found = np.full((len(tables), 255), np.inf, np.float32)
-    for edges, table, (bits, _) in zip(found, tables[:, 0], kinds, strict=True):
-        levels = table[: 1 << bits]
-        edges[: len(levels) - 1] = (levels[1:] + levels[:-1]) / np.float32(2)
-    return found
 
 
 def _improved(

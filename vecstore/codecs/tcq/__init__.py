@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import LARGEST, Codec, Codes, Rows
 from vecstore.codecs.parts import require
+from vecstore.codecs.residual.coding import Search
 from vecstore.codecs.scan import Scan
 from vecstore.codecs.tcq import fitting, trial
 from vecstore.codecs.tcq import stages as residual
@@ -120,6 +121,10 @@ class Tcq(Codec):
         return lay_out(self.groups, kinds)
 
     @cached_property
+    def _search(self) -> Search:
+        return residual.ready(self.books, self.stages)
+
+    @cached_property
     def _back(self) -> NDArray[np.float32]:
         return np.ascontiguousarray(self.axes.T)
 
@@ -127,7 +132,7 @@ class Tcq(Codec):
         rest = rows - self.mean
         if self.stages:
             chosen = np.empty((len(rows), self.stages), np.uint8)
-            residual.encode(rows, self.books, chosen)
+            self._search.encode(rows, chosen)
             rest -= residual.decode(chosen, self.books)
             codes[:, : self.stages] = chosen
         words = np.empty((len(rows), self.bytes - self.stages), np.uint8)

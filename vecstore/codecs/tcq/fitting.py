@@ -29,7 +29,7 @@ def learn(sample: Rows, size: int, states: int, stages: int, seed: int) -> dict[
     books = residual.train(sample, stages, seed)
     if stages:
         chosen = np.empty((len(sample), stages), np.uint8)
-        residual.encode(sample, books, chosen)
+        residual.ready(books, stages).encode(sample, chosen)
         sample = sample - residual.decode(chosen, books)
     parts, kinds = allot(sample, size - stages, cells_tables.rates(states))
     table = np.stack([cells_tables.normal_table(states, *kind)[0] for kind in kinds])

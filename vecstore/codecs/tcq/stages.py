@@ -1,17 +1,12 @@
-"""The residual stages in front of the trellis: up to two codebooks of 256 centroids, searched by a beam.
-
-Distances come from inner products with the centroids and a table of those of the two codebooks, which do not
-depend on the other rows of a call.
-"""
+"""The residual stages in front of the trellis: up to two codebooks of 256 centroids, searched by a beam."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.transforms.pca import product
+from vecstore.codecs.residual.coding import Search
 from vecstore.kernels import kmeans
-from vecstore.kernels.jit import kernel
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -28,42 +23,14 @@ def train(sample: F32, stages: int, seed: int) -> F32:
     for _ in range(stages):
         books = np.concatenate([books, kmeans.train(np.ascontiguousarray(rest), k, seed=seed)])
         codes = np.empty((len(sample), len(books) // k), np.uint8)
-        encode(sample, books, codes)
+        ready(books, codes.shape[1]).encode(sample, codes)
         rest = sample - decode(codes, books)
     return books
 
 
-def encode(rows: F32, books: F32, codes: U8) -> None:
-    """The centroids, one of each stage, whose sum is nearest to the row: codes (n, stages), written."""
-    stages = codes.shape[1]
-    k = len(books) // stages
-    lengths = np.square(books, dtype=np.float64).sum(axis=1).astype(np.float32)
-    # Half the squared distance, less half of the row's own square.
-    costs = lengths / 2 - product(rows, np.ascontiguousarray(books.T))
-    if stages == 1:
-        codes[:, 0] = costs.argmin(axis=1)
-        return
-    _pair(costs, product(books[:k], np.ascontiguousarray(books[k:].T)), codes)
-
-
-@kernel
-def _pair(costs: F32, crossed: F32, codes: U8) -> None:
-    """The best second centroid behind each of the _BEAM best first ones, and the best pair of them."""
-    k = crossed.shape[0]
-    for i in range(costs.shape[0]):
-        best = np.float32(np.inf)
-        taken = np.zeros(k, np.bool_)
-        for _ in range(min(_BEAM, k)):
-            first = -1
-            for c in range(k):
-                if not taken[c] and (first < 0 or costs[i, c] < costs[i, first]):
-                    first = c
-            taken[first] = True
-            for c in range(k):
-                cost = costs[i, first] + (costs[i, k + c] + crossed[first, c])
-                if cost < best:
-                    best = cost
-                    codes[i, 0], codes[i, 1] = first, c
+def ready(books: F32, stages: int) -> Search:
+    """Codebooks (stages * k, dim) made ready to find the centroids, one of each stage, nearest to a row."""
+    return Search(books.reshape(stages, -1, books.shape[1]), _BEAM)
 
 
 def decode(codes: U8, books: F32) -> F32:
