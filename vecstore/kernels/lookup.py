@@ -139,12 +139,19 @@ def _add_plain(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) ->
 
 
 def emit_lookup(builder: Builder, table: list[Value], index: Value) -> Value:
-    """The entry of a table of 256 bytes, in four registers, that each byte of `index` picks."""
-    name = "llvm.x86.avx512.vpermi2var.qi.512"
-    low, high = (
-        emit_call(builder, name, index.type, [table[at], index, table[at + 1]]) for at in (0, 2)
-    )  # It looks at seven bits of each index.
-    return builder.select(builder.icmp_signed("<", index, ir.Constant(index.type, [0] * BLOCK)), high, low)
+    """The entry of a table of 64, 128 or 256 bytes, 64 a register, that each byte of `index`
+    picks; bits of an index beyond the table are ignored."""
+    if len(table) == 1:
+        return emit_call(builder, "llvm.x86.avx512.permvar.qi.512", index.type, [table[0], index])
+    name = "llvm.x86.avx512.vpermi2var.qi.512"  # It looks at seven bits of each index.
+    halves = [
+        emit_call(builder, name, index.type, [table[at], index, table[at + 1]])
+        for at in range(0, len(table), 2)
+    ]
+    if len(halves) == 1:
+        return halves[0]
+    upper = builder.icmp_signed("<", index, ir.Constant(index.type, [0] * BLOCK))
+    return builder.select(upper, halves[1], halves[0])
 
 
 def _tile(group: int) -> tuple[Instruction, Instruction, Instruction]:
@@ -256,8 +263,7 @@ def _add_nibbles(builder: Builder, tile: Value, codes: Value, tables: Value) -> 
         shifted = builder.lshr(builder.bitcast(held, words), ir.Constant(words, [4] * 16))
         for book, value in zip(books, (held, builder.bitcast(shifted, kind)), strict=True):
             index = builder.or_(builder.and_(value, low), place)
-            found = emit_call(builder, "llvm.x86.avx512.permvar.qi.512", kind, [book, index])
-            sums[part] = emit_dot(builder, sums[part], found, ones)
+            sums[part] = emit_dot(builder, sums[part], emit_lookup(builder, [book], index), ones)
     return emit_tile(builder, sums)
 
 

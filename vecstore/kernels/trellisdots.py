@@ -9,14 +9,15 @@ whole numbers.
 
 from __future__ import annotations
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
 
+from vecstore.kernels.bytedots import emit_dot
 from vecstore.kernels.isa import FEATURES, ISA
 from vecstore.kernels.jit import kernel
+from vecstore.kernels.lookup import emit_lookup
 from vecstore.kernels.simd import (
     ADDRESS,
     BYTE,
@@ -49,7 +50,6 @@ _INTS = Vector(INDEX, 16)
 _BYTES = ir.VectorType(BYTE, 64)
 _WORDS = ir.VectorType(WORD, 8)
 _TILE = types.UniTuple(_INTS, _VECTORS)  # type: ignore[no-untyped-call]
-_NEW_SIGNATURE = llvm.llvm_version_info >= (21, 0, 0)
 
 
 def usable(states: int) -> bool:
@@ -94,31 +94,10 @@ def _adder(states: int) -> Instruction:
         for v in range(_VECTORS):
             data = emit_load(builder, words, _BYTES, 64 * v)
             window = emit_call(builder, "llvm.x86.avx512.pmultishift.qb.512", _BYTES, [offsets, data])
-            values = _looked_up(builder, window, parts)
-            sums[v] = _products_added(builder, sums[v], values, folded)
+            sums[v] = emit_dot(builder, sums[v], emit_lookup(builder, parts, window), folded)
         return emit_tile(builder, sums)
 
     return add
-
-
-def _looked_up(builder: Builder, index: Value, parts: list[Value]) -> Value:
-    """parts[index // 64][index % 64] in each byte; of one or two parts the bits beyond are ignored."""
-    if len(parts) == 1:
-        return emit_call(builder, "llvm.x86.avx512.permvar.qi.512", _BYTES, [parts[0], index])
-    halves = [
-        emit_call(builder, "llvm.x86.avx512.vpermi2var.qi.512", _BYTES, [parts[i], index, parts[i + 1]])
-        for i in range(0, len(parts), 2)
-    ]
-    if len(halves) == 1:
-        return halves[0]
-    upper = builder.icmp_signed("<", index, ir.Constant(_BYTES, [0] * 64))
-    return builder.select(upper, halves[1], halves[0])
-
-
-def _products_added(builder: Builder, sums: Value, values: Value, weights: Value) -> Value:
-    if not _NEW_SIGNATURE:
-        values, weights = (builder.bitcast(part, _INTS.llvm) for part in (values, weights))
-    return emit_call(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS.llvm, [sums, values, weights])
 
 
 @instruction(_TILE)
