@@ -118,25 +118,28 @@ def _store_sums(builder: Builder, at: Value, tile: Value, scale: Value, offset: 
         emit_store(builder, at, builder.fadd(found, emit_splat(builder, offset, kind)), 32 * v)
 
 
-def _scanner(states: int):  # type: ignore[no-untyped-def]
-    add = _adder(states)
-
-    def scan(blocks, first, groups, tables, prepared, out):  # type: ignore[no-untyped-def]
-        """`dots`."""
-        weights, scaled = prepared
-        size = blocks.shape[1] * BLOCK * 8
-        for block in range(out.shape[0] // BLOCK):
-            at = address(blocks) + (first + block) * size
-            sums = _zeros()
-            for g in range(groups.shape[0]):
-                table = address(tables) + groups[g, 1] * states
-                sums = add(sums, at + groups[g, 0] * BLOCK * 8, weights[g, 0], table, weights[g, 1])
-            _store_sums(address(out) + block * BLOCK * 4, sums, scaled[0], scaled[1])
-
-    return kernel(scan)
+# Globals, not what a factory made kernels of: numba keeps no compiled kernel that closes over instructions.
+_add64, _add128, _add256 = (_adder(states) for states in STATES)
 
 
-_SCANS = {states: _scanner(states) for states in STATES} if usable(64) else {}
+@kernel
+def _scan(blocks: U64, first: int, groups: I64, tables: U8, prepared: tuple[U64, F32], out: F32) -> None:
+    """`dots`."""
+    weights, scaled = prepared
+    states = tables.shape[1]
+    size = blocks.shape[1] * BLOCK * 8
+    for block in range(out.shape[0] // BLOCK):
+        at = address(blocks) + (first + block) * size
+        sums = _zeros()
+        for g in range(groups.shape[0]):
+            words, table = at + groups[g, 0] * BLOCK * 8, address(tables) + groups[g, 1] * states
+            if states == 64:
+                sums = _add64(sums, words, weights[g, 0], table, weights[g, 1])
+            elif states == 128:
+                sums = _add128(sums, words, weights[g, 0], table, weights[g, 1])
+            else:
+                sums = _add256(sums, words, weights[g, 0], table, weights[g, 1])
+        _store_sums(address(out) + block * BLOCK * 4, sums, scaled[0], scaled[1])
 
 
 def dots(blocks: U64, first: int, groups: I64, tables: U8, prepared: tuple[U64, F32], out: F32) -> None:
@@ -146,4 +149,4 @@ def dots(blocks: U64, first: int, groups: I64, tables: U8, prepared: tuple[U64, 
     in, and its table of tables (t, states), whole numbers from 0 to 255. prepared: (g, 2), each group's
     control, the first bits of its eight windows, and its weights, eight signed bytes; (scale, offset).
     """
-    _SCANS[tables.shape[1]](blocks, first, groups, tables, prepared, out)
+    _scan(blocks, first, groups, tables, prepared, out)
