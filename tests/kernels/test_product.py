@@ -149,3 +149,11 @@ def test_every_instruction_set_gives_the_same_bytes():
         assert done.returncode == 0, done.stderr
         digests.add(done.stdout)
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 100, 128, 200, 256])
+def test_inside_names_the_centroid_that_any_code_decodes_to(k):
+    centroids = np.arange(k, dtype=np.float32)[:, None]
+    rows = np.empty((256, 1), np.float32)
+    product.decode(np.arange(256, dtype=np.uint8)[:, None], centroids, np.array([0, 1]), rows)
+    assert np.array_equal(rows[:, 0], product.inside(k, 256))

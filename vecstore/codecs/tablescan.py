@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.scan import Codes, Rows, Scan
-from vecstore.kernels import bitsums, bytedots, lookup
+from vecstore.kernels import bitsums, bytedots, lookup, product
 
 Values = NDArray[np.float32]  # (q, m, k): what code c of subspace or stage t adds to query j's score
 
@@ -42,8 +42,7 @@ class TableScan(Scan):
         values = self._tabulate(queries)
         count, m, k = values.shape
         if k < self._k:
-            inside = np.arange(self._k) & ((1 << (k - 1).bit_length()) - 1)
-            values = values[:, :, np.minimum(inside, k - 1)]
+            values = values[:, :, product.inside(k, self._k)]
         if m < self._starts[-1]:  # The last nibble is empty.
             values = np.concatenate([values, np.zeros((count, 1, self._k), np.float32)], axis=1)
         book, steps, offsets = lookup.make_tables(np.ascontiguousarray(values), self._starts)

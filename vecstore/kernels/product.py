@@ -60,6 +60,12 @@ def assign(rows: F32, book: F32, starts: I64, codes: U8) -> None:
     assign_vectors(rows, book, starts, codes, points, empty_floats(2 * LANES))
 
 
+def inside(k: int, codes: int) -> I64:
+    """The centroid below k that `decode` reads for each of this many codes, those of k and more included."""
+    found: I64 = np.minimum(np.arange(codes) & ((1 << (k - 1).bit_length()) - 1), k - 1)
+    return found
+
+
 def decode(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
     """out[i, starts[j]:starts[j+1]] = centroids[codes[i, j], same].
 

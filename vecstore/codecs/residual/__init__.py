@@ -72,9 +72,7 @@ class Residual(Codec):
     @cached_property
     def _wide(self) -> NDArray[np.float32]:
         """Codebooks with a centroid for each byte."""
-        k = self.books.shape[1]
-        inside = np.arange(CENTROIDS) & ((1 << (k - 1).bit_length()) - 1)
-        return self.books[:, np.minimum(inside, k - 1)]
+        return self.books[:, product.inside(self.books.shape[1], CENTROIDS)]
 
     def _books_of(self, block: int) -> NDArray[np.float32]:
         stages = len(range(block, self.m, self.blocks))

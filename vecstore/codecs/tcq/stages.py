@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.residual.coding import Search
-from vecstore.kernels import kmeans
+from vecstore.kernels import kmeans, product
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -43,8 +43,5 @@ def decode(codes: U8, books: F32) -> F32:
 
 
 def inside(codes: U8, k: int) -> NDArray[np.int64]:
-    """Codes as numbers of centroids below k, whatever bytes they are; as `product.decode` has it."""
-    found: NDArray[np.int64] = np.minimum(codes & np.uint8((1 << (k - 1).bit_length()) - 1), k - 1).astype(
-        np.int64
-    )
-    return found
+    """Codes as numbers of centroids below k, whatever bytes they are."""
+    return product.inside(k, CENTROIDS)[codes]
