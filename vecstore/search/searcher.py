@@ -3,7 +3,7 @@
 All metrics come from a scan's inner products: the cosine is <q, x> / |x|, and the order by squared distance
 is that of <q, x> - |x|^2 / 2, so that a row needs one float32 beside its code, made at the first search by
 that metric. Where a scan is not exact, and for distances, of which that sum loses the last digits, the best
-2 k + 16 rows (or `rerank`) are decoded and scored once more in float64.
+2 k + 16 rows (or `rerank`) are scored once more: decoded, in float64, or by the scan itself (`Scan.rescore`).
 """
 
 from __future__ import annotations
@@ -210,10 +210,9 @@ class Searcher:
         if found is None:
             return False
         if metric == "cosine":
-            found = found * self._row_terms(metric)[numbers]
-        keys[:] = found
-        if metric == "cosine":
-            keys[:] = _over_length(keys, queries)
+            keys[:] = _over_length((found * self._row_terms(metric)[numbers]).astype(np.float32), queries)
+        else:
+            keys[:] = found
         return True
 
 
