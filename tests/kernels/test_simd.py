@@ -30,12 +30,12 @@ assert isa.LANES == 4
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
 rows, line = float32[:, ::1], float32[::1]
-codes, starts = uint8[:, ::1], int64[::1]
+codes, starts, blocks = uint8[:, ::1], int64[::1], uint8[:, :, :, ::1]
 for kernel, signature in (
     (nearest.assign_vectors, (rows, line, starts, codes, line, line)),
     (product._decode_vectors, (codes, rows, starts, rows)),
     (matmul._matmul_vectors, (rows, rows, rows, line)),
-    (popcount._rows, (codes, codes, uint8[::1], types.UniTuple(int64, 5), rows)),
+    (popcount._hamming_vectors, (blocks, int64, codes, int64, types.Tuple((rows, line)))),
     (bits._choose_vectors, (codes, rows, rows)),
 ):
     kernel.compile(signature)

@@ -57,13 +57,14 @@ class BitScan(Scan):
 class HammingScan(Scan):
     """Rows of bits against queries of bits: dim less twice the number of bits that differ."""
 
-    exact = False
+    step = popcount.BLOCK
 
-    def __init__(self, codes: Codes, dim: int, encode: Callable[[Rows], Codes], *, skip: int = 0) -> None:
-        """codes (n, skip + ceil(dim / 8)), read as they lie; encode: queries -> such codes."""
-        self.rows, self.nbytes = len(codes), 0
-        self._codes = np.ascontiguousarray(codes)
-        self._dim, self._skip, self._encode = dim, skip, encode
+    def __init__(self, codes: Codes, dim: int, encode: Callable[[Rows], Codes]) -> None:
+        """codes (n, ceil(dim / 8)); encode: queries -> codes that end in such bytes."""
+        self.rows = len(codes)
+        self._blocks = popcount.lay_out(codes, dim)
+        self.nbytes = self._blocks.nbytes
+        self._dim, self._encode = dim, encode
 
     def prepare(self, queries: Rows) -> popcount.Queries:
         """Encodes the queries."""
@@ -71,11 +72,11 @@ class HammingScan(Scan):
 
     def prepare_codes(self, codes: Codes) -> popcount.Queries:
         """Codes in place of queries."""
-        return popcount.pack(codes[:, self._skip :], self._dim, self._skip)
+        return popcount.pack(codes[:, -((self._dim + 7) // 8) :], self._dim)
 
     def dots(self, prepared: popcount.Queries, start: int, stop: int, out: Rows) -> None:
         """Counts bits."""
-        popcount.hamming(self._codes, prepared, start, out)
+        popcount.hamming(self._blocks, start // self.step, prepared, out)
 
 
 def bit_weights(weights: Rows, width: int) -> Rows:

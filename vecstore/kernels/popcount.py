@@ -1,13 +1,12 @@
-"""Hamming distances of binary codes, read as they lie, by counting bits in whole registers.
+"""Hamming distances of binary codes, by counting bits in whole registers.
 
-One register holds a chunk of a row; the counts of as many rows as a register has words are folded into
-one register of sums. A row that is no multiple of a register ends in a chunk that overlaps the one before
-it, under a mask. Rows that fill a half, a quarter or less of a register are read several at once.
+Blocks are those of `bytedots`: a register holds four bytes of several rows, so that the four bytes of a
+query are compared with all of them at once. Bits are counted byte by byte, as long as a byte can hold the
+sum, and only then added up for each row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,8 @@ from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
 
+from vecstore.kernels import bytedots
+from vecstore.kernels.bytedots import BLOCK, emit_dot
 from vecstore.kernels.isa import ISA
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.simd import (
@@ -23,15 +24,12 @@ from vecstore.kernels.simd import (
     FLOAT,
     INDEX,
     REGISTER_BYTES,
-    WORD,
     Builder,
-    Instruction,
     Value,
     Vector,
     address,
     emit_call,
     emit_load,
-    emit_shuffle,
     emit_splat,
     emit_store,
     emit_tile,
@@ -39,223 +37,128 @@ from vecstore.kernels.simd import (
     instruction,
 )
 
+__all__ = ["BLOCK", "Queries", "hamming", "lay_out", "pack"]
+
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
-Facts = tuple[int, int, int, int, int]
-ROWS = REGISTER_BYTES // 8  # 64-bit words of a register, and rows that are counted at once
-_WORDS = Vector(WORD, ROWS)
-_TILE = types.UniTuple(_WORDS, ROWS)  # type: ignore[no-untyped-call]
+_LANES = REGISTER_BYTES // 4  # rows of a register
+_REGISTERS = 4  # of rows, counted at a time
+_PART = _LANES * _REGISTERS
+_GROUPS = 31  # of four bytes: as many counts of 8 fit a byte
+_INTS = Vector(INDEX, _LANES)
+_COUNTS = types.UniTuple(BYTES, _REGISTERS)  # type: ignore[no-untyped-call]
+_SUMS = types.UniTuple(_INTS, _REGISTERS)  # type: ignore[no-untyped-call]
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
 
 
 class Queries(NamedTuple):
     """Binary codes as `hamming` reads them; from `pack`."""
 
-    codes: U8  # (q, chunks * REGISTER_BYTES), or (q, width) for plain loops
-    mask: U8  # (REGISTER_BYTES,) which bits of the last chunk count; or (width,)
+    codes: U8  # (q, 4 groups)
     dim: int
-    width: int
-    skip: int
 
 
-def pack(codes: U8, dim: int, skip: int = 0) -> Queries:
-    """Codes (q, ceil(dim / 8)) of queries in whole registers, bits beyond dim left out.
-
-    skip: how many other bytes stand before a row's bits.
-    """
+def pack(codes: U8, dim: int) -> Queries:
+    """Codes (q, ceil(dim / 8)) of queries in whole groups, bits beyond dim left out."""
     count, width = codes.shape
-    valid = np.full(width, 255, np.uint8)
+    packed = np.zeros((count, -(-width // 4) * 4), np.uint8)
+    packed[:, :width] = codes
     if dim % 8:
-        valid[-1] = (1 << dim % 8) - 1
-    codes = codes & valid
-    if ISA == "scalar":
-        return Queries(codes, valid, dim, width, skip)
-    chunks = -(-width // REGISTER_BYTES)
-    packed = np.zeros((count, chunks * REGISTER_BYTES), np.uint8)
-    mask = np.zeros(REGISTER_BYTES, np.uint8)
-    if width < REGISTER_BYTES:
-        packed[:, :width], mask[:width] = codes, valid
-        copies = REGISTER_BYTES // width if skip == 0 and width in _SHARED else 1
-        for at in range(width, copies * width, width):
-            packed[:, at : at + width], mask[at : at + width] = codes, valid
-        return Queries(packed, mask, dim, width, skip)
-    whole = (chunks - 1) * REGISTER_BYTES
-    packed[:, :whole] = codes[:, :whole]
-    packed[:, whole - width :] = codes[:, whole:]
-    mask[whole - width :] = valid[whole:]
-    return Queries(packed, mask, dim, width, skip)
+        packed[:, width - 1] &= (1 << dim % 8) - 1
+    return Queries(packed, dim)
 
 
-def hamming(codes: U8, queries: Queries, start: int, out: F32) -> None:
-    """out[j, i] = dim - 2 * (bits in which query j and row start + i differ).
+def lay_out(codes: U8, dim: int) -> U8:
+    """Codes (n, ceil(dim / 8)) in blocks, (ceil(n / BLOCK), groups, BLOCK, 4), bits beyond dim left out."""
+    if dim % 8:
+        codes = codes.copy()
+        codes[:, -1] &= (1 << dim % 8) - 1
+    return bytedots.lay_out(codes)
 
-    codes (n, skip + width), C-contiguous; queries from `pack`; out (q, m), written, start + m <= n.
+
+def hamming(blocks: U8, first: int, queries: Queries, out: F32) -> None:
+    """out[j, i] = dim - 2 * (bits in which query j and row i differ), the rows those of blocks first, ...
+
+    blocks from `lay_out`; queries from `pack`; out (q, n), written.
     """
-    stop, (_, _, dim, width, skip) = start + out.shape[1], queries
     if ISA == "scalar":
-        _hamming_plain(codes[start:stop, skip:], queries.codes, queries.mask, dim, out)
-        return
-    run = _shared if skip == 0 and width in _SHARED else _rows
-    stride, whole = codes.shape[1], out.shape[1] // ROWS * ROWS
-    if run is _rows:  # It reads whole registers, and those of the last rows may end beyond the codes.
-        safe = (codes.size - skip - max(width, REGISTER_BYTES)) // stride + 1
-        whole = max(0, min(out.shape[1], safe - start)) // ROWS * ROWS
-    run(codes, queries.codes, queries.mask, (dim, width, skip, start, whole), out)
-    if whole == out.shape[1]:
-        return
-    rest = np.zeros((ROWS + REGISTER_BYTES // stride + 1, stride), np.uint8)
-    found = np.empty((len(out), ROWS), np.float32)
-    for at in range(whole, out.shape[1], ROWS):
-        part = codes[start + at : min(start + at + ROWS, stop)]
-        rest[: len(part)] = part
-        run(rest, queries.codes, queries.mask, (dim, width, skip, 0, ROWS), found)
-        out[:, at : at + ROWS] = found[:, : len(part)]
+        _hamming_plain(blocks, first, queries.codes, queries.dim, out)
+    else:
+        _hamming_vectors(blocks, first, queries.codes, queries.dim, (out, np.empty(BLOCK, np.float32)))
 
 
 @kernel
-def _hamming_plain(codes: U8, queries: U8, mask: U8, dim: int, out: F32) -> None:
-    """`hamming` by plain loops; codes (n, width)."""
-    for j in range(queries.shape[0]):
-        for i in range(codes.shape[0]):
+def _hamming_plain(blocks: U8, first: int, queries: U8, dim: int, out: F32) -> None:
+    """`hamming` by plain loops."""
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
             ones = 0
-            for t in range(codes.shape[1]):
-                ones += _ONES[(codes[i, t] & mask[t]) ^ queries[j, t]]
+            for g in range(blocks.shape[1]):
+                for b in range(4):
+                    ones += _ONES[blocks[first + i // BLOCK, g, i % BLOCK, b] ^ queries[j, 4 * g + b]]
             out[j, i] = np.float32(dim - 2 * ones)
 
 
-def emit_ones(builder: Builder, row: Value, query: Value, mask: Value | None = None) -> Value:
-    """The bits of each 64-bit word in which row and query differ; mask: those that count."""
-    differ = builder.xor(row, query)
-    if mask is not None:
-        differ = builder.and_(differ, mask)
-    words = builder.bitcast(differ, _WORDS.llvm)
-    return emit_call(builder, f"llvm.ctpop.v{ROWS}i64", _WORDS.llvm, [words])
-
-
-def emit_fold(builder: Builder, counts: Sequence[Value]) -> Value:
-    """Word r of the result: the sum of the words of counts that belong to row r, in the order of the rows.
-
-    Each of counts holds ROWS / len(counts) rows, one behind the other.
-    """
-    level, unit = list(counts), 1
-    if len(level) == 1:
-        return level[0]
-    while len(level) > 1:
-        # Neighbours within 128 bits are added first, then such halves: no lane crosses more than it must.
-        merged = []
-        for a, b in zip(level[::2], level[1::2], strict=True):
-            if unit == 1 and len(counts) == ROWS:
-                even = [lane + side for lane in range(0, ROWS, 2) for side in (0, ROWS)]
-                odd = [lane + 1 for lane in even]
-            else:
-                group = 2 if len(counts) == ROWS else 1
-                even = [u + lane for u in range(0, 2 * ROWS, 2 * group) for lane in range(group)]
-                odd = [lane + group for lane in even]
-            merged.append(builder.add(emit_shuffle(builder, a, b, even), emit_shuffle(builder, a, b, odd)))
-        level, unit = merged, unit * 2
-    return level[0]
-
-
-def emit_scores(builder: Builder, counts: Value, dim: Value, at: Value) -> None:
-    """Stores dim - 2 * counts as float32."""
-    narrow = builder.trunc(counts, ir.VectorType(INDEX, ROWS))
-    size = emit_splat(builder, builder.trunc(dim, INDEX), narrow.type)
-    twice = builder.add(narrow, narrow)
-    emit_store(builder, at, builder.sitofp(builder.sub(size, twice), ir.VectorType(FLOAT, ROWS)))
-
-
-@instruction(_TILE)
+@instruction(_COUNTS)
 def _start(builder: Builder) -> Value:
-    """ROWS registers of zeros."""
-    return emit_tile(builder, [ir.Constant(_WORDS.llvm, [0] * ROWS)] * ROWS)
+    """Counts of zero."""
+    return emit_tile(builder, [ir.Constant(BYTES.llvm, [0] * REGISTER_BYTES)] * _REGISTERS)
 
 
-@instruction(_TILE, _TILE, ADDRESS, types.int64, ADDRESS)
-def _add(builder: Builder, tile: Value, row: Value, stride: Value, query: Value) -> Value:
-    """Adds the counts of one chunk of ROWS rows."""
-    wanted = emit_load(builder, query, BYTES.llvm)
-    counts = []
-    for sums in emit_vectors(builder, tile):
-        counts.append(builder.add(sums, emit_ones(builder, emit_load(builder, row, BYTES.llvm), wanted)))
-        row = builder.add(row, stride)
+@instruction(_COUNTS, _COUNTS, ADDRESS, ADDRESS)
+def _add(builder: Builder, tile: Value, codes: Value, query: Value) -> Value:
+    """Adds, byte by byte, the bits in which four bytes of _PART rows differ from the query's."""
+    wanted = builder.bitcast(emit_splat(builder, emit_load(builder, query, INDEX), _INTS.llvm), BYTES.llvm)
+    counts = emit_vectors(builder, tile)
+    for part in range(_REGISTERS):
+        differ = builder.xor(emit_load(builder, codes, BYTES.llvm, part * REGISTER_BYTES), wanted)
+        ones = emit_call(builder, f"llvm.ctpop.v{REGISTER_BYTES}i8", BYTES.llvm, [differ])
+        counts[part] = builder.add(counts[part], ones)
     return emit_tile(builder, counts)
 
 
-@instruction(_WORDS, _TILE, ADDRESS, types.int64, ADDRESS, BYTES)
-def _last(builder: Builder, tile: Value, row: Value, stride: Value, query: Value, mask: Value) -> Value:
-    """The bits of each of ROWS rows, with those of the last chunk, under the mask."""
-    wanted = emit_load(builder, query, BYTES.llvm)
-    counts = []
-    for sums in emit_vectors(builder, tile):
-        ones = emit_ones(builder, emit_load(builder, row, BYTES.llvm), wanted, mask)
-        counts.append(builder.add(sums, ones))
-        row = builder.add(row, stride)
-    return emit_fold(builder, counts)
+@instruction(_SUMS)
+def _none(builder: Builder) -> Value:
+    """Sums of zero."""
+    return emit_tile(builder, [ir.Constant(_INTS.llvm, [0] * _LANES)] * _REGISTERS)
 
 
-@instruction(types.void, _WORDS, types.int64, ADDRESS)
-def _save(builder: Builder, counts: Value, dim: Value, at: Value) -> None:
-    """Stores the scores of ROWS rows."""
-    emit_scores(builder, counts, dim, at)
+@instruction(_SUMS, _SUMS, _COUNTS)
+def _fold(builder: Builder, sums: Value, counts: Value) -> Value:
+    """Adds the counts of each row's four bytes."""
+    ones = ir.Constant(BYTES.llvm, [1] * REGISTER_BYTES)
+    both = zip(emit_vectors(builder, sums), emit_vectors(builder, counts), strict=True)
+    return emit_tile(builder, [emit_dot(builder, total, count, ones) for total, count in both])
 
 
-@instruction(BYTES, ADDRESS)
-def _load(builder: Builder, at: Value) -> Value:
-    """One register of bytes."""
-    return emit_load(builder, at, BYTES.llvm)
-
-
-@kernel
-def _rows(codes: U8, queries: U8, mask: U8, facts: Facts, out: F32) -> None:
-    """`hamming` of rows that fill their own registers; facts: dim, width, skip, start, and how many rows."""
-    dim, width, skip, start, count = facts
-    stride = codes.shape[1]
-    chunks = queries.shape[1] // REGISTER_BYTES
-    last = max(width - REGISTER_BYTES, 0)
-    valid = _load(address(mask))
-    for i in range(0, count, ROWS):
-        row = address(codes) + (start + i) * stride + skip
-        for j in range(queries.shape[0]):
-            query = address(queries) + j * queries.shape[1]
-            tile = _start()
-            for c in range(chunks - 1):
-                tile = _add(tile, row + c * REGISTER_BYTES, stride, query + c * REGISTER_BYTES)
-            query += (chunks - 1) * REGISTER_BYTES
-            counts = _last(tile, row + last, stride, query, valid)
-            _save(counts, dim, address(out) + (j * out.shape[1] + i) * 4)
-
-
-def _scorer(words: int) -> Instruction:
-    """An instruction that scores ROWS rows of `words` 64-bit words, ROWS / words of them in a register."""
-
-    @instruction(types.void, ADDRESS, ADDRESS, BYTES, types.int64, ADDRESS)
-    def score(builder: Builder, row: Value, query: Value, mask: Value, dim: Value, at: Value) -> None:
-        wanted = emit_load(builder, query, BYTES.llvm)
-        held = [emit_load(builder, row, BYTES.llvm, REGISTER_BYTES * part) for part in range(words)]
-        counts = [emit_ones(builder, rows, wanted, mask) for rows in held]
-        emit_scores(builder, emit_fold(builder, counts), dim, at)
-
-    return score
-
-
-# Where a register is narrower than that, nobody calls the wider ones.
-_score1, _score2, _score4 = (_scorer(min(words, ROWS)) for words in (1, 2, 4))
-_SHARED = tuple(8 * words for words in (1, 2, 4) if words < ROWS)
+@instruction(types.void, _SUMS, types.int64, ADDRESS)
+def _save(builder: Builder, sums: Value, dim: Value, at: Value) -> None:
+    """Stores dim - 2 * sums as float32."""
+    size = emit_splat(builder, builder.trunc(dim, INDEX), _INTS.llvm)
+    for part, total in enumerate(emit_vectors(builder, sums)):
+        score = builder.sub(size, builder.add(total, total))
+        wide = builder.sitofp(score, ir.VectorType(FLOAT, _LANES))
+        emit_store(builder, at, wide, 4 * _LANES * part)
 
 
 @kernel
-def _shared(codes: U8, queries: U8, mask: U8, facts: Facts, out: F32) -> None:
-    """`hamming` of rows of which several share a register."""
-    dim, width, _, start, count = facts
-    valid = _load(address(mask))
-    for i in range(0, count, ROWS):
-        row = address(codes) + (start + i) * width
-        for j in range(queries.shape[0]):
-            query = address(queries) + j * queries.shape[1]
-            target = address(out) + (j * out.shape[1] + i) * 4
-            if width == 8:
-                _score1(row, query, valid, dim, target)
-            elif width == 16:
-                _score2(row, query, valid, dim, target)
-            else:
-                _score4(row, query, valid, dim, target)
+def _hamming_vectors(blocks: U8, first: int, queries: U8, dim: int, outs: tuple[F32, F32]) -> None:
+    """`hamming`; outs: out, and (BLOCK,) as scratch for the last block."""
+    out, found = outs
+    groups, count = blocks.shape[1], out.shape[1]
+    for i in range(0, count, BLOCK):
+        for j in range(out.shape[0]):
+            query = address(queries) + j * groups * 4
+            target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
+            for part in range(0, BLOCK, _PART):
+                codes = address(blocks) + ((first + i // BLOCK) * groups * BLOCK + part) * 4
+                sums = _none()
+                for start in range(0, groups, _GROUPS):
+                    counts = _start()
+                    for g in range(start, min(start + _GROUPS, groups)):
+                        counts = _add(counts, codes + g * (BLOCK * 4), query + g * 4)
+                    sums = _fold(sums, counts)
+                _save(sums, dim, target + part * 4)
+            if i + BLOCK > count:
+                for r in range(count - i):
+                    out[j, i + r] = found[r]

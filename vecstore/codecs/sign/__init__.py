@@ -134,4 +134,4 @@ class Sign(Codec):
 
     def scan_symmetric(self, codes: Codes) -> Scan:
         """Dimensions less twice those in which the bits differ; scales do not count."""
-        return HammingScan(codes, self.dim, self.encode, skip=self.side_bytes)
+        return HammingScan(codes[:, self.side_bytes :], self.dim, self._bits)
