@@ -49,7 +49,10 @@ def test_compress_says_what_it_did_and_decompress_gives_it_back(folder):
     assert (found["rows"], found["dim"], found["spec"]) == (500, 16, "sq:bits=8")
     assert found["raw_bytes"] == 500 * 16 * 4
     assert found["bytes"] == found["ledger"]["total"] == os.path.getsize("a.arrow")
-    assert 0 < found["relative_mse"] < 3e-4 and found["held_out"]
+    assert 0 < found["relative_mse"] < 3e-4 and found["held_out"] and found["saturated"] == 0
+    assert "saturated     0 rows\n" in run("compress", "rows.npy", "b.arrow", "--codec", "sq").stdout
+    np.save("far.npy", make(3) * np.float32(1e6))
+    assert "saturated     3 rows, far outside" in run("compress", "far.npy", "b.arrow", "--append").stdout
     run("decompress", "a.arrow", "b.npy")
     back = np.load("b.npy")
     assert back.dtype == np.float32 and np.abs(back - make()).max() < 0.05

@@ -255,6 +255,45 @@ def test_values_beyond_the_format_are_refused_and_not_made_infinite():
         vs.fit("pq:m=2", make_rows(30, 4)).encode(np.full((1, 4), 1e30, np.float32))
 
 
+def scatter(n, seed):
+    """Rows alike in length, and in how far they are from their mean."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((n, 24)) * np.arange(1, 25) ** -0.5 + 3).astype(np.float32)
+
+
+@pytest.mark.parametrize("spec", [text for text in SPECS if not text.startswith("lossless")])
+def test_rows_far_outside_are_kept_or_marked_or_refused_and_never_wrap(spec):
+    sample = scatter(2000, 0)
+    codec, mean = vs.fit(spec, sample), sample.mean(axis=0)
+    for usual in (sample, scatter(500, 1)):
+        marks = np.ones(len(usual), bool)
+        assert np.array_equal(codec.encode(usual, saturated=marks), codec.encode(usual))
+        assert not marks.any()
+    away = 1000 * (scatter(300, 2) - mean)
+    marks = np.zeros(300, bool)
+    try:
+        back = codec.decode(codec.encode(mean + away, saturated=marks)) - mean
+    except vs.InputError as error:
+        assert "beyond what" in str(error) and "normalize" in spec
+        return
+    assert np.isfinite(back).all()
+    if codec.steps[0].name not in ("normalize", "relative", "jl", "prefix", "pca"):
+        # What keeps neither lengths nor all dimensions has nothing that could be far outside of it.
+        assert ((back * away).sum(axis=1) > 0).all()
+        lost = np.square(back - away).sum(axis=1) / np.square(away).sum(axis=1)
+        assert (lost[~marks] < 0.7).all() and (marks.all() or (lost < 0.7).any())
+
+
+@pytest.mark.parametrize("spec", ["sq", "pq:m=6", "klt:bits=2", "tcq:bytes=7,stages=1", "sign", "rq:m=3"])
+def test_one_value_far_outside_marks_its_row(spec):
+    codec, rows = vs.fit(spec, scatter(2000, 0)), scatter(100, 1)
+    rows[17, 3] += 1000
+    rows[40, 20] = -1e6
+    marks = np.empty(100, bool)
+    codec.encode(rows, saturated=marks)
+    assert np.flatnonzero(marks).tolist() == [17, 40]
+
+
 def test_bytes_is_the_whole_row():
     rows = make_rows(600, 16)
     assert vs.fit("pq:bytes=4", rows).code_bytes == 4

@@ -77,12 +77,17 @@ def test_taking_the_mean_off_loses_less_where_there_is_one():
     assert error["true"] < 0.8 * error["false"]
 
 
-def test_long_rows_are_refused_and_short_ones_come_back():
+@pytest.mark.parametrize("spec", ["hadamard:bits=4,center=false", "rabitq:bits=4,center=false"])
+def test_rows_too_long_for_their_scale_keep_their_direction_and_short_ones_come_back(spec):
     rows = make_rows()
-    codec = vs.fit("hadamard:bits=4,center=false", rows)
-    long = rows[:1] * 1000
-    with pytest.raises(vs.InputError, match="row 0 holds"):
-        codec.encode(long)
+    codec = vs.fit(spec, rows)
+    for times, saturates in ((100, False), (1e5, True)):
+        long, marks = rows[:50] * np.float32(times), np.zeros(50, bool)
+        back = codec.decode(codec.encode(long, saturated=marks))
+        assert (marks == saturates).all()
+        lengths = np.linalg.norm(back, axis=1), np.linalg.norm(long, axis=1)
+        assert ((back * long).sum(axis=1) > 0.98 * lengths[0] * lengths[1]).all()
+        assert (lengths[0] < 0.5 * lengths[1]).all() if saturates else np.allclose(*lengths, rtol=0.02)
     short = rows[:50] * 1e-3
     back = codec.decode(codec.encode(short))
     assert np.square(back - short).sum() < 0.02 * np.square(short).sum()

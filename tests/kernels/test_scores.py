@@ -65,6 +65,8 @@ def test_exact_scores_are_those_of_float64(dim):
     lengths = np.empty(12)
     scores.squares(rows, lengths)
     assert np.allclose(lengths, np.square(rows.astype(np.float64)).sum(axis=1))
+    scores.gaps(rows, queries[0], lengths)
+    assert np.allclose(lengths, np.square(rows.astype(np.float64) - queries[0]).sum(axis=1))
 
 
 def test_the_cosine_of_nothing_is_zero():

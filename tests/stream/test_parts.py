@@ -44,6 +44,25 @@ def test_relative_mse_is_its_definition_over_any_batches():
     assert loss.relative_mse == pytest.approx(want, rel=1e-6) and loss.rows == 3000
 
 
+@pytest.mark.parametrize("spec", ["sq", "pca+sq:bits=4", "center+klt:bits=3", "groupcenter:by=lang+sq"])
+def test_saturated_rows_are_counted(tmp_path, spec):
+    rows = np.random.default_rng(0).standard_normal((3000, 8)).astype(np.float32) + 5
+
+    def table(rows):
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), 8)
+        return pa.table({"vector": vectors, "lang": ["de", "en"] * (len(rows) // 2)})
+
+    assert vs.compress(table(rows), tmp_path / "a.arrow", spec).saturated == 0
+    with vs.open(tmp_path / "a.arrow") as archive:
+        codec = archive.codec
+    rows[[5, 1700, 2999]] *= 1000
+    summary = vs.compress(table(rows), tmp_path / "b.arrow", codec)
+    assert summary.saturated == summary.as_dict()["saturated"] == 3
+    more = table(rows[:10]).append_column("id", [list(range(3000, 3010))])
+    assert vs.compress(more, tmp_path / "b.arrow", append=True).saturated == 1
+    assert vs.compress(rows, tmp_path / "c.arrow", "lossless").saturated == 0
+
+
 @pytest.mark.parametrize("ids", [[1, "a"], [1.5], [None, 1], [2**63], np.array([[1]]), [b"x"]])
 def test_ids_of_mixed_or_other_types_are_refused(ids):
     with pytest.raises(vs.ShapeError):

@@ -23,6 +23,8 @@ Emit = Callable[[pa.Array, pa.RecordBatch], None]
 class Packer(Protocol):
     """Turns rows that come in any number into batches."""
 
+    saturated: int  # of the rows encoded so far, as `Codec.encode` marks them
+
     def add(self, rows: NDArray[Any], extra: pa.RecordBatch) -> None:
         """Takes n rows with their ids and carried columns."""
 
@@ -41,13 +43,18 @@ class RowPacker:
         self._emit = emit
         self._codes = np.empty((batch_rows, codec.code_bytes), np.uint8)
         self._extra = _Pieces()
+        self.saturated = 0
 
     def add(self, rows: NDArray[Any], extra: pa.RecordBatch) -> None:
         """Encodes and takes n rows."""
+        marks = np.empty(len(rows), np.bool_)
         if isinstance(self._codec, Grouped):
-            self.add_codes(self._codec.encode_by(rows, self._groups(self._codec.column, extra)), extra)
+            groups = self._groups(self._codec.column, extra)
+            codes = self._codec.encode_by(rows, groups, saturated=marks)
         else:
-            self.add_codes(self._codec.encode(rows), extra)
+            codes = self._codec.encode(rows, saturated=marks)
+        self.saturated += int(marks.sum())
+        self.add_codes(codes, extra)
 
     def _groups(self, column: str, extra: pa.RecordBatch) -> pa.Array:
         """The values of the carried column that the codec groups rows by."""
@@ -90,6 +97,8 @@ class BlockPacker:
 
     At most one block more than there are threads is held, raw and encoded together.
     """
+
+    saturated = 0
 
     def __init__(self, codec: BlockCodec, batch_rows: int, emit: Emit) -> None:
         self._codec = codec

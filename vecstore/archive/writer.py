@@ -124,6 +124,11 @@ class ArchiveWriter:
         self.rows += len(batch)
 
     @property
+    def saturated(self) -> int:
+        """How many of the rows written are far outside of what the codec stands for (`Codec.encode`)."""
+        return self._packer.saturated
+
+    @property
     def path(self) -> str:
         """Where the archive goes, for messages."""
         return self._target.path

@@ -78,6 +78,11 @@ def _skipped(summary: Summary) -> list[str]:
     return [f"{summary.skipped} rows were left out"] if summary.skipped else []
 
 
+def _saturated(summary: Summary) -> str:
+    far = ", far outside of what the codec was fitted on" if summary.saturated else ""
+    return f"{summary.saturated:,} rows{far}"
+
+
 def _lines(summary: Summary) -> list[tuple[str, object]]:
     ledger = summary.ledger
     parts = [f"{name} {size(count)}" for name, count in ledger.as_dict().items() if count and name != "total"]
@@ -88,5 +93,6 @@ def _lines(summary: Summary) -> list[tuple[str, object]]:
         ("codec", summary.spec),
         ("bytes", f"{size(summary.bytes)}, {share:.2%} of float32 ({', '.join(parts)})"),
         ("relative_mse", f"{summary.relative_mse:.4g} on {summary.measured_rows:,} {where}"),
+        ("saturated", _saturated(summary)),
         ("seconds", f"{summary.seconds:.2f}"),
     ]

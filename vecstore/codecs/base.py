@@ -9,6 +9,7 @@ never as a whole. What a codec cannot take is refused at one door, `Codec.encode
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import ml_dtypes
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.scan import DecodedScan, Scan
 from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.kernels import scores
 from vecstore.kernels.finite import largest
 from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
@@ -30,6 +32,10 @@ BFLOAT16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
 
 # Larger values are refused by all codecs that calculate: sums of their squares leave float32's range.
 LARGEST = 1e17
+
+# A row is saturated if it is so many times as far from the middle of what codes stand for as any of that is.
+# Codes of one bit a dimension decode to rows shorter than usual ones, and lengths have tails.
+FAR = 8.0
 
 # A block of rows as float32: half of a usual second-level cache, so that the kernel finds it there.
 _BLOCK_BYTES = 1 << 19
@@ -125,10 +131,39 @@ class Codec(Part):
     def _decode(self, codes: Codes, rows: Rows) -> None:
         """Writes the rows of a block of contiguous codes; any bytes are a legal code."""
 
-    def encode(self, rows: Array, *, out: Codes | None = None) -> Codes:
+    @cached_property
+    def ball(self) -> tuple[Rows, float] | None:
+        """The middle (dim,) of the rows that codes stand for, and a distance from it that none of them is
+        beyond; None where there is no such distance short of what is refused."""
+        return None
+
+    def _saturated(self, rows: Rows, codes: Codes) -> NDArray[np.bool_]:
+        """True for the rows of a block (n, dim) that are `FAR` outside of what codes stand for.
+
+        Their codes, given too, stand for the farthest row on about the same side.
+        """
+        distances = np.zeros(len(rows))
+        middle, radius = self.ball or (np.zeros(self.dim, np.float32), np.inf)
+        # No row of a usual block is so far: its largest value tells, at a fifth of the cost.
+        if not np.sqrt(self.dim) * (largest(rows) + largest(middle)) <= FAR * radius:
+            scores.gaps(rows, middle, distances)
+        return np.asarray(distances > (FAR * radius) ** 2)
+
+    def _code(self, rows: Rows, codes: Codes, marks: NDArray[np.bool_] | None = None) -> None:
+        """`_encode`, and `_saturated` into marks (n,) if given: both here, so that what stands in front of a
+        codec transforms rows only once."""
+        self._encode(rows, codes)
+        if marks is not None:
+            marks[:] = self._saturated(rows, codes)
+
+    def encode(
+        self, rows: Array, *, out: Codes | None = None, saturated: NDArray[np.bool_] | None = None
+    ) -> Codes:
         """rows (n, dim), any real dtype, -> codes (n, code_bytes). Rows on several threads, same result.
 
-        Raises ShapeError for a wrong shape or dtype, InputError with the row for NaN and infinity.
+        saturated: (n,), written if given: True for rows far outside of what the codec was fitted on, whose
+        codes stand for rows that are much nearer (`FAR`). Raises ShapeError for a wrong shape or dtype,
+        InputError with the row for NaN and infinity.
         """
         rows = check_rows(rows, self.dim)
         codes = _output(out, (len(rows), self.code_bytes), np.uint8)
@@ -136,7 +171,7 @@ class Codec(Part):
         def work(start: int, stop: int) -> None:
             block = as_float32(rows[start:stop])
             self.admit(block, start)
-            self._encode(block, codes[start:stop])
+            self._code(block, codes[start:stop], None if saturated is None else saturated[start:stop])
 
         spread(len(rows), block_rows(self.dim), work)
         return codes

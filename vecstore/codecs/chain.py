@@ -73,7 +73,7 @@ class Chain(Joined):
             rows = transform.apply(rows, np.empty((len(rows), transform.side_bytes), np.uint8))
         return bad | self.codec.refused(rows)
 
-    def _encode(self, rows: Rows, codes: Codes) -> None:
+    def _code(self, rows: Rows, codes: Codes, marks: NDArray[np.bool_] | None = None) -> None:
         at = 0
         for transform in self.transforms:
             side = np.empty((len(rows), transform.side_bytes), np.uint8)
@@ -81,10 +81,10 @@ class Chain(Joined):
             codes[:, at : at + transform.side_bytes] = side
             at += transform.side_bytes
         if at == 0:
-            self.codec._encode(rows, codes)
+            self.codec._code(rows, codes, marks)
             return
         own = np.empty((len(rows), self.codec.code_bytes), np.uint8)
-        self.codec._encode(rows, own)
+        self.codec._code(rows, own, marks)
         codes[:, at:] = own
 
     def _decode(self, codes: Codes, rows: Rows) -> None:

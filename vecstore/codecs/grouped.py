@@ -153,8 +153,15 @@ class Grouped(Joined):
         """Rows that are too large whatever their group: it is not known here."""
         return unsound(rows, self.safe_size)
 
-    def encode_by(self, rows: Array, groups: Any, *, out: Codes | None = None) -> Codes:
-        """rows (n, dim) with their groups (n,), Arrow or a list -> codes. Raises as `encode` does."""
+    def encode_by(
+        self,
+        rows: Array,
+        groups: Any,
+        *,
+        out: Codes | None = None,
+        saturated: NDArray[np.bool_] | None = None,
+    ) -> Codes:
+        """rows (n, dim) with their groups (n,), Arrow or a list -> codes. The rest as in `encode`."""
         rows = check_rows(rows, self.dim)
         numbers = self.center.numbers(groups, len(rows))
         codes = np.empty((len(rows), self.code_bytes), np.uint8) if out is None else out
@@ -164,7 +171,8 @@ class Grouped(Joined):
         def work(start: int, stop: int) -> None:
             block = as_float32(rows[start:stop])
             self.admit(block, start)
-            self._encode_block(block, numbers[start:stop], codes[start:stop])
+            marks = None if saturated is None else saturated[start:stop]
+            self._code_by(block, numbers[start:stop], codes[start:stop], marks)
 
         spread(len(rows), block_rows(self.dim), work)
         return codes
@@ -176,14 +184,16 @@ class Grouped(Joined):
             self.codec.scan(np.ascontiguousarray(codes[:, side:])), self._read(codes), self.center
         )
 
-    def _encode(self, rows: Rows, codes: Codes) -> None:
-        self._encode_block(rows, np.zeros(len(rows), np.int64), codes)
+    def _code(self, rows: Rows, codes: Codes, marks: NDArray[np.bool_] | None = None) -> None:
+        self._code_by(rows, np.zeros(len(rows), np.int64), codes, marks)
 
-    def _encode_block(self, rows: Rows, numbers: NDArray[np.int64], codes: Codes) -> None:
+    def _code_by(
+        self, rows: Rows, numbers: NDArray[np.int64], codes: Codes, marks: NDArray[np.bool_] | None
+    ) -> None:
         side = self.center.side_bytes
         codes[:, :side] = numbers.astype("<u2").view(np.uint8).reshape(-1, 2)[:, :side]
         own = np.empty((len(rows), self.codec.code_bytes), np.uint8)
-        self.codec._encode(rows - self.center.means[numbers], own)
+        self.codec._code(rows - self.center.means[numbers], own, marks)
         codes[:, side:] = own
 
     def _decode(self, codes: Codes, rows: Rows) -> None:

@@ -3,7 +3,8 @@
 code_bytes  2 + ceil(bits dim / 8): the row's scale as float16, then bits for each dimension, from the lowest
             bit of each byte up
 error       squared, about D |x - mean|^2 whatever the data, D = .3634, .1175, .0345, .0095 for 1 to 4 bits
-            with scale=mse, and D / (1 - D) with scale=unbiased
+            with scale=mse, and D / (1 - D) with scale=unbiased; rows some 256 times longer than all of the
+            sample come back shorter
 shared      dim / 2 bytes of signs, 4 dim of the mean (center=true), 2 * 2**bits of levels
 source      quantizer: Max 1960, doi:10.1109/TIT.1960.1057548; random rotation before it and the unbiased
             scale: Vargaftik et al. 2022 (EDEN), arXiv:2108.08842, section 3; Zandieh et al. 2025

@@ -74,6 +74,11 @@ class Itq(Codec):
         return float(LARGEST / np.sqrt(self.dim) - np.abs(self.mean).max())
 
     @cached_property
+    def ball(self) -> tuple[Rows, float]:
+        """The farther level of each axis."""
+        return self.mean, float(np.linalg.norm(np.abs(self.levels).max(axis=0).astype(np.float64)))
+
+    @cached_property
     def _back(self) -> NDArray[np.float32]:
         return np.ascontiguousarray(self.axes.T)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codec, Rows
+from vecstore.codecs.base import Codec, Codes, Rows
 from vecstore.codecs.parts import Scalar
 from vecstore.errors import CorruptError, SpecError
 from vecstore.spec import Spec, Step
@@ -16,7 +16,7 @@ from vecstore.spec import Spec, Step
 class Joined(Codec):
     """Parts in a row, the last of them a codec; `registry.fit` and `registry.loads` make it.
 
-    It adds `steps`, and an example of its spec for who calls its `fit`.
+    It adds `steps`, `_code` in place of `_encode`, and an example of its spec for who calls its `fit`.
     """
 
     name: ClassVar[str] = "chain"
@@ -26,6 +26,9 @@ class Joined(Codec):
     def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
         """Not here: parts are fitted one after the other by `registry.fit`."""
         raise SpecError(f"a chain is fitted through its spec: {cls.example}")
+
+    def _encode(self, rows: Rows, codes: Codes) -> None:
+        self._code(rows, codes)
 
     @property
     def spec(self) -> Spec:

@@ -88,6 +88,14 @@ class Pq(Codec):
     def _book(self) -> NDArray[np.float32]:
         return product.lay_out(self.centroids, self.starts)
 
+    @cached_property
+    def ball(self) -> tuple[Rows, float]:
+        """The farthest centroid of each subspace."""
+        middle = (self.centroids.min(axis=0) + self.centroids.max(axis=0)) / np.float32(2)
+        squares = np.square(self.centroids - middle, dtype=np.float64)
+        farthest = np.add.reduceat(squares, self.starts[:-1], axis=1).max(axis=0)
+        return middle, float(np.sqrt(farthest.sum()))
+
     def leading(self, dims: int) -> Self:
         """Whole subspaces, with bits=4 two at a time."""
         ends = self.starts[2::2] if self.bits == 4 else self.starts[1:]

@@ -152,10 +152,12 @@ class RaggedCodec(Joined):
         """The codec's."""
         return self.codec.refused(rows)
 
-    def encode(self, rows: Any, *, out: Codes | None = None) -> Codes:
+    def encode(
+        self, rows: Any, *, out: Codes | None = None, saturated: NDArray[np.bool_] | None = None
+    ) -> Codes:
         """Ragged rows that are kept, or rows (n, dim) that were transformed already, -> codes."""
         if isinstance(rows, np.ndarray) and rows.ndim == 2:
-            return super().encode(check_rows(rows, self.dim), out=out)
+            return super().encode(check_rows(rows, self.dim), out=out, saturated=saturated)
         ragged = Ragged.of(rows, self.transform.dim)
         codes = np.empty((len(ragged), self.code_bytes), np.uint8) if out is None else out
         if codes.shape != (len(ragged), self.code_bytes):
@@ -165,7 +167,7 @@ class RaggedCodec(Joined):
             block = self.transform.apply_documents(ragged.part(start, stop))
             self.admit(block, start, "encoded, ")
             own = np.empty((len(block), self.code_bytes), np.uint8)
-            self._encode(block, own)
+            self._code(block, own, None if saturated is None else saturated[start:stop])
             codes[start:stop] = own
 
         spread(len(ragged), block_rows(self.dim), work)
@@ -179,8 +181,8 @@ class RaggedCodec(Joined):
         """The codec's own; its queries are those that `queries` gives."""
         return self.codec.scan(codes)
 
-    def _encode(self, rows: Rows, codes: Codes) -> None:
-        self.codec._encode(rows, codes)
+    def _code(self, rows: Rows, codes: Codes, marks: NDArray[np.bool_] | None = None) -> None:
+        self.codec._code(rows, codes, marks)
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
         self.codec._decode(codes, rows)

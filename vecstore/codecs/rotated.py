@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import LARGEST, Codec, Codes, Rows, unsound
+from vecstore.codecs.base import LARGEST, Codec, Codes, Rows
 from vecstore.codecs.levelscan import scan_cells
 from vecstore.codecs.parts import require
 from vecstore.codecs.scan import PulledScan, ScaledScan, Scan
@@ -30,10 +30,8 @@ from vecstore.kernels.hadamard import rotate
 
 SCALE_BYTES = 2
 _USUAL = 2.0**8  # where the scale of the sample's longest row is put in float16
-_LONGEST = 2.0**14  # the longest row that is taken, in the same unit; the scales of some reach further
 _END = 65504.0
 _FEW = 8  # with fewer dimensions the errors of whole numbers do not average out
-_EXPONENT = np.uint16(0x7C00)  # all of these bits: infinite or NaN
 _EXPONENT = np.uint16(0x7C00)  # all of these bits: infinite or NaN
 
 
@@ -71,14 +69,8 @@ class Rotated(Codec):
 
     @property
     def safe_size(self) -> float:
-        """A row of values up to this is no longer than sqrt(dim) times it and the mean's largest."""
-        return min(_LONGEST / self.stretch, LARGEST) - float(np.abs(self.mean).max(initial=0.0))
-
-    def refused(self, rows: Rows) -> NDArray[np.bool_]:
-        """Also rows that are 64 times longer than all of the sample, the mean taken off."""
-        bad = unsound(rows, LARGEST)
-        lengths = row_norms(self.centred(np.where(bad[:, None], np.float32(0), rows)))
-        return bad | (lengths * self.stretch > _LONGEST * math.sqrt(self.dim))
+        """The mean adds to a row, and all of its length can lie on one dimension."""
+        return float(LARGEST / math.sqrt(self.dim) - np.abs(self.mean).max(initial=0.0))
 
     @cached_property
     def _factors(self) -> NDArray[np.float32]:
@@ -95,9 +87,13 @@ class Rotated(Codec):
         return (held.view(np.float16).astype(np.float64) / self.stretch).astype(np.float32)
 
     def _store_scales(self, scales: NDArray[np.float64], codes: Codes) -> None:
-        """What is too long for float16 is clamped."""
+        """The last scale stands for all that is longer: some 256 times as long as all rows of the sample."""
         stored = np.minimum(scales * self.stretch, _END).astype("<f2")
         codes[:, :SCALE_BYTES] = stored.view(np.uint8).reshape(-1, SCALE_BYTES)
+
+    def _saturated(self, rows: Rows, codes: Codes) -> NDArray[np.bool_]:
+        """Rows with the last scale; their direction is kept."""
+        return np.asarray(np.abs(self.scales(codes)) >= np.float32(_END / self.stretch))
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
         cells.decode(codes, self.levels, self.scales(codes), self._factors, rows)

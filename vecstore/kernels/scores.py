@@ -234,6 +234,13 @@ def squares(rows: F32, out: F64) -> None:
 
 
 @kernel
+def gaps(rows: F32, point: F32, out: F64) -> None:
+    """out[i] = ||rows[i] - point||^2, in float64; rows (n, d), point (d,), out (n,), written."""
+    for i in range(rows.shape[0]):
+        out[i] = _sum(rows[i], point, True)
+
+
+@kernel
 def exact(rows: F32, queries: F32, metric: int, keys: F32) -> None:
     """keys[j, c] = the score of query j with its candidate c, added up in float64: 0 ip, 1 cosine, 2 squared
     l2, negative; NaN as -inf.

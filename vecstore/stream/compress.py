@@ -31,7 +31,11 @@ Fitter = Callable[[Source, Sample, Array], AnyCodec]  # the rows are the sample'
 
 @dataclass(frozen=True)
 class Summary:
-    """What `compress` did. relative_mse is over `measured_rows` rows, `held_out` if none was fitted on."""
+    """What `compress` did. relative_mse is over `measured_rows` rows, `held_out` if none was fitted on.
+
+    saturated: rows that are so far outside of what the codec was fitted on that their codes stand for rows
+    much nearer, in about the same direction (`Codec.encode`).
+    """
 
     rows: int  # of this run
     total_rows: int  # in the output: more where it was appended to
@@ -44,6 +48,7 @@ class Summary:
     seconds: float
     fit_seconds: float = 0.0  # of these, for the sample and the codec
     skipped: int = 0
+    saturated: int = 0
     measured_rows: int = 0
     held_out: bool = True
     notes: tuple[str, ...] = ()
@@ -124,6 +129,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         seconds=time.perf_counter() - started,
         fit_seconds=fitted - started,
         skipped=cleaner.skipped + source.lost,
+        saturated=writer.saturated,
         measured_rows=loss.rows,
         held_out=len(sample.numbers) < cleaner.seen,
         notes=tuple(_notes(source, rounded, columns)),

@@ -157,6 +157,12 @@ class Rbe(Codec):
         """Offset and steps (bits + 1, m) of all planes."""
         return plane.of_planes(self.levels, self.bits)
 
+    @cached_property
+    def ball(self) -> tuple[Rows, float]:
+        """All steps on one side, and what learned maps make of it."""
+        farthest = np.linalg.norm(np.abs(self._read_by.astype(np.float64)).sum(axis=0))
+        return self.mean, float(farthest * (np.linalg.norm(self.back, 2) if self.train else 1.0))
+
     def values(self, rows: Rows) -> Rows:
         """Coordinates (n, m) of rows, before they become bits."""
         return self._turned(rows - self.mean, self.axes)

@@ -66,6 +66,14 @@ class Residual(Codec):
         return product.split(self.dim, self.blocks)
 
     @cached_property
+    def ball(self) -> tuple[Rows, float]:
+        """The farthest centroid of each stage."""
+        means = self.books.mean(axis=1, dtype=np.float64)
+        squares = np.square(self.books - means[:, None])
+        farthest = np.sqrt(np.add.reduceat(squares, self.starts[:-1], axis=2).max(axis=1))
+        return means.sum(axis=0).astype(np.float32), float(np.linalg.norm(farthest.sum(axis=0)))
+
+    @cached_property
     def _searches(self) -> list[Search]:
         return [Search(self._books_of(j), self.beam) for j in range(self.blocks)]
 

@@ -93,6 +93,18 @@ class Sign(Codec):
             return np.zeros(self.dim, np.float32)
         return learn.middle(self.levels)
 
+    @cached_property
+    def ball(self) -> tuple[Rows, float]:
+        """The corners of the box of levels."""
+        half = (self.levels[1] - self.levels[0]).astype(np.float64) / 2
+        return learn.middle(self.levels), float(np.linalg.norm(half))
+
+    def _saturated(self, rows: Rows, codes: Codes) -> NDArray[np.bool_]:
+        """With scales, rows whose scale is the last one."""
+        if not self.scale:
+            return super()._saturated(rows, codes)
+        return np.asarray(np.abs(self._factors(codes)) >= learn.END)
+
     def _bits(self, rows: Rows) -> Codes:
         return np.packbits(rows > self.thresholds, axis=1, bitorder="little")
 

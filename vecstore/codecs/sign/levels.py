@@ -18,7 +18,7 @@ _TRIAL_ROWS, _TRIAL_QUERIES, _NEIGHBOURS = 4096, 256, 10
 _MEDIAN_ROWS = 2048
 _USUAL = 16.0  # rows beyond this many times the median squared distance to the median row count less
 _SCALE_BITS = 16
-_END = 65504.0  # float16's largest
+END = 65504.0  # float16's largest
 
 
 def subsample(sample: Rows, seed: int) -> Rows:
@@ -81,7 +81,7 @@ def scales(rows: Rows, near: Rows) -> NDArray[np.float16]:
     both = np.multiply(rows, near, dtype=np.float64).sum(axis=1)
     own = np.square(near, dtype=np.float64).sum(axis=1)
     found = both / np.where(own > 0, own, 1)
-    rounded: NDArray[np.float16] = np.clip(found, -_END, _END).astype("<f2")[:, None]
+    rounded: NDArray[np.float16] = np.clip(found, -END, END).astype("<f2")[:, None]
     return rounded
 
 

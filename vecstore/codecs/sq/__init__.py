@@ -10,6 +10,7 @@ source      uniform quantizer with optimal overload, Max 1960, doi:10.1109/TIT.1
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -75,6 +76,12 @@ class Sq(Codec):
     def code_bytes(self) -> int:
         """bits per value, whole bytes per row."""
         return _code_bytes(self.dim, self.bits)
+
+    @cached_property
+    def ball(self) -> tuple[Rows, float]:
+        """The box of the grids' ends."""
+        half = self.step * np.float32((2**self.bits - 1) / 2)
+        return self.low + half, float(np.linalg.norm(half.astype(np.float64)))
 
     def leading(self, dims: int) -> Self:
         """As many as end with a byte: any, every fourth (bits=6) or every second (bits=4)."""

@@ -121,6 +121,21 @@ class Tcq(Codec):
         return lay_out(self.groups, kinds)
 
     @cached_property
+    def ball(self) -> tuple[Rows, float]:
+        """The farthest cell of each axis, and the farthest centroid of each stage."""
+        cells, largest = self._layout[0], np.abs(self.tables).max(axis=2)
+        reach = np.zeros(len(self.scales))
+        for at in (0, 1):
+            mine = cells[cells[:, viterbi.WIDTH] > at]
+            reach[mine[:, viterbi.DIM] + at] = largest[mine[:, viterbi.TABLE], at]
+        middle, radius = self.mean.astype(np.float64), float(np.linalg.norm(reach * self.scales))
+        for book in np.split(self.books.astype(np.float64), max(self.stages, 1)):
+            if self.stages:
+                middle = middle + book.mean(axis=0)
+                radius += float(np.linalg.norm(book - book.mean(axis=0), axis=1).max())
+        return middle.astype(np.float32), radius
+
+    @cached_property
     def _search(self) -> Search:
         return residual.ready(self.books, self.stages)
 
