@@ -43,7 +43,12 @@ def check(starts):
             out = np.full((3, stop - start), np.nan, np.float32)
             lookup.add_entries(blocks, start // 64, starts, tables, out)
             assert np.allclose(out, wanted[:, start:stop], rtol=1e-6, atol=1e-3)
-        outputs += out.tobytes()
+            outputs += out.tobytes()
+            more = np.ones_like(out)
+            lookup.add_entries(blocks, start // 64, starts, tables, more, onto=True)
+            others = wanted[:, start:stop] - tables[2][:, None]
+            assert np.allclose(more, others + 1, rtol=1e-6, atol=1e-3)
+        outputs += more.tobytes()
     return outputs.hex()
 
 
@@ -111,3 +116,19 @@ def test_entries_of_nibbles_are_added(m):
             found = np.empty(64, np.float32)
             lookup.add_nibbles(bytedots.lay_out(codes), start // 64, tables, out, found)
             assert np.allclose(out, wanted[:, start:stop], rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("k", [16, 256])
+@pytest.mark.parametrize("m", [1, 2, 7, 8])
+@pytest.mark.parametrize("layout", [lay_out, bytedots.lay_out])
+def test_sums_of_picked_rows_are_those_of_single_entries(k, m, layout):
+    rng = np.random.default_rng(m)
+    codes = rng.integers(0, 256, (150, -(-m // 2) if k == 16 else m), dtype=np.uint8)
+    wide = codes if k == 256 else np.stack([codes & 15, codes >> 4], axis=2).reshape(150, -1)[:, :m]
+    values = rng.standard_normal((2, m, k)).astype(np.float32)
+    numbers = np.array([[0, 64, 149], [149, 3, 3]])
+    blocks = layout(codes) if layout is bytedots.lay_out else layout(codes)[..., None]
+    out = np.empty((2, 3))
+    lookup.pick(blocks.transpose(0, 1, 3, 2), numbers, values, out)
+    wanted = [[sum(values[j, np.arange(m), wide[i]].astype(float)) for i in numbers[j]] for j in (0, 1)]
+    assert np.allclose(out, wanted, rtol=1e-12, atol=1e-12)

@@ -1,9 +1,11 @@
 """Products looked up in registers against windows cut out one by one."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from vecstore.kernels import trellisdots
+from vecstore.kernels import bytedots, trellisdots
 from vecstore.kernels.trellisdots import BLOCK
 
 pytestmark = pytest.mark.skipif(
@@ -16,31 +18,77 @@ def window(word, size, first, bits):
     return sum(ring[(first + i) % len(ring)] << i for i in range(bits))
 
 
+def make(states, sizes, queries):
+    """Codes of random bytes, and what the kernels take for them."""
+    rng = np.random.default_rng(sum(sizes) + states)
+    codes = rng.integers(0, 256, (3 * BLOCK - 7, sum(sizes))).astype(np.uint8)
+    tables = rng.integers(0, 256, (3, states)).astype(np.uint8)
+    places = [(w, rng.integers(0, 8 * size, 8)) for w, size in enumerate(sizes) for _ in range(2)]
+    groups = np.array([(w, rng.integers(3)) for w, _ in places], np.int64)
+    controls = np.array([int.from_bytes(bytes(first.tolist()), "little") for _, first in places], np.uint64)
+    weights = rng.integers(-127, 128, (queries, len(places), 8))
+    weights[:, 0, 0] = 127
+    return codes, tables, (places, groups, controls), weights
+
+
+def values_of(row, sizes, tables, places, groups):
+    """The tables' values (g, 8) for a row's windows."""
+    ends = np.cumsum([0, *sizes])
+    bits = tables.shape[1].bit_length() - 1
+    words = [int.from_bytes(bytes(row[a:b]), "little") for a, b in pairwise(ends)]
+    return np.array(
+        [
+            [tables[table, window(words[w], sizes[w], int(at), bits)] for at in first]
+            for (w, first), (_, table) in zip(places, groups, strict=True)
+        ]
+    ).astype(np.int64)
+
+
 @pytest.mark.parametrize("states", trellisdots.STATES)
 @pytest.mark.parametrize("sizes", [[8], [8, 5], [1], [2, 3, 7], [6, 4]])
-def test_sums_are_those_of_windows_and_tables(states, sizes):
-    rng = np.random.default_rng(sum(sizes) + states)
-    n = 3 * BLOCK - 7
-    codes = rng.integers(0, 256, (n, sum(sizes))).astype(np.uint8)
-    tables = rng.integers(0, 256, (3, states)).astype(np.uint8)
-    starts = [(w, rng.integers(0, 8 * size, 8)) for w, size in enumerate(sizes) for _ in range(2)]
-    groups = np.array([(w, rng.integers(3)) for w, _ in starts], np.int64)
-    weights = rng.integers(-127, 128, (len(starts), 8)).astype(np.int8)
-    controls = np.array([int.from_bytes(bytes(first.tolist()), "little") for _, first in starts], np.uint64)
-    packed = np.stack([controls, weights.view(np.uint64)[:, 0]], axis=1)
+@pytest.mark.parametrize("queries", [1, 3, 9])
+def test_sums_are_those_of_windows_and_tables(states, sizes, queries):
+    codes, tables, (places, groups, controls), weights = make(states, sizes, queries)
+    offsets = np.arange(queries) + 0.5
+    count = weights[0].size
+    folded = bytedots.fold(weights.reshape(queries, -1).astype(np.float32), offsets, 1, 256, count)
     blocks = trellisdots.lay_out(codes, np.array(sizes, np.int64))
-    out = np.empty(2 * BLOCK, np.float32)
-    scaled = np.array([0.5, 3], np.float32)
-    trellisdots.dots(blocks, 1, groups, tables, (packed, scaled), out)
-    ends = np.cumsum([0, *sizes])
-    for i in (0, 1, 17, BLOCK, n - BLOCK - 1):
-        total = 0
-        for (w, first), (_, table), own in zip(starts, groups, weights, strict=True):
-            word = int.from_bytes(bytes(codes[BLOCK + i, ends[w] : ends[w + 1]]), "little")
-            for b in range(8):
-                at = window(word, sizes[w], int(first[b]), states.bit_length() - 1)
-                total += int(own[b]) * int(tables[table, at])
-        assert out[i] == np.float32(total) * np.float32(0.5) + np.float32(3)
+    out = np.empty((queries, 2 * BLOCK - 7), np.float32)
+    trellisdots.dots(blocks, 1, (groups, controls, trellisdots.lay_tables(tables)), folded, out)
+    for i in (0, 1, 17, BLOCK, 2 * BLOCK - 8):
+        values = values_of(codes[BLOCK + i], sizes, tables, places, groups)
+        whole = (weights * values).sum(axis=(1, 2))
+        assert np.array_equal(out[:, i], (whole + offsets).astype(np.float32))
+
+
+@pytest.mark.parametrize("states", trellisdots.STATES)
+def test_a_score_does_not_depend_on_the_other_queries(states):
+    codes, tables, (_, groups, controls), weights = make(states, [8, 5], 7)
+    weights = (weights * np.random.default_rng(0).random(weights.shape)).reshape(7, -1).astype(np.float32)
+    blocks = trellisdots.lay_out(codes, np.array([8, 5], np.int64))
+    windows = groups, controls, trellisdots.lay_tables(tables)
+    found = []
+    for first, last in ((0, 7), (0, 1), (1, 5), (5, 7)):
+        out = np.empty((last - first, len(codes)), np.float32)
+        folded = bytedots.fold(weights[first:last], np.zeros(last - first), 1, 256, weights.shape[1])
+        trellisdots.dots(blocks, 0, windows, folded, out)
+        found.append(out)
+    assert np.array_equal(found[0], np.concatenate(found[1:]))
+
+
+@pytest.mark.parametrize("states", [64, 1024])
+@pytest.mark.parametrize("sizes", [[8, 5], [1], [2, 3, 7]])
+def test_picked_sums_are_those_of_windows_and_tables(states, sizes):
+    codes, tables, (places, groups, controls), weights = make(states, sizes, 2)
+    blocks = trellisdots.lay_out(codes, np.array(sizes, np.int64))
+    numbers = np.array([[0, 5, 64], [184, 127, 0]])
+    out = np.empty((2, 3))
+    trellisdots.pick(
+        blocks, numbers, (groups, controls, tables.astype(np.float64)), weights.astype(np.float64), out
+    )
+    for j, i in np.ndindex(2, 3):
+        values = values_of(codes[numbers[j, i]], sizes, tables, places, groups)
+        assert out[j, i] == (weights[j] * values).sum()
 
 
 def test_rows_that_fill_no_block_are_zeros_behind():

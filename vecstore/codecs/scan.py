@@ -51,7 +51,7 @@ class Scan(ABC):
         A score does not depend on start, stop or the other queries.
         """
 
-    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """<query j, decoded row numbers[j, i]>, (q, k), without the query rounded; None: decode the rows.
 
         For scans that are not exact and can do so with less work than decoding takes. numbers (q, k).
@@ -104,19 +104,19 @@ class PulledScan(Scan):
     def prepare(self, queries: Rows) -> Any:
         """The inner scan's, and the offsets."""
         found, offsets = self._pull(queries)
-        return self.inner.prepare(found), offsets.astype(np.float32)
+        return self.inner.prepare(found), offsets
 
     def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
         """The inner scan's, and the offset of each query."""
         inner, offsets = prepared
         self.inner.dots(inner, start, stop, out)
         if offsets.any():
-            out += offsets[:, None]
+            out += offsets.astype(np.float32)[:, None]
 
-    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """The inner scan's, and the offset of each query."""
-        turned, offsets = self._pull(queries)
-        found = self.inner.rescore(turned, numbers)
+        inner, offsets = prepared
+        found = self.inner.rescore(inner, numbers)
         return None if found is None else found + offsets[:, None]
 
 
@@ -138,9 +138,9 @@ class ScaledScan(Scan):
         self.inner.dots(prepared, start, stop, out)
         out *= self._factors[start:stop]
 
-    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """The inner scan's, times the factor of each row."""
-        found = self.inner.rescore(queries, numbers)
+        found = self.inner.rescore(prepared, numbers)
         return None if found is None else found * self._factors[numbers]
 
 
@@ -174,7 +174,7 @@ class JoinedScan(Scan):
             self.parts[at].dots(prepared[at], low - before, high - before, found)
             out[:, low - start : high - start] = found
 
-    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def rescore(self, prepared: list[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Each row's by the part that it lies in."""
         places = np.searchsorted(self.starts, numbers, side="right") - 1
         out = np.empty(numbers.shape)
@@ -182,7 +182,7 @@ class JoinedScan(Scan):
             mine = places == at
             # Of a query's other rows some row of the part is scored and forgotten.
             inside = np.where(mine, numbers - self.starts[at], 0)
-            found = self.parts[at].rescore(queries, inside)
+            found = self.parts[at].rescore(prepared[at], inside)
             if found is None:
                 return None
             out[mine] = found[mine]

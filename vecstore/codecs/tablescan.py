@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,18 @@ from vecstore.codecs.scan import Codes, Rows, Scan
 from vecstore.kernels import bitsums, bytedots, lookup, product
 
 Values = NDArray[np.float32]  # (q, m, k): what code c of subspace or stage t adds to query j's score
+
+
+class Prepared(NamedTuple):
+    """Queries as `TableScan` takes them."""
+
+    tables: lookup.Tables
+    values: Values
+
+    @property
+    def offsets(self) -> Rows:
+        """What the scores of each query begin with, (q,)."""
+        return self.tables[2]
 
 
 class TableScan(Scan):
@@ -37,7 +50,7 @@ class TableScan(Scan):
         self._starts = np.array([*range(0, tables, most), tables], np.int64)
         self._tabulate = tabulate
 
-    def prepare(self, queries: Rows) -> lookup.Tables:
+    def prepare(self, queries: Rows) -> Prepared:
         """The tables as bytes."""
         values = self._tabulate(queries)
         count, m, k = values.shape
@@ -45,18 +58,32 @@ class TableScan(Scan):
             values = values[:, :, product.inside(k, self._k)]
         if m < self._starts[-1]:  # The last nibble is empty.
             values = np.concatenate([values, np.zeros((count, 1, self._k), np.float32)], axis=1)
-        book, steps, offsets = lookup.make_tables(np.ascontiguousarray(values), self._starts)
+        values = np.ascontiguousarray(values)
+        book, steps, offsets = lookup.make_tables(values, self._starts)
         if self._fours:
-            return lookup.lay_tables(book), steps, offsets
-        return (book if self._k == 256 else book.reshape(count, -1, 2, 16)), steps, offsets
+            book = lookup.lay_tables(book)
+        elif self._k == 16:
+            book = book.reshape(count, -1, 2, 16)
+        return Prepared((book, steps, offsets), values)
 
-    def dots(self, prepared: lookup.Tables, start: int, stop: int, out: Rows) -> None:
+    def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Sums from the tables."""
         first = start // self.step
         if self._fours:
             found = np.empty(self.step, np.float32)
-            lookup.add_nibbles(self._blocks, first, prepared, out, found)
+            lookup.add_nibbles(self._blocks, first, prepared.tables, out, found)
         elif self._k == 256:
-            lookup.add_entries(self._blocks, first, self._starts, prepared, out)
+            lookup.add_entries(self._blocks, first, self._starts, prepared.tables, out)
         else:
-            bitsums.add_bits(self._blocks, first, self._starts // 2, prepared, out)
+            bitsums.add_bits(self._blocks, first, self._starts // 2, prepared.tables, out)
+
+    def add(self, prepared: Prepared, start: int, out: Rows) -> None:
+        """out[j, i] += the sums of row start + i, of tables of 256, without what `offsets` holds."""
+        lookup.add_entries(self._blocks, start // self.step, self._starts, prepared.tables, out, onto=True)
+
+    def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sums of entries that are not rounded."""
+        blocks = self._blocks if self._fours else self._blocks[..., None]
+        found = np.empty(numbers.shape)
+        lookup.pick(blocks.transpose(0, 1, 3, 2), numbers, prepared.values, found)
+        return found

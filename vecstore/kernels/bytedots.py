@@ -49,7 +49,7 @@ Weights = tuple[I8, F32, F32, NDArray[np.bool_]]
 BLOCK = 64
 MOST_DIMS = 65_000  # so that sums of 255 * 128 each fit 32 bits
 _LEVELS, _UPPER = np.float32(32_639), np.float32(127)  # the largest weight, of both bytes and of the upper
-_EVEN = 5.0  # times the root of the mean square: weights up to it are rounded to the upper byte
+EVEN = 5.0  # times the root of the mean square: weights up to it are rounded to the upper byte
 _LANES = REGISTER_BYTES // 4  # rows of a register
 _REGISTERS = 2 if ISA == "avx2" else 4  # of rows, summed at a time
 _PART = _LANES * _REGISTERS
@@ -76,28 +76,30 @@ def lay_out(codes: U8) -> U8:
     return blocks
 
 
-def fold(weights: F32, offsets: F64, halves: int, largest: int) -> Weights:
+def fold(weights: F32, offsets: F64, halves: int, largest: int, even: float = EVEN) -> Weights:
     """weights (q, dim) as `dots` reads them; offsets (q,) are what it adds.
 
     halves: 1 for codes of a byte, 2 for nibbles, of which the lower one of a byte comes first. largest: the
-    largest code.
+    largest code. even: times the root of their mean square, up to which weights are rounded to a byte.
     """
     count, dim = weights.shape
     made = np.zeros((count, -(-dim // (4 * halves)), halves, 2, 4), np.int8)
     scales, sums = np.empty(count, np.float32), np.empty(count, np.float32)
     coarse = np.empty(count, np.bool_)
-    _fold(weights, offsets, largest / 2, made, (scales, sums, coarse))
+    _fold(weights, offsets, (largest / 2, even), made, (scales, sums, coarse))
     return made, scales, sums, coarse
 
 
 @kernel
 def _fold(
-    weights: F32, offsets: F64, middle: float, made: I8, out: tuple[F32, F32, NDArray[np.bool_]]
+    weights: F32, offsets: F64, given: tuple[float, float], made: I8, out: tuple[F32, F32, NDArray[np.bool_]]
 ) -> None:
     """256 made[j, g, h, 0, b] + made[j, g, h, 1, b] = weights[j, (4 g + b) halves + h] / scale, rounded.
 
-    out: scales; offsets and what rounding loses where all codes are `middle`; whether lower bytes are zero.
+    given: the middle of the codes' range, and `even`. out: scales; offsets and what rounding loses where all
+    codes are in the middle; whether lower bytes are zero.
     """
+    middle, most = given
     scales, sums, coarse = out
     halves = made.shape[2]
     for j in range(weights.shape[0]):
@@ -105,7 +107,7 @@ def _fold(
         for t in range(weights.shape[1]):
             largest = max(largest, abs(weights[j, t]))
             square += np.float64(weights[j, t]) * np.float64(weights[j, t])
-        even = np.float64(largest) <= _EVEN * np.sqrt(square / weights.shape[1])
+        even = np.float64(largest) <= most * np.sqrt(square / weights.shape[1])
         levels = _UPPER if even else _LEVELS
         scale = largest / levels
         inverse = np.float32(1) / scale if scale > np.float32(0) else np.float32(0)
@@ -319,35 +321,44 @@ def _many(
 @kernel
 def _dots_bytes(blocks: U8, first: int, weights: Weights, out: F32, found: F32) -> None:
     """`dots` of bytes; found (BLOCK,) is scratch for the last block."""
+    size = blocks.shape[1] * BLOCK * 4
+    for i in range(0, out.shape[1], BLOCK):
+        dots_block(address(blocks) + (first + i // BLOCK) * size, weights, i, out, found)
+
+
+@kernel
+def dots_block(block: int, weights: Weights, i: int, out: F32, found: F32) -> None:
+    """`dots` of one block of bytes at an address, the rows of which are i, i + 1, ... of out (q, n).
+
+    found (BLOCK,) is scratch for a block that reaches beyond out.
+    """
     made, scales, offsets, coarse = weights
-    groups, count = blocks.shape[1], out.shape[1]
-    for i in range(0, count, BLOCK):
-        j = 0
-        while j < out.shape[0]:
-            factors = address(made) + j * groups * 8
-            target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
-            if QUERIES > 1 and i + BLOCK <= count and coarse[j : j + QUERIES].sum() == QUERIES:
-                block = address(blocks) + (first + i // BLOCK) * groups * BLOCK * 4
-                held = factors, address(scales) + j * 4, address(offsets) + j * 4
-                _many(block, held, target, groups, 1, count * 4)
-                j += QUERIES
-                continue
-            for part in range(0, BLOCK, _PART):
-                codes = address(blocks) + ((first + i // BLOCK) * groups * BLOCK + part) * 4
-                if coarse[j]:
-                    upper = _start_bytes1()
-                    for g in range(groups):
-                        upper = _add_bytes1(upper, codes + g * (BLOCK * 4), factors + g * 8)
-                    _save_bytes1(upper, scales[j], offsets[j], target + part * 4)
-                    continue
-                tile = _start_bytes()
+    groups, count = made.shape[1], out.shape[1]
+    j = 0
+    while j < out.shape[0]:
+        factors = address(made) + j * groups * 8
+        target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
+        if QUERIES > 1 and i + BLOCK <= count and coarse[j : j + QUERIES].sum() == QUERIES:
+            held = factors, address(scales) + j * 4, address(offsets) + j * 4
+            _many(block, held, target, groups, 1, count * 4)
+            j += QUERIES
+            continue
+        for part in range(0, BLOCK, _PART):
+            codes = block + part * 4
+            if coarse[j]:
+                upper = _start_bytes1()
                 for g in range(groups):
-                    tile = _add_bytes(tile, codes + g * (BLOCK * 4), factors + g * 8)
-                _save_bytes(tile, scales[j], offsets[j], target + part * 4)
-            if i + BLOCK > count:
-                for r in range(count - i):
-                    out[j, i + r] = found[r]
-            j += 1
+                    upper = _add_bytes1(upper, codes + g * (BLOCK * 4), factors + g * 8)
+                _save_bytes1(upper, scales[j], offsets[j], target + part * 4)
+                continue
+            tile = _start_bytes()
+            for g in range(groups):
+                tile = _add_bytes(tile, codes + g * (BLOCK * 4), factors + g * 8)
+            _save_bytes(tile, scales[j], offsets[j], target + part * 4)
+        if i + BLOCK > count:
+            for r in range(count - i):
+                out[j, i + r] = found[r]
+        j += 1
 
 
 @kernel

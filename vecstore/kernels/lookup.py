@@ -43,6 +43,7 @@ from vecstore.kernels.simd import (
 )
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 Tables = tuple[U8, F32, F32]  # (q, m, k), steps (q, sections), offsets (q,)
@@ -109,27 +110,28 @@ def centroid_products(queries: F32, columns: F32, starts: I64, values: F32) -> N
                     values[j, s, c] += value * columns[t, c]
 
 
-def add_entries(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) -> None:
+def add_entries(blocks: U8, first: int, starts: I64, tables: Tables, out: F32, onto: bool = False) -> None:
     """out[j, i] = offset + sum of step * (sum of table entries of row i's codes), section by section.
 
     blocks (b, m, BLOCK) from `bitsums.lay_out`, the rows those of blocks first, first + 1, ...; tables of
-    256; out (q, n), written. Sums are exact integers, so that all instruction sets give the same scores.
+    256; out (q, n), written. onto: what out holds takes the offset's place. Sums are exact integers, so that
+    all instruction sets give the same scores.
     """
     if VECTORS:
-        _add_vectors(blocks, first, starts, tables, out, np.empty(GROUP * BLOCK, np.float32))
+        _add_vectors(blocks, first, starts, tables, (out, np.empty(BLOCK, np.float32)), onto)
     else:
-        _add_plain(blocks, first, starts, tables, out)
+        _add_plain(blocks, first, starts, tables, out, onto)
 
 
 @kernel
-def _add_plain(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) -> None:
+def _add_plain(blocks: U8, first: int, starts: I64, tables: Tables, out: F32, onto: bool) -> None:
     """`add_entries` by plain loops."""
     book, steps, offsets = tables
     for at in range(0, out.shape[1], BLOCK):
         block = blocks[first + at // BLOCK]
         for j in range(out.shape[0]):
             for i in range(at, min(at + BLOCK, out.shape[1])):
-                total = offsets[j]
+                total = out[j, i] if onto else offsets[j]
                 for s in range(starts.size - 1):
                     levels = np.int64(0)
                     for t in range(starts[s], starts[s + 1]):
@@ -198,9 +200,12 @@ _start_one, _add_one, _save_one = _tile(1)
 
 
 @kernel
-def _add_vectors(blocks: U8, first: int, starts: I64, tables: Tables, out: F32, found: F32) -> None:
-    """`add_entries`, GROUP blocks at a time; found (GROUP * BLOCK,) is scratch for the last block."""
+def _add_vectors(
+    blocks: U8, first: int, starts: I64, tables: Tables, outs: tuple[F32, F32], onto: bool
+) -> None:
+    """`add_entries`, GROUP blocks at a time; outs: out, and (BLOCK,) as scratch for the last block."""
     book, steps, offsets = tables
+    out, found = outs
     m, count = blocks.shape[1], out.shape[1]
     stride, i = m * BLOCK, 0
     while i < count:
@@ -209,17 +214,19 @@ def _add_vectors(blocks: U8, first: int, starts: I64, tables: Tables, out: F32, 
         for j in range(out.shape[0]):
             table = address(book) + j * m * 256
             target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
+            if i + BLOCK > count:
+                found[: count - i] = out[j, i:]
             for s in range(starts.size - 1):
                 if many:
                     tile = _start_many()
                     for t in range(starts[s], starts[s + 1]):
                         tile = _add_many(tile, codes + t * BLOCK, stride, table + t * 256)
-                    _save_many(tile, steps[j, s], offsets[j], target, s > 0)
+                    _save_many(tile, steps[j, s], offsets[j], target, onto or s > 0)
                 else:
                     one = _start_one()
                     for t in range(starts[s], starts[s + 1]):
                         one = _add_one(one, codes + t * BLOCK, stride, table + t * 256)
-                    _save_one(one, steps[j, s], offsets[j], target, s > 0)
+                    _save_one(one, steps[j, s], offsets[j], target, onto or s > 0)
             if i + BLOCK > count:
                 for r in range(count - i):
                     out[j, i + r] = found[r]
@@ -296,3 +303,26 @@ def add_nibbles(blocks: U8, first: int, tables: Tables, out: F32, found: F32) ->
             if i + BLOCK > count:
                 for r in range(count - i):
                     out[j, i + r] = found[r]
+
+
+@kernel
+def pick(blocks: U8, numbers: I64, values: F32, out: F64) -> None:
+    """out[j, i] = sum over tables t of values[j, t, code t of row numbers[j, i]], in float64.
+
+    blocks (b, groups, bytes, BLOCK), byte after byte of BLOCK rows; numbers (q, n); values (q, m, k): where k
+    is 16, two tables for each byte, the lower nibble first, else one; out (q, n), written.
+    """
+    count, k = values.shape[1], values.shape[2]
+    for j in range(numbers.shape[0]):
+        for i in range(numbers.shape[1]):
+            block, place = numbers[j, i] // BLOCK, numbers[j, i] % BLOCK
+            total, t = 0.0, 0
+            for g in range(blocks.shape[1]):
+                for b in range(blocks.shape[2]):
+                    code = np.int64(blocks[block, g, b, place])
+                    if t < count:
+                        total += np.float64(values[j, t, code & (k - 1)])
+                    if k == 16 and t + 1 < count:
+                        total += np.float64(values[j, t + 1, code >> 4])
+                    t += 2 if k == 16 else 1
+            out[j, i] = total

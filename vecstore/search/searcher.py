@@ -24,10 +24,11 @@ from vecstore.kernels.threads import get_threads, spread
 METRICS = ("ip", "cosine", "l2")
 RowNumbers = NDArray[np.int64]
 Decode = Callable[[RowNumbers], Rows]  # row numbers (n,) -> rows (n, dim)
+Group = tuple[slice, Any]  # queries, and what the scan made of them
 
 _TIMES, _AT_LEAST = 2, 16  # rows that are scored again: _TIMES * k + _AT_LEAST
 _SCORES = 1 << 16  # of a block, float32: they stay in the second-level cache until they are compared
-_QUERIES = 256  # prepared at a time; of many a scan's tables would take much memory
+_QUERIES = 64  # prepared at a time, or as many as a scan takes; of more its tables would take much memory
 _RANGES = 4  # per thread, so that one that is slowed down is waited for less
 _ALONE = 1 << 15  # rows x queries that are not worth a second thread
 _RESCORED = 1 << 13  # rows decoded at a time
@@ -86,11 +87,14 @@ class Searcher:
         if k == 0 or len(rows) == 0:
             return found, values
         terms = self._row_terms(metric)
-        for start in range(0, len(rows), _QUERIES):
-            part = slice(start, start + _QUERIES)
-            keys, numbers = self._best(rows[part], count, _how(metric), terms, mask)
+        step = max(_QUERIES, self.scan.queries)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            groups = self._prepared(rows[part])
+            keys, numbers = self._best(groups, count, _how(metric), terms, mask)
             if again:
-                keys, numbers = self._rescored(rows[part], numbers, k, metric, finer)
+                self._rescore(groups, rows[part], numbers, keys, (metric, finer))
+                keys, numbers = _best_of(keys, numbers, k)
             elif metric == "cosine":
                 keys = _over_length(keys, rows[part])
             found[part] = numbers
@@ -137,27 +141,29 @@ class Searcher:
             self._terms[metric] = out
         return self._terms[metric]
 
+    def _prepared(self, queries: Rows) -> list[Group]:
+        """Queries in groups that the scan serves best."""
+        step = self.scan.queries
+        groups = [slice(start, min(start + step, len(queries))) for start in range(0, len(queries), step)]
+        return [(group, self.scan.prepare(queries[group])) for group in groups]
+
     def _best(
-        self, queries: Rows, k: int, how: int, terms: Rows, mask: NDArray[np.bool_]
+        self, groups: list[Group], k: int, how: int, terms: Rows, mask: NDArray[np.bool_]
     ) -> tuple[Rows, RowNumbers]:
         """Keys and row numbers (q, k) of the best rows, the best first."""
-        groups = [
-            slice(start, min(start + self.scan.queries, len(queries)))
-            for start in range(0, len(queries), self.scan.queries)
-        ]
-        prepared = [self.scan.prepare(queries[group]) for group in groups]
-        heaps = top.empty_heap(len(queries), k)
+        count = groups[-1][0].stop
+        heaps = top.empty_heap(count, k)
         parts: dict[int, top.Heap] = {}
 
         def work(start: int, stop: int) -> None:
-            own = heaps if stop - start == len(self) else top.empty_heap(len(queries), k)
-            for group, ready in zip(groups, prepared, strict=True):
+            own = heaps if stop - start == len(self) else top.empty_heap(count, k)
+            for group, ready in groups:
                 part = own[0][group], own[1][group]
                 self._scan_range(ready, (start, stop), (terms, how, mask), part)
             if own is not heaps:
                 parts[start] = own
 
-        spread(len(self), self._range_rows(len(queries)), work)
+        spread(len(self), self._range_rows(count), work)
         for start in sorted(parts):
             top.merge(parts[start], heaps)
         top.sort(heaps)
@@ -188,32 +194,46 @@ class Searcher:
             self.scan.dots(prepared, start, stop, out)
             top.push(out, row_terms[start:stop], how, wanted, start, heap)
 
-    def _rescored(
-        self, queries: Rows, numbers: RowNumbers, k: int, metric: str, finer: Decode | None
-    ) -> tuple[Rows, RowNumbers]:
-        """Keys from rows and row numbers (q, k) of the best of these; keys of distances are negative."""
-        keys = np.empty(numbers.shape, np.float32)
-        if finer is not None or not self._by_scan(queries, numbers, metric, keys):
-            step = max(1, _RESCORED // numbers.shape[1])
-            for start in range(0, len(queries), step):
-                part = slice(start, start + step)
-                rows = (finer or self._decode)(numbers[part].reshape(-1))
-                scores.exact(rows, queries[part], METRICS.index(metric), keys[part])
-        heaps = top.empty_heap(len(queries), k)
-        top.merge((keys, numbers), heaps)
-        top.sort(heaps)
-        return heaps
+    def _rescore(
+        self,
+        groups: list[Group],
+        queries: Rows,
+        numbers: RowNumbers,
+        keys: Rows,
+        how: tuple[str, Decode | None],
+    ) -> None:
+        """Keys (q, n), written, of the rows with these numbers; those of distances are negative.
 
-    def _by_scan(self, queries: Rows, numbers: RowNumbers, metric: str, keys: Rows) -> bool:
-        """Whether the scan could score these rows itself; then keys (q, n) are written."""
-        found = None if metric == "l2" else self.scan.rescore(queries, numbers)
-        if found is None:
-            return False
-        if metric == "cosine":
-            keys[:] = _over_length((found * self._row_terms(metric)[numbers]).astype(np.float32), queries)
-        else:
-            keys[:] = found
+        how: the metric, and what gives finer rows.
+        """
+        metric, finer = how
+        if finer is None and metric != "l2" and self._by_scan(groups, numbers, keys):
+            if metric == "cosine":
+                keys *= self._row_terms(metric)[numbers]
+                keys[:] = _over_length(keys, queries)
+            return
+        step = max(1, _RESCORED // numbers.shape[1])
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            rows = (finer or self._decode)(numbers[part].reshape(-1))
+            scores.exact(rows, queries[part], METRICS.index(metric), keys[part])
+
+    def _by_scan(self, groups: list[Group], numbers: RowNumbers, keys: Rows) -> bool:
+        """Whether the scan could score these rows itself; then keys (q, n) are inner products."""
+        for group, ready in groups:
+            found = self.scan.rescore(ready, numbers[group])
+            if found is None:
+                return False
+            keys[group] = found
         return True
+
+
+def _best_of(keys: Rows, numbers: RowNumbers, k: int) -> top.Heap:
+    """The best k of keys and row numbers (q, n), the best first."""
+    heaps = top.empty_heap(len(keys), k)
+    top.merge((keys, numbers), heaps)
+    top.sort(heaps)
+    return heaps
 
 
 def _how(metric: str) -> int:

@@ -140,7 +140,8 @@ class Tcq(Codec):
         return residual.ready(self.books, self.stages)
 
     @cached_property
-    def _back(self) -> NDArray[np.float32]:
+    def back(self) -> NDArray[np.float32]:
+        """The axes one behind the other, (kept, dim)."""
         return np.ascontiguousarray(self.axes.T)
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
@@ -168,7 +169,7 @@ class Tcq(Codec):
 
     def restored(self, codes: Codes) -> Rows:
         """Decoded rows (n, dim) before they are renormalized."""
-        rows = product(self.turned(codes), self._back)
+        rows = product(self.turned(codes), self.back)
         rows += self.mean
         if self.stages:
             rows += residual.decode(codes[:, : self.stages], self.books)

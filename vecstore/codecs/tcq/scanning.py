@@ -7,23 +7,20 @@ when the scan is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.codecs import tablescan
 from vecstore.codecs.scan import Codes, Rows, ScaledScan, Scan
-from vecstore.codecs.tablescan import TableScan
 from vecstore.codecs.tcq import stages
 from vecstore.codecs.tcq.allocation import GROUP
 from vecstore.codecs.transforms.center import offsets
-from vecstore.codecs.transforms.pca import product
-from vecstore.kernels import scores, trellisdots
+from vecstore.kernels import bytedots, scores, trellisdots
 
 if TYPE_CHECKING:
     from vecstore.codecs.tcq import Tcq
-
-Folded = tuple[NDArray[np.uint64], Rows]  # (g, 2) as in `trellisdots.dots`, and (scale, offset)
 
 _BLOCK_ROWS = 512  # decoded at a time
 _TOP = 127  # of a rounded weight and, around _MIDDLE, of a table value
@@ -60,7 +57,7 @@ class TurnedScan(Scan):
         """Turned queries, inner products with the mean (q,), and with the centroids of the stages."""
         codec = self._codec
         constant = offsets(queries, codec.mean).astype(np.float32)
-        return scores.pack(product(queries, codec.axes)), constant, _of_centroids(codec, queries)
+        return scores.pack(_products(queries, codec.back)), constant, _of_centroids(codec, queries)
 
     def dots(self, prepared: tuple[Rows, Rows, Rows], start: int, stop: int, out: Rows) -> None:
         """Products with decoded cells, then what all rows and what rows of a centroid have in common."""
@@ -79,8 +76,24 @@ class TurnedScan(Scan):
 
 def _of_centroids(codec: Tcq, queries: Rows) -> Rows:
     """<query, centroid>, (q, stages, k)."""
-    found = product(queries, np.ascontiguousarray(codec.books.T))
+    found = _products(queries, codec.books)
     return found.reshape(len(queries), codec.stages, -1) if codec.stages else found[:, None]
+
+
+def _products(queries: Rows, rows: Rows) -> Rows:
+    """<query, row>, (q, n)."""
+    found = np.empty((len(queries), len(rows)), np.float32)
+    scores.dots(rows, scores.pack(queries), found)
+    return found
+
+
+class Prepared(NamedTuple):
+    """Queries as `RegisterScan` takes them."""
+
+    weights: bytedots.Weights  # of the dimensions of all groups
+    exact: NDArray[np.float64]  # (q, g, 8): the same, not rounded
+    constant: NDArray[np.float64]  # (q,): <query, mean>
+    centroids: tablescan.Prepared | None
 
 
 class RegisterScan(Scan):
@@ -88,71 +101,61 @@ class RegisterScan(Scan):
 
     exact = False
     step = trellisdots.BLOCK
-    queries = 8
 
     def __init__(self, codec: Tcq, codes: Codes) -> None:
         self.rows = len(codes)
         self._codec = codec
         sizes = codec.word_sizes
         self._blocks = trellisdots.lay_out(np.ascontiguousarray(codes[:, codec.stages :]), sizes)
-        self._own = np.array(codes[:, : codec.stages], order="C")
-        self._stages: TableScan | None = None
+        self._centroids: tablescan.TableScan | None = None
         if codec.stages:
-            self._stages = TableScan(
-                self._own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries)
+            own = np.array(codes[:, : codec.stages], order="C")
+            self._centroids = tablescan.TableScan(
+                own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries)
             )
-        self.nbytes = self._blocks.nbytes + self._own.nbytes + (self._stages.nbytes if self._stages else 0)
-        self._groups, self._controls, self._dims = _plan(codec, sizes)
+        self.nbytes = self._blocks.nbytes + (self._centroids.nbytes if self._centroids else 0)
+        groups, controls, dims = _plan(codec, sizes)
         largest = np.abs(codec.tables).max(axis=2, keepdims=True).clip(1e-30)
-        tables = np.rint(codec.tables / largest * _TOP) + _MIDDLE
-        self._tables = tables.astype(np.uint8).reshape(-1, codec.states)
-        units = (largest / _TOP).reshape(-1)[self._groups[:, 1]]
-        self._units = codec.scales[self._dims] * units[:, None]
+        rounded = np.rint(codec.tables / largest * _TOP) + _MIDDLE
+        tables = codec.tables.reshape(-1, codec.states)
+        self._windows = (
+            groups,
+            controls,
+            trellisdots.lay_tables(rounded.astype(np.uint8).reshape(tables.shape)),
+        )
+        self._exact = groups, controls, tables.astype(np.float64)
+        self._dims = dims.reshape(-1)
+        units = (largest / _TOP).reshape(-1)[groups[:, 1]]
+        self._units = (codec.scales[dims] * units[:, None]).reshape(-1)
 
-    def prepare(self, queries: Rows) -> tuple[list[Folded], Any]:
-        """For each query the controls with its rounded weights, scale and offset of its sums; its tables."""
-        constant = offsets(queries, self._codec.mean)
-        folded = []
-        for query, offset in zip(product(queries, self._codec.axes), constant, strict=True):
-            weights = query[self._dims] * self._units
-            scale = np.float32(max(float(np.abs(weights).max(initial=0)) / _TOP, 1e-30))
-            whole = np.rint(weights / scale).astype(np.int8)
-            offset -= float(scale) * _MIDDLE * int(whole.sum(dtype=np.int64))
-            packed = np.stack([self._controls, whole.view(np.uint64)[:, 0]], axis=1)
-            folded.append((packed, np.array([scale, offset], np.float32)))
-        return folded, self._stages.prepare(queries) if self._stages else None
+    def prepare(self, queries: Rows) -> Prepared:
+        """The queries turned, as weights of the table's values."""
+        codec = self._codec
+        turned = _products(queries, codec.back)[:, self._dims]
+        centroids = self._centroids.prepare(queries) if self._centroids else None
+        constant = offsets(queries, codec.mean)
+        weights = turned * self._units
+        base = constant - _MIDDLE * weights.sum(axis=1, dtype=np.float64)
+        if centroids is not None:
+            base += centroids.offsets
+        count = len(self._dims)
+        folded = bytedots.fold(weights, base, 1, 2 * _MIDDLE, count)
+        exact = np.multiply(turned, codec.scales[self._dims], dtype=np.float64)
+        return Prepared(folded, exact.reshape(len(queries), -1, GROUP), constant, centroids)
 
-    def dots(self, prepared: tuple[list[Folded], Any], start: int, stop: int, out: Rows) -> None:
-        """Sums of products of whole numbers, a block of rows at a time."""
-        folded, tables = prepared
-        count = -(-(stop - start) // self.step) * self.step
-        whole = np.empty(count, np.float32)
-        for found, query in zip(out, folded, strict=True):
-            target = found if count == stop - start else whole
-            trellisdots.dots(self._blocks, start // self.step, self._groups, self._tables, query, target)
-            found[:] = target[: stop - start]
-        if self._stages is not None:
-            added = np.empty_like(out)
-            self._stages.dots(tables, start, stop, added)
-            out += added
+    def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
+        """Sums of products of whole numbers, and of entries of the stages' tables."""
+        trellisdots.dots(self._blocks, start // self.step, self._windows, prepared.weights, out)
+        if self._centroids is not None and prepared.centroids is not None:
+            self._centroids.add(prepared.centroids, start, out)
 
-    def rescore(self, queries: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Products along the axes, where a row need not be turned back."""
-        block, place = divmod(numbers.reshape(-1), self.step)
-        words = np.ascontiguousarray(self._blocks[block, :, place]).view(np.uint8)
-        words = words.reshape(len(block), -1, 8)
-        sizes = self._codec.word_sizes
-        parts = [self._own[numbers.reshape(-1)], *(words[:, w, :size] for w, size in enumerate(sizes))]
-        codes = np.concatenate(parts, axis=1)
-        turned = self._codec.turned(codes).reshape(*numbers.shape, -1)
-        along = product(queries, self._codec.axes).astype(np.float64)
-        found: NDArray[np.float64] = (turned * along[:, None]).sum(axis=2)
-        found += offsets(queries, self._codec.mean)[:, None]
-        if self._codec.stages:
-            centroids = _of_centroids(self._codec, queries)
-            chosen = stages.inside(self._own[numbers], centroids.shape[2])
-            for stage in range(self._codec.stages):
-                found += np.take_along_axis(centroids[:, stage], chosen[:, :, stage], axis=1)
+        found = np.empty(numbers.shape)
+        trellisdots.pick(self._blocks, numbers, self._exact, prepared.exact, found)
+        found += prepared.constant[:, None]
+        if self._centroids is not None and prepared.centroids is not None:
+            found += self._centroids.rescore(prepared.centroids, numbers)
         return found
 
 
