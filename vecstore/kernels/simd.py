@@ -228,6 +228,12 @@ def where_less(builder: Builder, a: Value, b: Value, then: Value, otherwise: Val
     return builder.select(builder.fcmp_ordered("<", a, b), then, otherwise)
 
 
+@instruction(types.int64, types.int64)
+def lowest_bit(builder: Builder, bits: Value) -> Value:
+    """The place of the lowest bit that is set; there is one."""
+    return emit_call(builder, "llvm.cttz.i64", WORD, [bits, ir.Constant(ir.IntType(1), 1)])
+
+
 def copier(count: int) -> Instruction:
     """An instruction (source, target) that copies `count` float32 from address to address."""
 

@@ -21,11 +21,11 @@ from vecstore.kernels.simd import (
     Builder,
     Value,
     address,
-    emit_call,
     emit_load,
     emit_splat,
     emit_store,
     instruction,
+    lowest_bit,
 )
 
 F32 = NDArray[np.float32]
@@ -64,12 +64,6 @@ def _add(builder: Builder, at: Value, terms: Value) -> None:
     emit_store(builder, at, found)
 
 
-@instruction(types.int64, types.int64)
-def _lowest_bit(builder: Builder, bits: Value) -> Value:
-    """The place of the lowest bit that is set; there is one."""
-    return emit_call(builder, "llvm.cttz.i64", WORD, [bits, ir.Constant(ir.IntType(1), 1)])
-
-
 def push(scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap) -> None:
     """Puts the scores of rows first, first + 1, ... into the heaps: larger keys win, then smaller rows.
 
@@ -99,7 +93,7 @@ def _push_vectors(
                 continue
             bits = _above(line + at * 4, keys[j, 0])
             while bits:
-                i = at + _lowest_bit(bits)
+                i = at + lowest_bit(bits)
                 bits &= bits - 1
                 if scores[j, i] > keys[j, 0] and (wanted.size == 0 or wanted[i]):
                     _replace(keys[j], rows[j], k, scores[j, i], first + i)

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.kernels import beams
-from vecstore.kernels.matmul import matmul
+from vecstore.kernels import beams, bytedots, levels
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
-_STAGES = 16  # of a chapter: products of all pairs of their centroids are 30 MiB
-_COSTS_BYTES = 1 << 22  # of the rows that are searched at a time
+_ROWS = 1024  # whose products with one codebook are a MiB
 
 
 class Search:
@@ -28,55 +26,81 @@ class Search:
         self._mean = books[0].mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = np.concatenate([books[:1] - self._mean, books[1:]])
         self._chapters = [
-            Chapter(centred[start : start + _STAGES]) for start in range(0, len(books), _STAGES)
+            Chapter(centred[start : start + beams.STAGES]) for start in range(0, len(books), beams.STAGES)
         ]
         self._beam = beam
 
     def encode(self, rows: F32, codes: U8) -> None:
         """codes (n, stages) of rows (n, d), written; any strides."""
-        width = max(chapter.width for chapter in self._chapters)
-        origins = self._beam if len(self._chapters) > 1 else 1
-        step = max(8, _COSTS_BYTES // (4 * width * origins))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step] - self._mean
-            rest, errors = part[:, None], np.zeros((len(part), 1), np.float32)
+        for start in range(0, len(rows), _ROWS):
+            part = rows[start : start + _ROWS] - self._mean
+            sums = Sums(part[:, None], np.zeros((len(part), 1), np.float32), self._beam)
             found = np.empty((len(part), 1, 0), np.uint8)
             for chapter in self._chapters:
-                more, origin, errors = chapter.search(rest, errors, self._beam)
-                found = np.concatenate([along(found, origin), more], axis=2)
+                for stage in chapter.stages:
+                    sums.extend(stage)
+                found = np.concatenate([along(found, sums.origins), sums.codes], axis=2)
                 if chapter is not self._chapters[-1]:
-                    rest = chapter.rest(rest, origin, more)
-            codes[start : start + step] = found[:, 0]
+                    sums = Sums(chapter.rest(sums), sums.errors, self._beam)
+            codes[start : start + _ROWS] = found[:, 0]
 
 
 class Chapter:
-    """Some stages of codebooks (stages, k, d), searched by tables."""
+    """Some stages of codebooks (stages, k, d), each ready to follow those before it."""
 
     def __init__(self, books: F32) -> None:
-        self._stages, self._k, self._dim = books.shape
-        flat = books.reshape(-1, self._dim)
-        self.width = len(flat)
         self._books = books
-        self._columns = np.ascontiguousarray(flat.T)
-        self._halves = beams.half_lengths(flat)
-        self._crossed = beams.cross(books)
+        self.stages = [beams.Stage.after(books[:t], book) for t, book in enumerate(books)]
 
-    def search(self, rest: F32, errors: F32, beam: int) -> tuple[U8, NDArray[np.int32], F32]:
-        """Codes (n, b, stages), origins and errors (n, b) of rows that are rest (n, o, d) for each origin."""
-        n, origins, _ = rest.shape
-        costs = np.empty((n * origins, self.width), np.float32)
-        matmul(np.ascontiguousarray(rest.reshape(-1, self._dim)), self._columns, costs)
-        np.subtract(self._halves, costs, out=costs)
-        return beams.search(costs.reshape(n, origins, self._stages, self._k), errors, self._crossed, beam)
-
-    def rest(self, rest: F32, origin: NDArray[np.int32], codes: U8) -> F32:
-        """What is left (n, b, d) of rest (n, o, d) behind the choices codes (n, b, stages) from origins."""
-        left: F32 = along(rest, origin)
-        for stage in range(self._stages):
-            left -= self._books[stage, codes[:, :, stage]]
+    def rest(self, sums: Sums) -> F32:
+        """What is left (n, b, d) of rows behind their sums of these stages."""
+        left: F32 = along(sums.rows, sums.origins)
+        for stage, book in enumerate(self._books):
+            left -= book[sums.codes[:, :, stage]]
         return left
 
 
-def along(values: NDArray[Any], origin: NDArray[np.int32]) -> NDArray[Any]:
+class Sums:
+    """The best sums of centroids, at most `beam`, for each of some rows."""
+
+    def __init__(self, rows: F32, errors: F32, beam: int) -> None:
+        """rows (n, o, d): less each of o origins, of these errors (n, o); o <= beam."""
+        self.rows = rows
+        self._count = rows.shape[1]
+        self._weights = levels.of_rows(np.ascontiguousarray(rows.reshape(-1, rows.shape[2])))
+        self._sums, self._stages = beams.begin(errors, beam), 0
+
+    def extend(self, stage: beams.Stage) -> None:
+        """Each sum with a centroid more."""
+        n, origins, _ = self.rows.shape
+        paths, errors = self._sums
+        step, count = max(1, _ROWS // origins), self._count
+        for part in (slice(start, start + step) for start in range(0, n, step)):
+            products = np.empty((len(paths[part]), origins, stage.terms.shape[1]), np.float32)
+            flat = slice(part.start * origins, part.stop * origins)
+            made, scales, offsets, coarse = self._weights
+            weights = made[flat], scales[flat], offsets[flat], coarse[flat]
+            bytedots.dots(stage.blocks, 0, weights, products.reshape(-1, products.shape[2]))
+            self._count = beams.extend(products, stage, (paths[part], errors[part]), count)
+        self._stages += 1
+
+    @property
+    def codes(self) -> U8:
+        """(n, b, stages), the best sum first."""
+        return self._sums[0][:, : self._count, 1 : 1 + self._stages]
+
+    @property
+    def origins(self) -> U8:
+        """Which of the rows less an origin each sum belongs to: (n, b)."""
+        return self._sums[0][:, : self._count, 0]
+
+    @property
+    def errors(self) -> F32:
+        """Half of the squared distance less that of nothing: (n, b), ascending."""
+        return self._sums[1][:, : self._count]
+
+
+def along(values: NDArray[Any], origin: NDArray[Any]) -> NDArray[Any]:
     """A copy of values[i, origin[i, b]] for values (n, o, ...) and origin (n, b)."""
-    return values[np.arange(len(values))[:, None], origin]
+    found: NDArray[Any] = values[np.arange(len(values))[:, None], origin]
+    return found

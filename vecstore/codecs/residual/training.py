@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.residual.coding import Chapter
+from vecstore.codecs.residual.coding import Chapter, Sums
 from vecstore.codecs.transforms.center import mean_row
 from vecstore.codecs.transforms.pca import principal_axes, product
 from vecstore.kernels import kmeans
@@ -37,9 +37,9 @@ def train(rows: F32, stages: int, beam: int, seed: tuple[int, ...]) -> F32:
         subseed = int(np.random.SeedSequence((*seed, stage)).generate_state(1)[0])
         books[stage] = cluster(points, k, subseed)
         if stage + 1 < stages:
-            chapter = Chapter(books[stage : stage + 1])
-            codes, origin, errors = chapter.search(rest, errors, beam)
-            rest = chapter.rest(rest, origin, codes)
+            chapter, sums = Chapter(books[stage : stage + 1]), Sums(rest, errors, beam)
+            sums.extend(chapter.stages[0])
+            rest, errors = chapter.rest(sums), sums.errors
             if np.square(rest[:, 0], dtype=np.float64).sum() <= _NOTHING * spread:
                 break  # Each row is a sum already; from here on the centroids stay zero.
     books[0] += mean
