@@ -66,6 +66,7 @@ def compress(
     append: bool = False,
     model: str | None = None,
     progress: Progress | None = None,
+    choosing: Progress | None = None,
 ) -> Summary:
     """Compresses vectors into one archive and says what it cost and lost.
 
@@ -74,7 +75,8 @@ def compress(
     column names (for an array, ids are the ids themselves). metric: ip (default), cosine or l2, kept for
     search. threads: as `set_threads`; None leaves it as it is. rows: how many rows a pipe will bring, for a
     budget that is a total. on_error: 'fail' or 'skip' rows that cannot be taken. model: name of the embedding
-    model, kept with the archive. progress: called with (rows done, rows in all or None).
+    model, kept with the archive. progress: called with (rows done, rows in all or None); choosing: before
+    that, where there is a budget, with (codecs tried, codecs to try).
 
     Raises a VecstoreError and leaves nothing behind if anything is wrong; ConflictError if target exists.
     """
@@ -96,7 +98,7 @@ def compress(
         def fitter(source: Source, sample: Sample, usable: Array) -> AnyCodec:
             if budget is not None:
                 room = Room.of(budget, source, sample, rows)
-                return choose(usable, room, metric=metric or "ip", seed=seed)
+                return choose(usable, room, metric=metric or "ip", seed=seed, progress=choosing)
             assert isinstance(codec, str)
             columns = None if column is None else {column: sample.groups}
             return registry.fit(codec, usable, seed=seed, columns=columns)

@@ -1,6 +1,9 @@
 """What commands say and where, when output, names or arguments are awkward."""
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -86,6 +89,21 @@ def test_a_closed_archive_says_so(folder):
         for use in (lambda: archive.get([3]), lambda: list(archive.scan()), lambda: list(archive.batches())):
             with pytest.raises(vs.StorageError, match="closed"):
                 use()
+
+
+def test_a_terminal_sees_how_far_choosing_and_compressing_are(folder):
+    here, there = pty.openpty()
+    command = [sys.executable, "-m", "vecstore", "compress", "rows.npy", "a.arrow", "--budget", "40%"]
+    environment = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=there, env=environment)
+    os.close(there)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while piece := os.read(here, 4096):
+            shown += piece
+    os.close(here)
+    assert process.wait() == 0
+    assert b"choose" in shown and 0 <= shown.index(b"codecs") < shown.rindex(b"rows")
 
 
 def test_json_has_no_nan(folder):

@@ -5,6 +5,7 @@ import pytest
 
 import vecstore as vs
 from vecstore.codecs.sign import levels
+from vecstore.codecs.trial import Trial
 
 
 def make_rows(n=3000, dim=48, seed=0):
@@ -82,7 +83,7 @@ def test_signs_are_taken_only_where_they_find_clearly_more_neighbours(monkeypatc
     assert not levels.clearly(np.array([0.1, -0.1] * 50), 0.0)
     assert levels.clearly(np.array([0.2, 0.1] * 50), 0.1)
     shares = iter([np.full(100, 0.5), np.full(100, 0.6)])  # of thresholds in the middle, then of signs
-    monkeypatch.setattr(levels.Trial, "shares", lambda self, rows: next(shares))
+    monkeypatch.setattr(Trial, "shares", lambda self, rows: next(shares))
     assert not vs.fit("sign", rows).center
 
 

@@ -101,3 +101,15 @@ def test_progress_counts_every_row(tmp_path):
     rows = np.zeros((20_000, 64), np.float32)
     vs.compress(rows, tmp_path / "a.arrow", "f32", progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (20_000, 20_000) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_choosing_tells_how_many_codecs_were_tried_before_the_first_row(tmp_path):
+    seen = []
+    vs.compress(
+        np.random.default_rng(0).standard_normal((1000, 8)).astype(np.float32), tmp_path / "a.arrow",
+        budget="60%", progress=lambda *_: seen.append("row"), choosing=lambda *counts: seen.append(counts),
+    )  # fmt: skip
+    tried = [counts for counts in seen if counts != "row"]
+    assert seen[: len(tried)] == tried and len({total for _, total in tried}) == 1
+    assert [done for done, _ in tried] == sorted(done for done, _ in tried)
+    assert tried[0][0] == 0 and tried[-1][0] == tried[-1][1] > 5

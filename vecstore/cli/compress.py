@@ -51,14 +51,15 @@ def compress(source: str, target: str, as_json: bool, codec: str | None, budget:
     """
     if not (codec or budget or append):
         raise SpecError("say --codec SPEC (see `vecstore codecs`) or --budget B, as in --budget 5%")
-    with progress("compress") as report:
+    with progress() as bar:
         summary = api.compress(
             source,
             target,
             codec,
             budget=budget,
             append=append,
-            progress=report,
+            progress=bar("compress", "rows"),
+            choosing=bar("choose", "codecs"),
             **options,  # type: ignore[arg-type]
         )
     print_notes([*summary.notes, *_skipped(summary)])

@@ -32,7 +32,8 @@ def decompress(source: str, target: str, dtype: str, threads: int, force: bool, 
 
     Example: vecstore decompress items.arrow items.npy
     """
-    with progress("decompress") as report:
+    with progress() as bar:
+        report = bar("decompress", "rows")
         restored = api.decompress(source, target, dtype=dtype, threads=threads, force=force, progress=report)
     print_notes(restored.notes)
     if target == "-":

@@ -69,13 +69,32 @@ def size(count: float) -> str:
     raise AssertionError(count)
 
 
+Report = Callable[[int, int | None], None]  # done, in all where known
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int | None], None] | None]:
-    """A bar of rows on stderr while the block runs, if stderr is a terminal; else None."""
+def progress() -> Iterator[Callable[[str, str], Report | None]]:
+    """Gives what makes a bar (what is done, unit) on stderr, shown from its first report until the block ends
+    or the next bar begins; None if stderr is no terminal."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda what, unit: None
         return
-    columns: list[Any] = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("rows")]
+    columns: list[Any] = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+    ]
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def begin(what: str, unit: str) -> Report:
+            task = bar.add_task(what, total=None, visible=False, unit=unit)
+
+            def report(done: int, total: int | None) -> None:
+                for other in bar.task_ids:
+                    bar.update(other, visible=other == task)
+                bar.update(task, completed=done, total=total)
+
+            return report
+
+        yield begin

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Array, Codec, as_float32
-from vecstore.registry import fit
+from vecstore.codecs.plain import F32
 from vecstore.search.searcher import Searcher
 from vecstore.stream.measure import Loss
 from vecstore.stream.sample import RUN_ROWS
@@ -46,7 +46,7 @@ class Trial:
         # Shuffled runs: the rows searched for are not neighbours of those searched.
         self._queries, self._base = base[:queries], base[queries:]
         self._metric = metric
-        self._nearest = self._search(fit("f32", self._base))
+        self._nearest = self._search(F32(self._base.shape[1]))
 
     def measure(self, codec: Codec) -> Kept:
         """What the codec keeps of the rows searched."""
@@ -58,10 +58,9 @@ class Trial:
         hits = sum(len(np.intersect1d(true, found)) for true, found in pairs)
         return Kept(hits / self._nearest.size, loss.relative_mse)
 
-    def _search(self, codec: object) -> NDArray[np.int64]:
+    def _search(self, codec: Codec) -> NDArray[np.int64]:
         if not len(self._queries):
             return np.empty((0, 0), np.int64)
-        assert isinstance(codec, Codec)
         searcher = Searcher.of(codec, codec.encode(self._base))
         return searcher.search(self._queries, _NEAREST, metric=self._metric)[0]
 

@@ -32,7 +32,7 @@ from vecstore.codecs.parts import require
 from vecstore.codecs.rbe import levels as plane
 from vecstore.codecs.rbe.train import fit_maps, fit_onto
 from vecstore.codecs.scan import Scan
-from vecstore.codecs.sign.levels import Trial, clearly, subsample, usual_weights
+from vecstore.codecs.sign.levels import clearly, halves, subsample, usual_weights
 from vecstore.codecs.transforms.center import offsets
 from vecstore.codecs.transforms.pca import product
 from vecstore.codecs.transforms.rotate import Rotate
@@ -102,7 +102,7 @@ class Rbe(Codec):
     @classmethod
     def _turning_helps(cls, sample: Rows, bits: int, seed: int) -> bool:
         """Whether turned rows keep clearly more of the sample's neighbours."""
-        trial = Trial.of(sample, seed)
+        trial = halves(sample, seed)
         if trial is None:
             return False
         ways = [cls._untrained(trial.fit_rows, bits, way, seed) for way in (False, True)]

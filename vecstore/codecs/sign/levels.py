@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Rows
 from vecstore.codecs.transforms.center import mean_row
+from vecstore.codecs.trial import Trial
 from vecstore.kernels import bits
 
 _FIT_ROWS = 16384
 _ROUNDS = 30  # of levels and thresholds; the error settles within four on all sets of the benchmarks
 _LEAST_ROWS = 512  # with fewer the trial would tell nothing
-_TRIAL_ROWS, _TRIAL_QUERIES, _NEIGHBOURS = 4096, 256, 10
+_TRIAL_ROWS, _TRIAL_QUERIES = 4096, 256
 _MEDIAN_ROWS = 2048
 _USUAL = 16.0  # rows beyond this many times the median squared distance to the median row count less
 _SCALE_BITS = 16
@@ -92,10 +91,10 @@ def choose(sample: Rows, center: bool | None, scale: bool | None, seed: int) -> 
     distance. A difference below two standard errors is none, and then the smaller error or code is taken.
     """
     dim = sample.shape[1]
-    if (center is not None and scale is not None) or len(sample) < _LEAST_ROWS:
+    known = center is not None and scale is not None
+    trial = None if known else halves(sample, seed)
+    if trial is None:
         return center is None or center, scale or False
-    trial = Trial.of(sample, seed)
-    assert trial is not None
     fit_rows, rows = trial.fit_rows, trial.rows
     if center is None:
         shares = [trial.shares(_decoded(rows, fit_levels(fit_rows, way)[0], way)) for way in (True, False)]
@@ -126,33 +125,12 @@ def _decoded(rows: Rows, levels: NDArray[np.float32], center: bool) -> Rows:
     return found
 
 
-class Trial:
-    """Rows to learn from, and other rows, some of which look for their neighbours among the rest."""
-
-    def __init__(self, fit_rows: Rows, rows: Rows) -> None:
-        self.fit_rows, self.rows = fit_rows, rows
-        self._count = min(_TRIAL_QUERIES, len(rows) // 4)
-        self._near = self._nearest(rows)
-
-    @classmethod
-    def of(cls, sample: Rows, seed: int) -> Self | None:
-        """The halves of a sample; None for too few rows to tell anything."""
-        if len(sample) < _LEAST_ROWS:
-            return None
-        order = np.random.default_rng(seed).permutation(len(sample))
-        half = len(sample) // 2
-        fit_rows = np.ascontiguousarray(sample[np.sort(order[:half][:_FIT_ROWS])])
-        return cls(fit_rows, np.ascontiguousarray(sample[order[half:][:_TRIAL_ROWS]]))
-
-    def _nearest(self, rows: Rows) -> NDArray[np.int64]:
-        queries = self.rows[: self._count].astype(np.float64)
-        base = rows[self._count :].astype(np.float64)
-        gaps = np.square(base).sum(axis=1) - 2 * queries @ base.T
-        return np.argsort(gaps, axis=1, kind="stable")[:, :_NEIGHBOURS]
-
-    def shares(self, rows: Rows) -> NDArray[np.float64]:
-        """(queries,): the share of the true neighbours among the nearest of rows, decoded."""
-        found = self._nearest(rows)
-        hits = (found[:, :, None] == self._near[:, None, :]).any(axis=2)
-        share: NDArray[np.float64] = hits.mean(axis=1)
-        return share
+def halves(sample: Rows, seed: int) -> Trial | None:
+    """A trial with one half of a sample on the other; None for too few rows to tell anything."""
+    if len(sample) < _LEAST_ROWS:
+        return None
+    order = np.random.default_rng(seed).permutation(len(sample))
+    half = len(sample) // 2
+    rows = sample[order[half:][:_TRIAL_ROWS]]
+    queries = min(_TRIAL_QUERIES, len(rows) // 4)
+    return Trial(np.ascontiguousarray(sample[np.sort(order[:half][:_FIT_ROWS])]), rows, queries)
