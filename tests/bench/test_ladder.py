@@ -7,11 +7,15 @@ from vecstore.bench.contenders.base import Contender
 from vecstore.bench.datasets import generated
 from vecstore.codecs.base import Codec
 
+SIZES = ladder.sizes(16)
+
 
 def test_sizes_go_up_to_one_byte_a_dimension():
     assert ladder.sizes(384) == [8, 16, 32, 48, 96, 192, 288, 384]
     assert ladder.sizes(128) == [8, 16, 32, 48, 64, 96, 128]
     assert ladder.sizes(3) == [1, 2, 3]
+    assert ladder.sizes(20, (5, 30)) == [3, 5, 8, 10, 15, 16, 20]
+    assert ladder.sizes(128, (5,), quick=True) == [16]
 
 
 @pytest.mark.parametrize("dim", [16, 100])
@@ -28,7 +32,7 @@ def test_every_codec_of_the_registry_is_on_the_ladder_and_takes_the_bytes_it_say
 
 def test_no_codec_is_measured_twice_at_a_setting():
     timed = list(catalog.contenders(128))
-    labels = ladder.labels(128, but_for=timed)
+    labels = ladder.labels(128, ladder.sizes(128), timed)
     assert not set(labels) & set(timed)
     assert len(set(labels)) == len(labels)
     assert "pq:m=16" in timed and "pq:bytes=16" not in labels
@@ -41,8 +45,9 @@ def test_chains_wait_for_their_names(monkeypatch):
 
 
 def test_a_quick_run_has_one_size():
-    assert all("bytes=16" in spec for spec in ladder.labels(128, quick=True) if spec.startswith("pq"))
-    assert len(ladder.labels(128, quick=True)) < len(ladder.labels(128)) / 2
+    quick = ladder.labels(128, ladder.sizes(128, quick=True))
+    assert all("bytes=16" in spec for spec in quick if spec.startswith("pq"))
+    assert len(quick) < len(ladder.labels(128, ladder.sizes(128))) / 2
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +59,8 @@ def rows():
 @pytest.mark.parametrize("label", ["symmetric sign", "symmetric itq:bytes=2", "symmetric rbe:bits=2"])
 def test_codes_compared_with_codes_find_rows(label):
     rows = generated(16, rows=2000)
-    contender = ladder.contender(label, 16)
-    assert label in ladder.labels(16) and contender.label == label
+    contender = ladder.contender(label, 16, SIZES)
+    assert label in ladder.labels(16, SIZES) and contender.label == label
     contender.fit(rows.fit, 0)
     coded = contender.encode(rows.base)
     found = contender.search(coded, rows.base[:20], 50)
@@ -65,12 +70,12 @@ def test_codes_compared_with_codes_find_rows(label):
 
 
 def faiss_labels():
-    return [label for label in ladder.labels(16, quick=True) if label.startswith("faiss ")]
+    return [label for label in ladder.labels(16, [2]) if label.startswith("faiss ")]
 
 
 @pytest.mark.parametrize("label", faiss_labels())
 def test_codecs_of_faiss_give_rows_back_or_find_them(rows, label):
-    contender = ladder.contender(label, 16, quick=True)
+    contender = ladder.contender(label, 16, [2])
     assert isinstance(contender, Contender) and contender.label == label
     contender.use_threads(1)
     contender.fit(rows.fit, 0)
@@ -89,11 +94,11 @@ def test_codecs_of_faiss_give_rows_back_or_find_them(rows, label):
 
 
 def test_lengths_that_turboquant_cannot_keep_are_counted_beside_its_code(rows):
-    contender = ladder.contender("faiss turboquant:bits=4", 16)
+    contender = ladder.contender("faiss turboquant:bits=4", 16, SIZES)
     contender.fit(rows.fit, 0)
     assert contender.encode(rows.base).shape[1] == 8
     stretched = rows.base * np.linspace(0.1, 9, len(rows.base), dtype=np.float32)[:, None]
-    contender = ladder.contender("faiss turboquant:bits=4", 16)
+    contender = ladder.contender("faiss turboquant:bits=4", 16, SIZES)
     contender.fit(stretched, 0)
     coded = contender.encode(stretched)
     assert coded.shape[1] == 12

@@ -9,6 +9,10 @@ def rows():
     return np.random.default_rng(0).standard_normal((400, 8), dtype=np.float32)
 
 
+def means(shares):
+    return {k: None if found is None else found.mean() for k, found in shares.items()}
+
+
 def test_the_mean_of_the_rows_has_relative_mse_one(rows):
     assert quality.relative_mse(rows, np.broadcast_to(rows.mean(axis=0), rows.shape)) == pytest.approx(1)
     assert quality.relative_mse(rows, rows) == 0
@@ -28,9 +32,9 @@ def test_nearest_rows_are_those_of_the_definition_best_first(rows, metric):
 def test_recall_of_the_rows_themselves_is_one_and_of_others_is_not(rows):
     queries = rows[:20] + np.float32(0.1)
     found = quality.nearest(rows, queries, "l2", 100)
-    assert quality.recalls(rows, found, queries, "l2") == {1: 1, 10: 1, 100: 1}
+    assert means(quality.recalls(rows, found, queries, "l2")) == {1: 1, 10: 1, 100: 1}
     others = quality.nearest(rows[::-1].copy(), queries, "l2", 100)
-    assert quality.recalls(rows, others, queries, "l2")[10] < 0.3
+    assert means(quality.recalls(rows, others, queries, "l2"))[10] < 0.3
 
 
 def test_recall_is_the_share_of_the_true_nearest(rows):
@@ -39,14 +43,23 @@ def test_recall_is_the_share_of_the_true_nearest(rows):
     found[:, 5:] = -1
     found[:, 0] = found[:, 4]
     shares = quality.recalls(rows, found, queries, "ip", (1, 10, 100, 400))
-    assert shares == {1: 0, 10: pytest.approx(0.5), 100: None, 400: None}
+    assert means(shares) == {1: 0, 10: pytest.approx(0.5), 100: None, 400: None}
+
+
+def test_the_error_of_a_mean_is_what_means_of_other_queries_differ_by():
+    rng = np.random.default_rng(0)
+    mean, error = quality.with_error(rng.binomial(10, 0.8, 400) / 10)
+    others = rng.binomial(10, 0.8, (1000, 400)).mean(axis=1) / 10
+    assert mean == pytest.approx(0.8, abs=0.02)
+    assert error == pytest.approx(others.std(), rel=0.15)
+    assert quality.with_error(np.array([0.5])) == (0.5, 0)
 
 
 def test_of_equal_rows_either_is_the_nearest(rows):
     twice = np.concatenate([rows, rows])
     found = quality.nearest(rows, rows[:50], "l2", 1)
-    assert quality.recalls(twice, found, rows[:50], "l2", (1,)) == {1: 1}
-    assert quality.recalls(twice, found + len(rows), rows[:50], "l2", (1,)) == {1: 1}
+    assert means(quality.recalls(twice, found, rows[:50], "l2", (1,))) == {1: 1}
+    assert means(quality.recalls(twice, found + len(rows), rows[:50], "l2", (1,))) == {1: 1}
 
 
 def test_the_error_of_inner_products_is_the_share_of_length_that_was_lost():

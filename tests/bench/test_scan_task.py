@@ -64,18 +64,37 @@ def test_every_label_of_a_pair_names_a_contender():
 
 
 def test_the_page_says_which_targets_are_kept():
-    records = [record(), record(1.5, 32), record(9.0, rows=1_000_000), {**record(), "peer": "usearch i8"}]
-    records[3] = {
+    missing = {
         "missing": "usearch",
         "method": "sq:bits=8",
         "peer": "usearch i8",
         "rows": 20_000,
         "threads": 1,
     }
+    records = [record(), record(1.5, 32), record(9.0, rows=1_000_000), missing]
     text = scan_page.page(records)
-    assert "| pq:m=48, ratio to faiss PQ48x8 >= 2 |" in text and "2 of 3" in text
+    wanted = "| pq:m=48, ratio to faiss PQ48x8 >= 2 | 3.00 (20,000 rows); 9.00 (1,000,000 rows) | yes |"
+    assert wanted in text
+    assert "| pq:m=96, ratio to faiss PQ96x8 >= 2 | - | not measured |" in text
     assert "3.00 (1.50-6.00)" in text and "usearch is not installed" in text and "a processor" in text
     assert "## 20,000 rows of 384 dimensions, one thread" in text
+    records = [record(), record(1.5, rows=1_000_000)]
+    assert "1.50 (1,000,000 rows) | no |" in scan_page.page(records)
+
+
+def test_goals_of_large_sets_are_not_asked_of_small_ones():
+    case = {"method": "tcq:bits=2,states=64,stages=0", "peer": "faiss PQ192x4fs"}
+    text = scan_page.page([record(0.1, **case), record(0.8, rows=1_000_000, **case)])
+    assert "0.80 (1,000,000 rows) | yes |" in text
+
+
+@pytest.mark.parametrize(
+    "share, together, verdict", [(0.2, 0.5, "| yes |"), (0.2, 1.0, "| no |"), (0.9, 1.0, "")]
+)
+def test_queries_at_once_are_compared_with_one_where_memory_is_not_the_limit(share, together, verdict):
+    text = scan_page.page([record(read_share=share), record(queries=32, ours_ns_row=together)])
+    line = next((line for line in text.splitlines() if "32 queries at once" in line), "")
+    assert verdict in line and bool(line) == bool(verdict)
 
 
 def test_the_later_record_of_a_case_counts():

@@ -17,7 +17,7 @@ SPECS = [
     "rbe:bits=1", "rbe:bits=3,rotate=true", "center+rbe",
     "tcq:bytes=4,stages=2,states=64", "tcq:bits=1,states=64,stages=0", "tcq:bytes=3,states=128",
     "tcq:bits=6", "normalize+tcq:bits=0.5",
-    "klt:bits=2", "klt:bytes=3", "normalize+klt:bits=7",
+    "klt:bits=2", "klt:bytes=3", "normalize+klt:bits=7", "normalize+klt:bits=3,renormalize=false",
     "rabitq:bits=2", "rabitq:bits=5,center=false", "rabitq:bits=8", "center+rabitq:bits=4",
     "jl:dim=3+f32", "center+jl:dim=5,density=0.5+sq",
     "rq:m=3,beam=2", "rq:bytes=2", "prq:m=5,splits=2", "center+prq:m=4,splits=1",

@@ -87,3 +87,10 @@ def test_a_file_of_many_blocks_is_read_whole(put, read, monkeypatch):
     )
     assert np.array_equal(rows, values)
     assert ids[-1] == "r2999"
+
+
+def test_a_last_row_that_is_neither_whole_nor_text_is_refused(put, read):
+    path = put("")
+    path.write_bytes(b"id,a,b\n1,2,3\n2,\x84\x84")
+    with pytest.raises(InputError, match="row 1"):
+        read(path)

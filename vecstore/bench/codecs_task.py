@@ -23,6 +23,7 @@ from typing import Any
 from vecstore.bench import datasets, machine
 from vecstore.bench.contenders import catalog, ladder
 from vecstore.bench.datasets import Dataset
+from vecstore.bench.fidelity import goal_sizes
 from vecstore.bench.timing import RUNS
 from vecstore.errors import NotFoundError, SpecError
 
@@ -93,6 +94,9 @@ def _cases(plan: Plan, data: Dataset, threads: int) -> Iterator[Record]:
     for label, contender in known.items():
         if _wanted(plan, label) and (contender.lossless or not data.lossless_only):
             yield {"kind": "method", "method": label}
+    for label in catalog.cells(data.dim):
+        if _wanted(plan, label):
+            yield {"kind": "cells", "method": label}
     few = data.lossless_only or len(data.base) < _LEAST_ROWS
     if threads == plan.threads[0] and not few:  # more threads change no error
         yield from _quality_cases(plan, data, list(known))
@@ -107,7 +111,8 @@ def _quality_cases(plan: Plan, data: Dataset, timed: list[str]) -> Iterator[Reco
     """Those of the ladder that are not timed, of which the quality is known already."""
     if _wanted(plan, LIMIT):
         yield {"kind": "limit", "method": LIMIT}
-    for label in ladder.labels(data.dim, quick=plan.quick, but_for=timed):
+    sizes = ladder.sizes(data.dim, goal_sizes(data.name), quick=plan.quick)
+    for label in ladder.labels(data.dim, sizes, timed):
         if _wanted(plan, label) or _wanted(plan, "quality"):
             yield {"kind": "quality", "method": label}
 

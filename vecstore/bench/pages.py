@@ -228,8 +228,12 @@ def _introduction(records: Sequence[Record]) -> str:
 
 
 def _target_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    header = ["target", "found", "kept"]
-    return header, [[line.what, line.found, line.verdict] for line in targets.judge(records)]
+    header = ["target", "found", "kept", "made by bench codecs with"]
+    lines = targets.judge(records)
+    return header, [
+        [line.what, line.found, line.verdict, f"`{line.command}`" if line.command else "all"]
+        for line in lines
+    ]
 
 
 def _machine(records: Sequence[Record]) -> Record:

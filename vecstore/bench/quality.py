@@ -50,24 +50,29 @@ def inner_products(rows: Rows, back: Rows, queries: Rows) -> tuple[float | None,
 
 def recalls(
     rows: Rows, found: NDArray[np.int64], queries: Rows, metric: str, ks: Sequence[int] = KS
-) -> dict[int, float | None]:
-    """For each k: the share of the first k found rows that are among the true k nearest.
+) -> dict[int, NDArray[np.float64] | None]:
+    """For each k, of each query: the share (q,) of the first k found rows that are among the true k nearest.
 
     found (q, m): rows' numbers, best first; negative where a search found nothing. A row as near as the k-th
     nearest counts, so that of equal rows it does not matter which is found. None where there are no more than
     k rows to choose from, or fewer were found.
     """
-    hits = dict.fromkeys(ks, 0)
+    fits = [k for k in ks if k < len(rows) and k <= found.shape[1]]
+    shares = {k: np.empty(len(queries)) for k in fits}
     for start, scores in _scores(rows, queries, metric):
         here = found[start : start + len(scores)]
         reached = np.take_along_axis(scores, here.clip(0), axis=1)
         reached[here < 0] = -np.inf
-        for k in ks:
-            if k < len(rows):
-                least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-                hits[k] += int((reached[:, :k] >= least).sum())
-    fits = [k for k in ks if k < len(rows) and k <= found.shape[1]]
-    return {k: hits[k] / (k * len(queries)) if k in fits else None for k in ks}
+        for k, share in shares.items():
+            least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+            share[start : start + len(scores)] = (reached[:, :k] >= least).mean(axis=1)
+    return {k: shares.get(k) for k in ks}
+
+
+def with_error(shares: NDArray[np.float64]) -> tuple[float, float]:
+    """The mean of queries' shares (q,) and its standard error, the queries being a sample."""
+    spread = shares.std(ddof=1) if len(shares) > 1 else 0.0
+    return float(shares.mean()), float(spread / np.sqrt(len(shares)))
 
 
 def nearest(rows: Rows, queries: Rows, metric: str, k: int) -> NDArray[np.int64]:

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from vecstore.bench import fidelity
+from vecstore.bench.line import Line
+
 Record = dict[str, Any]
-LOSSLESS_PEERS = ("zstd", "parquet", "blosc2", "pcodec")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One target and what was found. kept is None where nothing was measured."""
-
-    what: str
-    found: str
-    kept: bool | None
-
-    @property
-    def verdict(self) -> str:
-        """For a table."""
-        return {True: "yes", False: "no", None: "not measured"}[self.kept]
+COMMAND = "--methods pairs"
 
 
 def judge(records: Sequence[Record]) -> list[Line]:
     """All targets, from the one-thread pairs on data sets of at least a thousand rows."""
     pairs = [r for r in records if r["kind"] == "pair" and r["threads"] == 1 and _sound(r)]
     products = [r for r in pairs if r["topic"] == "pq"]
-    return [*_product(products), *_lossless(pairs), *_sizes(records)]
+    lines = [*_product(products), *_others(pairs), *_cells(records), *_lossless(pairs), *_sizes(records)]
+    return [*lines, *fidelity.judge([r for r in records if _sound(r)])]
 
 
 def _sound(record: Record) -> bool:
@@ -46,6 +35,40 @@ def _product(pairs: list[Record]) -> Iterator[Line]:
     yield _least("k-means, ratio of FAISS's time: each >= 2", [r["fit_ratio"] for r in pairs], 2.0)
     losses = [r["fit_mse_peer"] / r["fit_mse_ours"] for r in pairs]
     yield _least("k-means, FAISS's distortion to ours: each >= 1", losses, 1.0, digits=4)
+
+
+def _others(pairs: list[Record]) -> Iterator[Line]:
+    """Time of encode against FAISS's codec of the same kind."""
+    for name, peer, least in (
+        ("rq", "rq", 3),
+        ("lsq", "lsq", 2),
+        ("rabitq", "rabitq", 3),
+        ("hadamard", "eden", 3),
+    ):
+        found = [
+            r["encode_ratio"]
+            for r in pairs
+            if (_name(r["method"]), _name(r["peer"])) == (name, f"faiss {peer}")
+        ]
+        yield _least(f"{name} encode, ratio to FAISS's {peer}: each >= {least}", found, least)
+
+
+def _cells(records: Sequence[Record]) -> Iterator[Line]:
+    """The trellis search by itself, and decoding of whole batches."""
+    one = [r for r in records if r["threads"] == 1 and _sound(r)]
+    for states, most in ((64, 8), (256, 20)):
+        what = f"trellis search of 384 dimensions at 2 bits, {states} states, us a row: <= {most}"
+        slow = [
+            1e6 / r["encode_rows_s"] for r in one if r["kind"] == "cells" and f"={states}," in r["method"]
+        ]
+        found = f"{max(slow):.1f}" if slow else "-"
+        yield Line(what, found, max(slow) <= most if slow else None, "--methods 'cells*'")
+    decode = [r["decode_mb_s"] for r in one if r["kind"] == "method" and r["method"] == "tcq"]
+    yield _least("tcq decode, MB/s: each set >= 1,000", decode, 1000, digits=0, command="--methods tcq")
+
+
+def _name(label: str) -> str:
+    return label.partition(":")[0]
 
 
 def _lossless(pairs: list[Record]) -> Iterator[Line]:
@@ -76,12 +99,22 @@ def _sizes(records: Sequence[Record]) -> Iterator[Line]:
         ]
         if peers and "lossless:mode=best" in sizes:
             ratios.append(min(peers) / sizes["lossless:mode=best"])
-    yield _least("lossless best, smallest peer's bytes to ours: each set >= 1", ratios, 1.0, digits=4)
+    yield _least(
+        "lossless best, smallest peer's bytes to ours: each set >= 1", ratios, 1.0, digits=4, command=""
+    )
 
 
-def _least(what: str, found: list[float], bound: float, *, middle: bool = False, digits: int = 2) -> Line:
+def _least(
+    what: str,
+    found: list[float],
+    bound: float,
+    *,
+    middle: bool = False,
+    digits: int = 2,
+    command: str = COMMAND,
+) -> Line:
     if not found:
-        return Line(what, "-", None)
+        return Line(what, "-", None, command)
     text = f"median {median(found):,.{digits}f}, {min(found):,.{digits}f} to {max(found):,.{digits}f}"
     value = median(found) if middle else min(found)
-    return Line(what, f"{text} ({len(found)})", value >= bound)
+    return Line(what, f"{text} ({len(found)})", value >= bound, command)

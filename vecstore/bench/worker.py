@@ -16,15 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from vecstore import registry
 from vecstore.bench import datasets, limit, machine, timing
 from vecstore.bench.contenders import ladder
 from vecstore.bench.contenders.base import Contender
-from vecstore.bench.contenders.catalog import Pair, contenders
+from vecstore.bench.contenders.catalog import CELLS, Pair, contenders
 from vecstore.bench.contenders.own import Own
 from vecstore.bench.datasets import Dataset
-from vecstore.bench.quality import KS, inner_products, nearest, recalls, relative_mse
+from vecstore.bench.fidelity import goal_sizes
+from vecstore.bench.quality import KS, inner_products, nearest, recalls, relative_mse, with_error
 from vecstore.codecs.base import Codec, Rows
 from vecstore.codecs.pq import Pq
+from vecstore.codecs.tcq import Tcq
+from vecstore.codecs.transforms.pca import product
 
 Record = dict[str, Any]
 
@@ -53,8 +57,11 @@ def run(case: Record) -> Record:
     data = datasets.load(case["dataset"], case["data"], quick=case["quick"])
     if case["kind"] == "limit":
         return _limit(data)
+    if case["kind"] == "cells":
+        return _cells(case["method"].removeprefix(CELLS), data, case)
     if case["kind"] == "quality":
-        chosen = [ladder.contender(case["method"], data.dim, quick=case["quick"])]
+        wanted = ladder.sizes(data.dim, goal_sizes(data.name), quick=case["quick"])
+        chosen = [ladder.contender(case["method"], data.dim, wanted, data.metric)]
     else:
         known = contenders(data.dim)
         chosen = [known[label] for label in (case["method"], case.get("peer")) if label]
@@ -79,6 +86,16 @@ def _limit(data: Dataset) -> Record:
         "bytes_per_row": sizes,
         "relative_mse": None if values is None else limit.curve(values, sizes),
     }
+
+
+def _cells(spec: str, data: Dataset, case: Record) -> Record:
+    """The trellis search without the rotation before it."""
+    codec = registry.fit(spec, data.fit, seed=case["seed"])
+    assert isinstance(codec, Tcq)
+    turned = product(data.base - codec.mean, codec.axes)
+    times = timing.in_turn({"encode": lambda: codec.words_of(turned)}, runs=case["runs"], clock=_clock(case))
+    speeds = timing.speeds("encode", times["encode"], len(turned), data.dim)
+    return {"dim": data.dim, "rows": len(turned), "runs": case["runs"], **speeds}
 
 
 def _method(contender: Contender, data: Dataset, case: Record) -> tuple[Record, Rows]:
@@ -144,8 +161,10 @@ def _loss(contender: Contender, coded: Any, rows: Rows, data: Dataset) -> Record
         order = nearest(back, data.queries, data.metric, max(KS))
     if order is None:
         raise TypeError(f"{contender.label} neither decodes nor searches")
-    shares = recalls(rows, order, data.queries, data.metric)
-    return found | {f"recall_at_{k}": share for k, share in shares.items()}
+    for k, shares in recalls(rows, order, data.queries, data.metric).items():
+        mean, error = (None, None) if shares is None else with_error(shares)
+        found |= {f"recall_at_{k}": mean, f"recall_at_{k}_error": error}
+    return found
 
 
 def _speed(contender: Contender, rows: Rows, case: Record) -> Record:

@@ -44,10 +44,16 @@ class Klt(Tcq):
 
     @classmethod
     def fit(  # type: ignore[override]
-        cls, sample: Rows, *, seed: int = 0, bits: float | None = None, bytes: int | None = None
+        cls,
+        sample: Rows,
+        *,
+        seed: int = 0,
+        bits: float | None = None,
+        bytes: int | None = None,
+        renormalize: bool | None = None,
     ) -> Self:
-        """bits: per dimension on average, .25 to 8 (4 by default), or bytes: the row's size. Decoded rows get
-        length one where all rows of the sample have it."""
+        """bits: per dimension on average, .25 to 8 (4 by default), or bytes: the row's size. renormalize:
+        decoded rows get length one, by default where all rows of the sample have it."""
         size = row_size(cls.name, sample.shape[1], bits, bytes, 4.0)
         if not len(sample):
             raise InputError("klt is fitted on rows, and there are none")
@@ -62,7 +68,7 @@ class Klt(Tcq):
         tables = np.stack([_table(level, states) for level in levels])
         return cls(
             dim=sample.shape[1], bytes=size, states=states, stages=0,
-            renormalize=fitting.have_length_one(sample),
+            renormalize=fitting.have_length_one(sample) if renormalize is None else renormalize,
             books=np.empty((0, sample.shape[1]), np.float32), tables=tables, **parts,
         )  # fmt: skip
 

@@ -93,7 +93,8 @@ class CsvSource(FileSource):
         try:
             block.decode()
         except UnicodeDecodeError as error:
-            return error.start > len(block) - 4  # A character may be cut by the block's end.
+            # A character may be cut by the block's end.
+            return len(block) == _BLOCK_BYTES and error.start > len(block) - 4
         return True
 
     def _peek(self) -> tuple[pa.Schema, pa.RecordBatch | None]:

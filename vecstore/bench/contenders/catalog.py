@@ -15,6 +15,9 @@ from vecstore.registry import CODECS
 WIDTHS = (4, 8, 16, 32)  # dimensions of a PQ subspace
 _SQ_PEERS = {"f16": "QT_fp16", "sq:bits=8": "QT_8bit", "sq:bits=6": "QT_6bit", "sq:bits=4": "QT_4bit"}
 
+CELLS = "cells "  # of labels: the trellis search of what comes behind, without the rotation before it
+_CELLS_DIM = 384
+
 _ROTATED = {"hadamard": "eden", "rabitq": "rabitq"}
 
 
@@ -61,6 +64,11 @@ def specs(dim: int) -> list[str]:
 def pairs(dim: int) -> list[Pair]:
     """All pairs for rows of this width."""
     return [*_product_pairs(dim), *_scalar_pairs(), *_rotated_pairs(), *_lossless_pairs()]
+
+
+def cells(dim: int) -> list[str]:
+    """Labels of the trellis searches that are timed, on rows of one width: they take a time a dimension."""
+    return [f"{CELLS}tcq:bits=2,states={states},stages=0" for states in (64, 256) if dim == _CELLS_DIM]
 
 
 def subspaces(dim: int) -> list[int]:

@@ -16,13 +16,14 @@ from vecstore.bench.contenders.base import Contender
 from vecstore.bench.contenders.binary import PREFIX, FaissBinary, Symmetric, symmetric_specs
 from vecstore.bench.contenders.faiss_codecs import FaissOpq, FaissPq, FaissSq
 from vecstore.bench.contenders.faiss_index import faiss_indexes
-from vecstore.bench.contenders.own import Own
+from vecstore.bench.contenders.own import BUDGET, Chosen, Own
 from vecstore.codecs.base import Codec
 from vecstore.errors import InputError, ShapeError, SpecError
 
 SIZES = (8, 16, 32, 48, 96, 192, 384)  # bytes a row
 _BITS = (1, 2, 4, 6, 8)  # bits a dimension that come on top of these
 _OPQ = 96  # subspaces; beyond, FAISS's Procrustes steps take minutes
+_MOST_CHOSEN = 96  # bytes a row that a budget's choice is measured at: beyond, all find nearly all
 _FEW = 3  # a codec that fits fewer sizes than this has sizes of its own
 _CHAINS = (
     "pca:dim={size}+sq:bits=8",
@@ -31,35 +32,40 @@ _CHAINS = (
     "opq:m={double}+pq:m={double},bits=4",
     "rotate+pq:m={size}",
     "pca:dim={quad}+pq:m={size}",
+    "tcq:bytes={size},renormalize=false",
+    "klt:bytes={size},renormalize=false",
 )
 
 
-def sizes(dim: int) -> list[int]:
-    """Bytes a row to measure at: up to one byte a dimension."""
+def sizes(dim: int, more: Sequence[int] = (), *, quick: bool = False) -> list[int]:
+    """Bytes a row to measure at: up to one byte a dimension, and those that a set has goals at.
+
+    quick: one of them, for a run that only shows that all works.
+    """
+    if quick:
+        return [max(1, dim // 8)]
     own = [-(-dim * bits // 8) for bits in _BITS]
-    return sorted({size for size in (*SIZES, *own) if size <= dim})
+    return sorted({size for size in (*SIZES, *own, *more) if size <= dim})
 
 
-def quick_sizes(dim: int) -> list[int]:
-    """One of them, for a run that only shows that all works."""
-    return [max(1, dim // 8)]
-
-
-def labels(dim: int, *, quick: bool = False, but_for: Sequence[str] = ()) -> list[str]:
-    """Labels of all that is measured, ours first, but for those that do the same as a label given."""
-    wanted = quick_sizes(dim) if quick else sizes(dim)
+def labels(dim: int, wanted: Sequence[int], but_for: Sequence[str] = ()) -> list[str]:
+    """Labels of all that is measured at these sizes, ours first, but for those that do the same as a label
+    given."""
     ours = own_specs(dim, tuple(wanted), tuple(label for label in but_for if not label.startswith("faiss ")))
     ours += symmetric_specs(dim, wanted)
+    ours += [f"{BUDGET}{size}B/row" for size in wanted if size <= _MOST_CHOSEN]
     return ours + [label for label in _of_faiss(dim, wanted) if label not in but_for]
 
 
-def contender(label: str, dim: int, *, quick: bool = False) -> Contender:
-    """The contender of one of `labels`."""
+def contender(label: str, dim: int, wanted: Sequence[int], metric: str = "cosine") -> Contender:
+    """The contender of one of `labels`; metric: what a budget's choice is judged by."""
     if label.startswith(PREFIX):
         return Symmetric(label.removeprefix(PREFIX))
+    if label.startswith(BUDGET):
+        return Chosen(int(label.removeprefix(BUDGET).removesuffix("B/row")), metric)
     if not label.startswith("faiss "):
         return Own(label)
-    return _of_faiss(dim, quick_sizes(dim) if quick else sizes(dim))[label]
+    return _of_faiss(dim, wanted)[label]
 
 
 def _of_faiss(dim: int, wanted: Sequence[int]) -> dict[str, Contender]:
@@ -112,6 +118,7 @@ def _enter(known: dict[str, str], spec: str, dim: int, least: int = 1) -> bool:
     """Whether the spec can be, at this many bytes or more; keeps it under its full form, so that no codec is
     measured twice at a size."""
     probe = np.random.default_rng(0).standard_normal((16, dim), dtype=np.float32)
+    probe /= np.linalg.norm(probe, axis=1, keepdims=True)  # so that what is done for such rows alone differs
     try:
         codec = registry.fit(spec, probe)
     except (SpecError, InputError, ShapeError):

@@ -12,7 +12,11 @@ from vecstore.archive.layout import batch_rows
 from vecstore.bench.contenders.base import Coded, Contender, account
 from vecstore.codecs.base import BlockCodec, Codec, Rows
 from vecstore.kernels.threads import set_threads, spread
+from vecstore.ledger import parse_budget
+from vecstore.planner.choose import choose
+from vecstore.planner.room import Room
 
+BUDGET = "--budget "  # of labels
 _WARM_ROWS = 320
 
 
@@ -77,3 +81,20 @@ class Own(Contender):
             found = codec.ledger(rows)
             return account(found.codes, found.side, found.shared)
         return account(sum(map(len, coded)), shared=len(registry.dumps(codec)))
+
+
+class Chosen(Own):
+    """What the planner chooses for a budget in bytes a row, ids aside."""
+
+    def __init__(self, size: int, metric: str) -> None:
+        self.label, self._size, self._metric = f"{BUDGET}{size}B/row", size, metric
+        self.lossless, self.learns = False, True
+        self._codec = None
+
+    def warm(self, sample: Rows) -> None:
+        """Nothing: the choice is not timed."""
+
+    def fit(self, sample: Rows, seed: int) -> None:
+        """Tries candidates on the sample."""
+        room = Room(parse_budget(f"{self._size}B/row"), sample.shape[1], None, 0.0)
+        self._codec = choose(sample, room, metric=self._metric, seed=seed)

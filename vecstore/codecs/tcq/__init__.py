@@ -83,18 +83,20 @@ class Tcq(Codec):
         bytes: int | None = None,
         states: int = 256,
         stages: int | None = None,
+        renormalize: bool | None = None,
     ) -> Self:
         """bits: per dimension on average, .25 to 8 (2 by default), or bytes: the row's size. states: 64, 128,
         256 or 1024; more err less and encode slower. stages: of 256 centroids, a byte each, 0 to 2; by
-        default what finds the most neighbours on a part of the sample. Decoded rows get length one where all
-        rows of the sample have it."""
+        default what finds the most neighbours on a part of the sample. renormalize: decoded rows get length
+        one, by default where all rows of the sample have it."""
         dim = sample.shape[1]
         if states not in STATES:
             raise SpecError(f"tcq has states={states}; expected one of {', '.join(map(str, STATES))}")
         bytes = row_size(cls.name, dim, bits, bytes, 2.0)
         if not len(sample):
             raise InputError("tcq is fitted on rows, and there are none")
-        size, unit = bytes, fitting.have_length_one(sample)
+        size = bytes
+        unit = fitting.have_length_one(sample) if renormalize is None else renormalize
 
         def learn(rows: Rows, stages: int) -> dict[str, Any]:
             parts = fitting.learn(rows, size, states, stages, seed)
@@ -151,14 +153,18 @@ class Tcq(Codec):
             self._search.encode(rows, chosen)
             rest -= residual.decode(chosen, self.books)
             codes[:, : self.stages] = chosen
-        words = np.empty((len(rows), self.bytes - self.stages), np.uint8)
-        viterbi.encode(product(rest, self.axes), self.scales, self.tables, *self._layout, words)
-        codes[:, self.stages :] = words
+        codes[:, self.stages :] = self.words_of(product(rest, self.axes))
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
         rows[:] = self.restored(codes)
         if self.renormalize:
             fitting.to_length_one(rows)
+
+    def words_of(self, turned: Rows) -> Codes:
+        """Words (n, bytes - stages) of values along the axes (n, kept): the trellis search by itself."""
+        words = np.empty((len(turned), self.bytes - self.stages), np.uint8)
+        viterbi.encode(turned, self.scales, self.tables, *self._layout, words)
+        return words
 
     def turned(self, codes: Codes) -> Rows:
         """The cells' values along the axes, (n, kept), of codes (n, code_bytes)."""
