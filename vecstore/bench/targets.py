@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -64,7 +65,8 @@ def _cells(records: Sequence[Record]) -> Iterator[Line]:
         found = f"{max(slow):.1f}" if slow else "-"
         yield Line(what, found, max(slow) <= most if slow else None, "--methods 'cells*'")
     decode = [r["decode_mb_s"] for r in one if r["kind"] == "method" and r["method"] == "tcq"]
-    yield _least("tcq decode, MB/s: each set >= 1,000", decode, 1000, digits=0, command="--methods tcq")
+    line = _least("tcq decode, MB/s: each set >= 1,000", decode, 1000, digits=0)
+    yield replace(line, command="--methods tcq")
 
 
 def _name(label: str) -> str:
@@ -99,22 +101,13 @@ def _sizes(records: Sequence[Record]) -> Iterator[Line]:
         ]
         if peers and "lossless:mode=best" in sizes:
             ratios.append(min(peers) / sizes["lossless:mode=best"])
-    yield _least(
-        "lossless best, smallest peer's bytes to ours: each set >= 1", ratios, 1.0, digits=4, command=""
-    )
+    line = _least("lossless best, smallest peer's bytes to ours: each set >= 1", ratios, 1.0, digits=4)
+    yield replace(line, command="")
 
 
-def _least(
-    what: str,
-    found: list[float],
-    bound: float,
-    *,
-    middle: bool = False,
-    digits: int = 2,
-    command: str = COMMAND,
-) -> Line:
+def _least(what: str, found: list[float], bound: float, *, middle: bool = False, digits: int = 2) -> Line:
     if not found:
-        return Line(what, "-", None, command)
+        return Line(what, "-", None, COMMAND)
     text = f"median {median(found):,.{digits}f}, {min(found):,.{digits}f} to {max(found):,.{digits}f}"
     value = median(found) if middle else min(found)
-    return Line(what, f"{text} ({len(found)})", value >= bound, command)
+    return Line(what, f"{text} ({len(found)})", value >= bound, COMMAND)
