@@ -102,7 +102,7 @@ def test_functions_are_short():
 
 
 def test_functions_take_at_most_six_arguments():
-    """Public functions of api.py, commands, and what a spec gives to `fit` are exempt: they are the interface."""
+    """Functions of api.py, commands, and what a spec gives to `fit` are exempt: they are the interface."""
     found = {}
     for path in SOURCES:
         for function in functions(path):
