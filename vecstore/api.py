@@ -162,6 +162,7 @@ def search(
     metric: str | None = None,
     where: str | None = None,
     rerank: int = 0,
+    symmetric: bool = False,
     vectors: str | None = None,
     threads: int | None = None,
 ) -> tuple[NDArray[Any], Rows]:
@@ -179,4 +180,4 @@ def search(
             )
         parts = [as_float32(batch.rows) for batch in source.batches(_QUERY_ROWS)]
         rows = np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)
-        return archive.search(rows, k, metric, where, rerank)
+        return archive.search(rows, k, metric, where, rerank, symmetric)

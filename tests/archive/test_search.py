@@ -51,7 +51,7 @@ def test_the_best_rows_are_found(tmp_path, write, spec, metric, monkeypatch):
             assert np.allclose(-scores if metric == "l2" else scores, wanted, atol=2e-4)
             assert (ids == numbers).mean() > 0.999
         if spec in ("sq:bits=8", "pq:m=4"):
-            assert len(archive._search.searcher.scan.parts) > 1
+            assert len(archive._search.searcher().scan.parts) > 1
 
 
 def test_the_metric_is_the_archives_own(tmp_path, write):
@@ -153,3 +153,27 @@ def test_damaged_codes_are_not_searched(tmp_path, write, spec):
     (tmp_path / "a").write_bytes(data)
     with Archive(tmp_path / "a") as archive, pytest.raises(CorruptError, match="do not match"):
         archive.search(queries())
+
+
+@pytest.mark.parametrize("spec", ["sign", "itq:bits=11", "rbe:bits=2"])
+def test_codes_are_compared_with_codes(tmp_path, write, spec, monkeypatch):
+    monkeypatch.setattr(search_module, "_PART_BYTES", 1 << 12)
+    write(tmp_path / "a", spec, card={"metric": "l2"})
+    with Archive(tmp_path / "a") as archive:
+        scan = archive.codec.scan_symmetric(archive.get_codes(np.arange(N)))
+        wanted = np.empty((4, N), np.float32)
+        scan.dots(scan.prepare(queries()), 0, N, wanted)
+        plain = archive.search(queries())
+        ids, scores = archive.search(queries(), symmetric=True)
+        assert np.array_equal(ids, np.argsort(-wanted, axis=1, kind="stable")[:, :10])
+        assert np.array_equal(scores, np.take_along_axis(wanted, ids, axis=1))
+        assert all(np.array_equal(a, b) for a, b in zip(archive.search(queries()), plain, strict=True))
+        again = archive.search(queries(), rerank=N, symmetric=True)
+        assert (again[0] == plain[0]).mean() > 0.99 and np.allclose(again[1], plain[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("spec", ["f32", "lossless", "sq:bits=8"])
+def test_archives_that_compare_no_codes_say_so(tmp_path, write, spec):
+    write(tmp_path / "a", spec)
+    with Archive(tmp_path / "a") as archive, pytest.raises(SpecError, match="no symmetric search"):
+        archive.search(queries(), symmetric=True)

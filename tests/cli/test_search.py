@@ -71,6 +71,13 @@ def test_search_takes_queries_of_any_format(folder):
     assert json.loads(again.stdout)["ids"] == whole["ids"]
 
 
+def test_search_compares_codes_with_codes(folder):
+    vs.compress("rows.parquet", "bits.arrow", "sign", metric="cosine")
+    found = json.loads(run("search", "bits.arrow", "queries.npy", "--symmetric", "-k", 2, "--json").stdout)
+    assert [names[0] for names in found["ids"]] == ["n0", "n1", "n2", "n3"]
+    assert [values[0] for values in found["scores"]] == [DIM] * 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -81,6 +88,7 @@ def test_search_takes_queries_of_any_format(folder):
         (("a.arrow", "queries.npy", "--where", "lang ="), 2, "the end at character 7"),
         (("a.arrow", "queries.npy", "--where", "land = 'x'"), 2, "which are id (string), lang (string)"),
         (("a.arrow", "queries.npy", "-k", "0"), 2, "-k"),
+        (("a.arrow", "queries.npy", "--symmetric"), 2, "itq, rbe have"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(folder, arguments, code, message):

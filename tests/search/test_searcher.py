@@ -239,3 +239,61 @@ def test_scans_that_score_again_by_themselves_give_the_scores_of_decoded_rows(sp
         assert np.allclose(scores, -np.sort(-true, axis=1)[:, :10], rtol=1e-3, atol=1e-3)
         found.append((numbers, scores))
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
+SYMMETRIC = ["sign", "sign:scale=true", "itq:bits=19", "rotate+sign", "rbe:bits=2"]
+
+
+def symmetric(spec, n=1500):
+    """A searcher that compares codes, and the scores of all rows for the queries."""
+    codec = vs.fit(spec, make(500))
+    codes, queries = codec.encode(make(n, seed=1)), make(5, seed=2)
+    found = Searcher.of(codec, codes, symmetric=True)
+    scores = np.empty((5, n), np.float32)
+    found.scan.dots(found.scan.prepare(queries), 0, n, scores)
+    return found, queries, scores, codec.decode(codes)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("spec", SYMMETRIC)
+def test_a_symmetric_search_ranks_by_the_measure_of_codes(spec, metric):
+    found, queries, scores, _ = symmetric(spec)
+    order = np.argsort(-scores, axis=1, kind="stable")  # of equal rows the first one
+    for k in (10, 2000):
+        numbers, values = found.search(queries, k, metric=metric)
+        assert np.array_equal(numbers, order[:, :k])
+        assert np.array_equal(values, np.take_along_axis(scores, numbers, axis=1))
+    where = np.random.default_rng(3).random(1500) < 0.1
+    wanted = [row[where[row]][:10] for row in order]
+    assert np.array_equal(found.search(queries, metric=metric, where=where)[0], wanted)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("spec", SYMMETRIC)
+def test_a_symmetric_search_scores_the_best_again_by_the_metric(spec, metric):
+    found, queries, scores, rows = symmetric(spec)
+    numbers, values = found.search(queries, 5, metric=metric, rerank=40)
+    candidates = np.argsort(-scores, axis=1, kind="stable")[:, :40]
+    wanted = np.take_along_axis(similarity(queries, rows, metric), candidates, axis=1)
+    assert np.allclose(-values if metric == "l2" else values, -np.sort(-wanted, axis=1)[:, :5], atol=1e-4)
+    assert all(set(a) <= set(b) for a, b in zip(numbers, candidates, strict=True))
+
+
+@pytest.mark.parametrize("spec", ["sign", "rbe:bits=3", "itq"])
+def test_threads_and_batches_change_no_bit_of_a_symmetric_search(spec, monkeypatch):
+    monkeypatch.setattr(searcher, "_ALONE", 0)
+    found, queries, _, _ = symmetric(spec, 3001)
+    wanted = found.search(queries, 20)
+    for threads, scores in ((2, 1 << 16), (3, 1 << 10)):
+        set_threads(threads)
+        monkeypatch.setattr(searcher, "_SCORES", scores)
+        assert all(np.array_equal(a, b) for a, b in zip(found.search(queries, 20), wanted, strict=True))
+        one = found.search(queries[3:4], 20)
+        assert all(np.array_equal(a, b[3:4]) for a, b in zip(one, wanted, strict=True))
+
+
+@pytest.mark.parametrize("spec", ["sq:bits=8", "pq:m=6", "normalize+sign"])
+def test_a_codec_that_compares_no_codes_names_those_that_do(spec):
+    codec = vs.fit(spec, make(50))
+    with pytest.raises(vs.SpecError, match="sign, itq, rbe have"):
+        Searcher.of(codec, codec.encode(make(50)), symmetric=True)

@@ -125,6 +125,7 @@ class Archive:
         metric: str | None = None,
         where: Where = None,
         rerank: int = 0,
+        symmetric: bool = False,
     ) -> tuple[NDArray[Any], Rows]:
         """Ids (int64, or str objects) and scores of the best rows, (queries, min(k, rows that match)) each.
 
@@ -132,12 +133,15 @@ class Archive:
         (squared) rises. metric: ip, cosine or l2; by default the archive's own. where: an array of bool (n,),
         an Arrow expression on the carried columns and `id`, or its text: "lang = 'en' and year >= 2020".
         rerank: how many of the best rows are decoded and scored again in float64, before the best k of
-        them are taken; 0: as many as the codec's scan needs, which may be none. What is kept in memory is
-        said in `vecstore.archive.search`.
+        them are taken; 0: as many as the codec's scan needs, which may be none. symmetric: queries are
+        encoded too and codes are compared with codes, which is coarser and faster; scores are then the
+        codec's own (for one bit a dimension, dimensions less twice the bits that differ), but those of the
+        metric with `rerank`. SpecError for a codec that cannot. What is kept in memory is said in
+        `vecstore.archive.search`.
         """
         if self._search is None:
             self._search = ArchiveSearch(self._contents, self.codec, self._decode_batch, self._rows)
-        return self._search.search(queries, k, metric or self.metric or "ip", where, rerank)
+        return self._search.search(queries, k, metric or self.metric or "ip", where, rerank, symmetric)
 
     def _decode_batch(self, index: int) -> Rows:
         """The rows of a batch; Arrow's memory where they are stored as they are."""

@@ -9,6 +9,7 @@ batch at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from vecstore.archive.contents import Contents, fixed_codes
 from vecstore.archive.layout import CODE, AnyCodec
-from vecstore.codecs.base import Array, Codec, Rows
+from vecstore.codecs.base import Array, Codec, Codes, Rows
 from vecstore.codecs.scan import JoinedScan, Scan
 from vecstore.errors import ShapeError, SpecError
 from vecstore.kernels import scores
 from vecstore.search import Searcher
+from vecstore.search.searcher import symmetric_scan
 from vecstore.search.where import parse
 
 Where: TypeAlias = "str | pc.Expression | NDArray[np.bool_] | pa.BooleanArray | None"
@@ -46,20 +48,36 @@ class ArchiveSearch:
         load: Callable[[int], Rows],
         decode: Callable[[NDArray[np.int64]], Rows],
     ) -> None:
-        self._contents = contents
+        self._contents, self._codec = contents, codec
+        self._load, self._decode = load, decode
         self._ids: pa.ChunkedArray | None = None
         self._last: tuple[pc.Expression, NDArray[np.bool_]] | None = None
-        scan: Scan = _BatchScan(contents, load)
-        if isinstance(codec, Codec) and codec.code_bytes < _WIDE * codec.dim and contents.rows:
-            scan = JoinedScan(_kept(contents, codec))
-        self.searcher = Searcher(scan, decode, codec.dim)
+        self._searchers: dict[bool, Searcher] = {}
+
+    def searcher(self, symmetric: bool = False) -> Searcher:
+        """The searcher of queries, or of their codes; made once. SpecError for a codec without the latter."""
+        if symmetric not in self._searchers:
+            scan = self._scan(symmetric)
+            self._searchers[symmetric] = Searcher(scan, self._decode, self._codec.dim, symmetric=symmetric)
+        return self._searchers[symmetric]
+
+    def _scan(self, symmetric: bool) -> Scan:
+        contents, codec = self._contents, self._codec
+        if symmetric:
+            symmetric_scan(codec, np.empty((0, codec.code_bytes or 0), np.uint8))
+        if isinstance(codec, Codec) and contents.rows:
+            if symmetric:
+                return JoinedScan(_kept(contents, codec.code_bytes, partial(symmetric_scan, codec)))
+            if codec.code_bytes < _WIDE * codec.dim:
+                return JoinedScan(_kept(contents, codec.code_bytes, codec.scan))
+        return _BatchScan(contents, self._load)
 
     def search(
-        self, queries: Array, k: int, metric: str, where: Where, rerank: int
+        self, queries: Array, k: int, metric: str, where: Where, rerank: int, symmetric: bool
     ) -> tuple[NDArray[Any], Rows]:
         """Ids (int64, or str objects) and scores, (queries, min(k, rows that match)) each."""
-        mask = self._mask(where)
-        numbers, found = self.searcher.search(queries, k, metric=metric, where=mask, rerank=rerank)
+        searcher, mask = self.searcher(symmetric), self._mask(where)
+        numbers, found = searcher.search(queries, k, metric=metric, where=mask, rerank=rerank)
         if self._contents.row_number_ids:
             return numbers, found
         if self._ids is None:
@@ -106,18 +124,18 @@ class ArchiveSearch:
         return mask
 
 
-def _kept(contents: Contents, codec: Codec) -> list[Scan]:
+def _kept(contents: Contents, code_bytes: int, make: Callable[[Codes], Scan]) -> list[Scan]:
     """Scans of all codes, each of as many batches as are read at a time."""
     # A power of two, as batches are: so that each part begins where a kernel can.
-    rows = max(contents.batch_rows, 1 << (_PART_BYTES // codec.code_bytes).bit_length())
+    rows = max(contents.batch_rows, 1 << (_PART_BYTES // code_bytes).bit_length())
     buffer = np.empty(contents.longest_batch(), np.uint8)
     parts = []
     for start in range(0, contents.rows, rows):
-        codes = np.empty((min(rows, contents.rows - start), codec.code_bytes), np.uint8)
+        codes = np.empty((min(rows, contents.rows - start), code_bytes), np.uint8)
         for at in range(0, len(codes), contents.batch_rows):
             batch = contents.batch((start + at) // contents.batch_rows, buffer)
             codes[at : at + contents.batch_rows] = fixed_codes(batch)
-        parts.append(codec.scan(codes))
+        parts.append(make(codes))
     return parts
 
 

@@ -22,6 +22,10 @@ from vecstore.cli.output import json_option, print_json, threads_option
     "--rerank", type=click.IntRange(0), default=0, metavar="N",
     help="Score the best N once more, decoded, in float64; 0: as many as the codec needs.",
 )  # fmt: skip
+@click.option(
+    "--symmetric", is_flag=True,
+    help="Compare codes with codes: faster, coarser; for itq, rbe, sign. Scores are the codec's own.",
+)  # fmt: skip
 @click.option("--vectors", metavar="COLUMN", help="The column of QUERIES that holds the vectors.")
 @threads_option
 @json_option
@@ -32,6 +36,7 @@ def search(
     metric: str | None,
     where: str | None,
     rerank: int,
+    symmetric: bool,
     vectors: str | None,
     threads: int,
     as_json: bool,
@@ -46,8 +51,9 @@ def search(
     Example: vecstore search items.arrow queries.npy -k 5 --metric cosine
     """
     ids, scores = api.search(
-        path, queries, k, metric=metric, where=where, rerank=rerank, vectors=vectors, threads=threads
-    )
+        path, queries, k, metric=metric, where=where, rerank=rerank, symmetric=symmetric, vectors=vectors,
+        threads=threads,
+    )  # fmt: skip
     if as_json:
         print_json({"ids": ids.tolist(), "scores": scores.tolist()})
         return

@@ -4,6 +4,10 @@ All metrics come from a scan's inner products: the cosine is <q, x> / |x|, and t
 is that of <q, x> - |x|^2 / 2, so that a row needs one float32 beside its code, made at the first search by
 that metric. Where a scan is not exact, and for distances, of which that sum loses the last digits, the best
 2 k + 16 rows (or `rerank`) are scored once more: decoded, in float64, or by the scan itself (`Scan.rescore`).
+
+A symmetric search compares codes with codes, by a measure of the codec's own that is the same for all metrics
+(for one bit a dimension, dimensions less twice the bits that differ); nothing is scored once more, unless
+told to, which is by the metric.
 """
 
 from __future__ import annotations
@@ -14,12 +18,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import LARGEST, Array, Codec, Codes, Rows, as_float32, block_rows, check_rows
+from vecstore.codecs.base import (
+    LARGEST,
+    Array,
+    BlockCodec,
+    Codec,
+    Codes,
+    Rows,
+    as_float32,
+    block_rows,
+    check_rows,
+)
 from vecstore.codecs.scan import Scan
 from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.kernels import scores, top
 from vecstore.kernels.finite import largest
 from vecstore.kernels.threads import get_threads, spread
+from vecstore.registry import CODECS
 
 METRICS = ("ip", "cosine", "l2")
 RowNumbers = NDArray[np.int64]
@@ -37,18 +52,23 @@ _ALL = np.empty(0, np.bool_)
 
 
 class Searcher:
-    """Rows to search: a scan for all of them, and decoded rows for the best."""
+    """Rows to search: a scan for all of them, and decoded rows for the best.
 
-    def __init__(self, scan: Scan, decode: Decode, dim: int) -> None:
+    symmetric: whether the scan compares codes.
+    """
+
+    def __init__(self, scan: Scan, decode: Decode, dim: int, *, symmetric: bool = False) -> None:
         self.scan = scan
         self.dim = dim
+        self.symmetric = symmetric
         self._decode = decode
         self._terms: dict[str, Rows] = {"ip": _NO_TERMS}
 
     @classmethod
-    def of(cls, codec: Codec, codes: Codes) -> Self:
-        """A searcher of codes (n, code_bytes) in memory."""
-        return cls(codec.scan(codes), lambda numbers: codec.decode(codes[numbers]), codec.dim)
+    def of(cls, codec: Codec, codes: Codes, *, symmetric: bool = False) -> Self:
+        """A searcher of codes (n, code_bytes) in memory. SpecError if symmetric and it compares no codes."""
+        scan = symmetric_scan(codec, codes) if symmetric else codec.scan(codes)
+        return cls(scan, lambda numbers: codec.decode(codes[numbers]), codec.dim, symmetric=symmetric)
 
     def __len__(self) -> int:
         return self.scan.rows
@@ -70,35 +90,38 @@ class Searcher:
     ) -> tuple[RowNumbers, Rows]:
         """Row numbers and scores, (queries, min(k, rows that match)) each, best first, ties by row number.
 
-        queries: (q, dim), any real dtype. metric: ip, cosine or l2 (squared; the smaller the better). where:
-        True for the rows (n,) that may be found. rerank: how many of the best rows are scored again, in
-        float64, with their decoded rows, or with those of `finer`. The result does not depend on threads,
-        nor a query's on the other queries. A row that holds NaN comes last, as -inf (l2: inf).
+        queries: (q, dim), any real dtype. metric: ip, cosine or l2 (squared; the smaller the better); of a
+        symmetric search that of rows that are scored again. where: True for the rows (n,) that may be found.
+        rerank: how many of the best rows are scored again, in float64, with their decoded rows, or with
+        those of `finer`. The result does not depend on threads, nor a query's on the other queries. A row
+        that holds NaN comes last, as -inf (l2: inf).
 
         Raises ShapeError, SpecError, and InputError for a query that holds NaN or infinity.
         """
         rows = self._check(queries, k, metric, rerank)
         mask, matches = self._mask(where)
         k = min(k, matches)
-        again = rerank or finer is not None or not self.scan.exact or metric == "l2"
+        by = "ip" if self.symmetric else metric
+        rough = not self.symmetric and (not self.scan.exact or metric == "l2")
+        again = rerank or finer is not None or rough
         count = min(max(rerank or _TIMES * k + _AT_LEAST, k), matches) if again else k
         found = np.empty((len(rows), k), np.int64)
         values = np.empty((len(rows), k), np.float32)
         if k == 0 or len(rows) == 0:
             return found, values
-        terms = self._row_terms(metric)
+        terms = self._row_terms(by)
         step = max(_QUERIES, self.scan.queries)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             groups = self._prepared(rows[part])
-            keys, numbers = self._best(groups, count, _how(metric), terms, mask)
+            keys, numbers = self._best(groups, count, _how(by), terms, mask)
             if again:
                 self._rescore(groups, rows[part], numbers, keys, (metric, finer))
                 keys, numbers = _best_of(keys, numbers, k)
-            elif metric == "cosine":
+            elif by == "cosine":
                 keys = _over_length(keys, rows[part])
             found[part] = numbers
-            values[part] = -keys if metric == "l2" else keys
+            values[part] = -keys if again and metric == "l2" else keys
         return found, values
 
     def _check(self, queries: Array, k: int, metric: str, rerank: int) -> Rows:
@@ -207,7 +230,8 @@ class Searcher:
         how: the metric, and what gives finer rows.
         """
         metric, finer = how
-        if finer is None and metric != "l2" and self._by_scan(groups, numbers, keys):
+        rows_needed = self.symmetric or finer is not None or metric == "l2"
+        if not rows_needed and self._by_scan(groups, numbers, keys):
             if metric == "cosine":
                 keys *= self._row_terms(metric)[numbers]
                 keys[:] = _over_length(keys, queries)
@@ -234,6 +258,19 @@ def _best_of(keys: Rows, numbers: RowNumbers, k: int) -> top.Heap:
     top.merge((keys, numbers), heaps)
     top.sort(heaps)
     return heaps
+
+
+def symmetric_scan(codec: Codec | BlockCodec, codes: Codes) -> Scan:
+    """The scan that compares codes with codes; SpecError, with the codecs that have one, if there is none."""
+    scan = codec.scan_symmetric(codes) if isinstance(codec, Codec) else None
+    if scan is None:
+        kinds = {name: getattr(kind, "scan_symmetric", None) for name, kind in CODECS.items()}
+        names = [name for name, found in kinds.items() if found not in (None, Codec.scan_symmetric)]
+        raise SpecError(
+            f"{codec.spec} compares no codes with codes, so it has no symmetric search; {', '.join(names)} "
+            "have, alone or behind transforms that keep nothing for each row"
+        )
+    return scan
 
 
 def _how(metric: str) -> int:
