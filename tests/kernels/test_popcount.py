@@ -8,8 +8,8 @@ import numba
 import numpy as np
 import pytest
 
-from vecstore.kernels import isa
-from vecstore.kernels.popcount import BLOCK, hamming, lay_out, pack
+from vecstore.kernels import isa, top
+from vecstore.kernels.popcount import BLOCK, hamming, lay_out, pack, push
 
 ON_EACH = """
 import runpy, sys
@@ -54,3 +54,18 @@ def test_every_instruction_set_counts_the_same(name):
     subprocess.run(
         [sys.executable, "-c", ON_EACH, __file__], env={**os.environ, "VECSTORE_ISA": name}, check=True
     )
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+def test_the_best_are_pushed_as_their_scores_would_be(count):
+    rng = np.random.default_rng(count)
+    codes, queries = rng.integers(0, 4, (9000, 5), np.uint8), rng.integers(0, 4, (count, 5), np.uint8)
+    blocks, packed = lay_out(codes, 40), pack(queries, 40)
+    for start, stop in ((0, 9000), (8192, 9000), (64, 65)):
+        for wanted in (np.empty(0, np.bool_), rng.random(stop - start) < 0.3):
+            scores = np.empty((count, stop - start), np.float32)
+            hamming(blocks, start // BLOCK, packed, scores)
+            found, expected = top.empty_heap(count, 7), top.empty_heap(count, 7)
+            push(blocks, (start, stop, start + 5), packed, wanted, found)
+            top.push(scores, np.empty(0, np.float32), top.AS_THEY_ARE, wanted, start + 5, expected)
+            assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -35,7 +35,7 @@ for kernel, signature in (
     (nearest.assign_vectors, (rows, line, starts, codes, line, line)),
     (product._decode_vectors, (codes, rows, starts, rows)),
     (matmul._matmul_vectors, (rows, rows, rows, line)),
-    (popcount._hamming_vectors, (blocks, int64, codes, int64, types.Tuple((rows, line)))),
+    (popcount._hamming_vectors, (blocks, int64, types.Tuple((codes, int64)), rows, line)),
     (bits._choose_vectors, (codes, rows, rows)),
 ):
     kernel.compile(signature)

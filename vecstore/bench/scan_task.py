@@ -65,6 +65,9 @@ PAIRS = (
     Pair("rabitq:bits=1", "rabitqlib 1 bit", 1),
     Pair("rabitq:bits=2", "rabitqlib 2 bit", 1),
     Pair("rabitq:bits=4", "rabitqlib 4 bit", 1),
+    Pair("symmetric sign", "faiss binary", 2),
+    Pair("symmetric rbe:bits=1", "faiss binary", 1),
+    Pair("symmetric rbe:bits=2", "faiss PQ192x4fs"),
     Pair("hadamard:bits=2", "turbovec 2 bit"),
     Pair("hadamard:bits=4", "turbovec 4 bit"),
 )

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.scan import Codes, Rows, ScaledScan, Scan
+from vecstore.codecs.scan import Codes, Places, Rows, ScaledScan, Scan
 from vecstore.kernels import bitsums, popcount
+from vecstore.kernels.top import Heap
 
 Weigh = Callable[[Rows], tuple[Rows, NDArray[np.float64]]]
 
@@ -77,6 +78,11 @@ class HammingScan(Scan):
     def dots(self, prepared: popcount.Queries, start: int, stop: int, out: Rows) -> None:
         """Counts bits."""
         popcount.hamming(self._blocks, start // self.step, prepared, out)
+
+    def push(self, prepared: popcount.Queries, rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
+        """Counts bits, and keeps the best alone."""
+        popcount.push(self._blocks, rows, prepared, wanted, heap)
+        return True
 
 
 def bit_weights(weights: Rows, width: int) -> Rows:

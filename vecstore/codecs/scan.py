@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels import scores
+from vecstore.kernels.top import Heap
 
 Rows = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 Decode = Callable[[Codes], Rows]
+Places = tuple[int, int, int]  # rows [start, stop), and the number that start has in a heap
 
 _BLOCK_VALUES = 1 << 16  # of decoded rows, float32: a fourth of a usual second-level cache
 _LEAST = 64  # rows
@@ -50,6 +52,14 @@ class Scan(ABC):
 
         A score does not depend on start, stop or the other queries.
         """
+
+    def push(self, prepared: Any, rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
+        """Puts the dots of rows into the heaps of the queries as `kernels.top.push` does; False: it cannot.
+
+        For scans that are so fast that it takes longer to put scores into memory and read them again. wanted
+        (stop - start,): the rows that may get in, or empty for all.
+        """
+        return False
 
     def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """<query j, decoded row numbers[j, i]>, (q, k), without the query rounded; None: decode the rows.
@@ -174,6 +184,18 @@ class JoinedScan(Scan):
             self.parts[at].dots(prepared[at], low - before, high - before, found)
             out[:, low - start : high - start] = found
 
+    def push(self, prepared: list[Any], rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
+        """Those of the parts that the rows lie in; all parts can, or none."""
+        start, stop, number = rows
+        first, last = np.searchsorted(self.starts, (start, stop - 1), side="right") - 1
+        for at in range(first, last + 1):
+            before = int(self.starts[at])
+            low, high = max(start, before), min(stop, int(self.starts[at + 1]))
+            part = (low - before, high - before, number + low - start)
+            if not self.parts[at].push(prepared[at], part, wanted[low - start : high - start], heap):
+                return False
+        return True
+
     def rescore(self, prepared: list[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Each row's by the part that it lies in."""
         places = np.searchsorted(self.starts, numbers, side="right") - 1
@@ -208,3 +230,7 @@ class AppliedScan(Scan):
     def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
         """The inner scan's."""
         self.inner.dots(prepared, start, stop, out)
+
+    def push(self, prepared: Any, rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
+        """The inner scan's."""
+        return self.inner.push(prepared, rows, wanted, heap)

@@ -7,14 +7,12 @@ sum, and only then added up for each row.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
 
-from vecstore.kernels import bytedots
+from vecstore.kernels import bytedots, top
 from vecstore.kernels.bytedots import BLOCK, emit_dot
 from vecstore.kernels.isa import ISA
 from vecstore.kernels.jit import kernel
@@ -37,25 +35,20 @@ from vecstore.kernels.simd import (
     instruction,
 )
 
-__all__ = ["BLOCK", "Queries", "hamming", "lay_out", "pack"]
+__all__ = ["BLOCK", "Queries", "hamming", "lay_out", "pack", "push"]
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+Queries = tuple[U8, int]  # codes (q, 4 groups), dim
 _LANES = REGISTER_BYTES // 4  # rows of a register
 _REGISTERS = 4  # of rows, counted at a time
 _PART = _LANES * _REGISTERS
+_SCORES = 1 << 13  # of a few rows: they stay in the nearest cache
 _GROUPS = 31  # of four bytes: as many counts of 8 fit a byte
 _INTS = Vector(INDEX, _LANES)
 _COUNTS = types.UniTuple(BYTES, _REGISTERS)  # type: ignore[no-untyped-call]
 _SUMS = types.UniTuple(_INTS, _REGISTERS)  # type: ignore[no-untyped-call]
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
-
-
-class Queries(NamedTuple):
-    """Binary codes as `hamming` reads them; from `pack`."""
-
-    codes: U8  # (q, 4 groups)
-    dim: int
 
 
 def pack(codes: U8, dim: int) -> Queries:
@@ -65,7 +58,7 @@ def pack(codes: U8, dim: int) -> Queries:
     packed[:, :width] = codes
     if dim % 8:
         packed[:, width - 1] &= (1 << dim % 8) - 1
-    return Queries(packed, dim)
+    return packed, dim
 
 
 def lay_out(codes: U8, dim: int) -> U8:
@@ -76,26 +69,16 @@ def lay_out(codes: U8, dim: int) -> U8:
     return bytedots.lay_out(codes)
 
 
-def hamming(blocks: U8, first: int, queries: Queries, out: F32) -> None:
-    """out[j, i] = dim - 2 * (bits in which query j and row i differ), the rows those of blocks first, ...
-
-    blocks from `lay_out`; queries from `pack`; out (q, n), written.
-    """
-    if ISA == "scalar":
-        _hamming_plain(blocks, first, queries.codes, queries.dim, out)
-    else:
-        _hamming_vectors(blocks, first, queries.codes, queries.dim, (out, np.empty(BLOCK, np.float32)))
-
-
 @kernel
-def _hamming_plain(blocks: U8, first: int, queries: U8, dim: int, out: F32) -> None:
+def _hamming_plain(blocks: U8, first: int, queries: Queries, out: F32, found: F32) -> None:
     """`hamming` by plain loops."""
+    codes, dim = queries
     for j in range(out.shape[0]):
         for i in range(out.shape[1]):
             ones = 0
             for g in range(blocks.shape[1]):
                 for b in range(4):
-                    ones += _ONES[blocks[first + i // BLOCK, g, i % BLOCK, b] ^ queries[j, 4 * g + b]]
+                    ones += _ONES[blocks[first + i // BLOCK, g, i % BLOCK, b] ^ codes[j, 4 * g + b]]
             out[j, i] = np.float32(dim - 2 * ones)
 
 
@@ -142,13 +125,13 @@ def _save(builder: Builder, sums: Value, dim: Value, at: Value) -> None:
 
 
 @kernel
-def _hamming_vectors(blocks: U8, first: int, queries: U8, dim: int, outs: tuple[F32, F32]) -> None:
-    """`hamming`; outs: out, and (BLOCK,) as scratch for the last block."""
-    out, found = outs
+def _hamming_vectors(blocks: U8, first: int, queries: Queries, out: F32, found: F32) -> None:
+    """`hamming`; found (BLOCK,) is scratch for the last block."""
+    held, dim = queries
     groups, count = blocks.shape[1], out.shape[1]
     for i in range(0, count, BLOCK):
         for j in range(out.shape[0]):
-            query = address(queries) + j * groups * 4
+            query = address(held) + j * groups * 4
             target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
             for part in range(0, BLOCK, _PART):
                 codes = address(blocks) + ((first + i // BLOCK) * groups * BLOCK + part) * 4
@@ -162,3 +145,36 @@ def _hamming_vectors(blocks: U8, first: int, queries: U8, dim: int, outs: tuple[
             if i + BLOCK > count:
                 for r in range(count - i):
                     out[j, i + r] = found[r]
+
+
+_hamming = _hamming_plain if ISA == "scalar" else _hamming_vectors
+
+
+def hamming(blocks: U8, first: int, queries: Queries, out: F32) -> None:
+    """out[j, i] = dim - 2 * (bits in which query j and row i differ), the rows those of blocks first, ...
+
+    blocks from `lay_out`; queries from `pack`; out (q, n), written.
+    """
+    _hamming(blocks, first, queries, out, np.empty(BLOCK, np.float32))
+
+
+@kernel
+def push(
+    blocks: U8, rows: tuple[int, int, int], queries: Queries, wanted: NDArray[np.bool_], heap: top.Heap
+) -> None:
+    """Puts the scores of the rows [start, stop) into the heaps as `top.push` does, and keeps none.
+
+    rows: start, a multiple of BLOCK, stop, and the number that start has in the heaps; wanted (stop - start,)
+    or empty for all; the rest as in `hamming`.
+    """
+    start, stop, number = rows
+    count = queries[0].shape[0]
+    step = max(_SCORES // count // BLOCK, 1) * BLOCK
+    scratch, found = np.empty(count * min(step, stop - start), np.float32), np.empty(BLOCK, np.float32)
+    terms = np.empty(0, np.float32)
+    for at in range(start, stop, step):
+        size = min(step, stop - at)
+        out = scratch[: count * size].reshape(count, size)
+        _hamming(blocks, at // BLOCK, queries, out, found)
+        part = wanted[at - start : at - start + size]
+        top.push(out, terms, top.AS_THEY_ARE, part, number + at - start, heap)

@@ -40,7 +40,10 @@ AS_THEY_ARE, TIMES, PLUS = 0, 1, 2  # how a score becomes a key by its row's ter
 
 def empty_heap(queries: int, k: int) -> Heap:
     """A heap for each query with nothing in it."""
-    return np.full((queries, k), -np.inf, np.float32), np.full((queries, k), NONE, np.int64)
+    keys, rows = np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)
+    keys.fill(-np.inf)  # np.full takes longer than a search of a thousand rows
+    rows.fill(NONE)
+    return keys, rows
 
 
 @instruction(types.int64, ADDRESS, types.float32)
@@ -64,20 +67,11 @@ def _add(builder: Builder, at: Value, terms: Value) -> None:
     emit_store(builder, at, found)
 
 
-def push(scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap) -> None:
-    """Puts the scores of rows first, first + 1, ... into the heaps: larger keys win, then smaller rows.
-
-    scores (q, n), become keys: scores (how = 0), scores * terms (1) or scores + terms (2), NaN as -inf;
-    terms (n,) or empty; wanted (n,), or empty for all. Rows must come in ascending order.
-    """
-    (_push_vectors if _VECTORS else _push_plain)(scores, terms, how, wanted, first, heap)
-
-
 @kernel
 def _push_vectors(
     scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap
 ) -> None:
-    """`push`, a run at a time once the heap is full."""
+    """`_push_plain`, a run at a time once the heap is full."""
     keys, rows = heap
     n, k = scores.shape[1], keys.shape[1]
     whole = n // RUN * RUN
@@ -107,7 +101,11 @@ def _push_vectors(
 
 @kernel
 def _push_plain(scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap) -> None:
-    """`push` by plain loops."""
+    """Puts the scores of rows first, first + 1, ... into the heaps: larger keys win, then smaller rows.
+
+    scores (q, n), become keys: scores (how = 0), scores * terms (1) or scores + terms (2), NaN as -inf;
+    terms (n,) or empty; wanted (n,), or empty for all. Rows must come in ascending order.
+    """
     for j in range(scores.shape[0]):
         for i in range(scores.shape[1]):
             if how == 1:
@@ -115,6 +113,9 @@ def _push_plain(scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], fi
             elif how == 2:
                 scores[j, i] += terms[i]
         _push_run(scores[j], wanted, first, heap[0][j], heap[1][j])
+
+
+push = _push_vectors if _VECTORS else _push_plain
 
 
 @kernel

@@ -205,6 +205,9 @@ class Searcher:
     ) -> None:
         """Scores the rows [start, stop) for one group of queries, block by block, into its heaps."""
         row_terms, how, mask = terms
+        places = (rows[0], rows[1], rows[0])
+        if how == top.AS_THEY_ARE and self.scan.push(prepared, places, mask[rows[0] : rows[1]], heap):
+            return
         queries, step = len(heap[0]), self.scan.step
         block = max(_SCORES // queries // step * step, step)
         buffer = np.empty(queries * min(block, rows[1] - rows[0]), np.float32)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vecstore import registry
+from vecstore.bench.contenders.binary import PREFIX
 from vecstore.codecs.base import Codec, Rows
 from vecstore.kernels.threads import set_threads
 from vecstore.search import Searcher
@@ -46,10 +47,10 @@ class Searching(ABC):
 
 
 class Ours(Searching):
-    """One spec."""
+    """One spec; behind PREFIX, with queries that are encoded too."""
 
-    def __init__(self, spec: str) -> None:
-        self.label = spec
+    def __init__(self, label: str) -> None:
+        self.label = label
         self._searcher: Searcher | None = None
 
     def use_threads(self, threads: int) -> None:
@@ -58,10 +59,11 @@ class Ours(Searching):
 
     def build(self, rows: Rows, copies: int) -> None:
         """Codes, and their scan."""
-        codec = registry.fit(self.label, rows)
+        codec = registry.fit(self.label.removeprefix(PREFIX), rows)
         assert isinstance(codec, Codec)
         self._bytes = codec.code_bytes
-        self._searcher = Searcher.of(codec, np.tile(codec.encode(rows), (copies, 1)))
+        codes = np.tile(codec.encode(rows), (copies, 1))
+        self._searcher = Searcher.of(codec, codes, symmetric=self.label.startswith(PREFIX))
 
     @property
     def row_bytes(self) -> float:
@@ -112,6 +114,28 @@ class FaissFlat(Searching):
     def search(self, queries: Rows, k: int) -> Any:
         """Distances and numbers."""
         return self._index.search(queries, k)
+
+
+class FaissBits(FaissFlat):
+    """FAISS's flat index of bits, which tell on which side of the mean a value is."""
+
+    def __init__(self) -> None:
+        super().__init__("binary", "")
+
+    def build(self, rows: Rows, copies: int) -> None:
+        """Adds the bits."""
+        import faiss
+
+        self._mean = rows.mean(axis=0)
+        self._index = faiss.IndexBinaryFlat(-(-rows.shape[1] // 8) * 8)
+        self._index.add(np.tile(self._bits(rows), (copies, 1)))
+
+    def _bits(self, rows: Rows) -> Any:
+        return np.packbits(rows > self._mean, axis=1, bitorder="little")
+
+    def search(self, queries: Rows, k: int) -> Any:
+        """Hamming distances and numbers."""
+        return self._index.search(self._bits(queries), k)
 
 
 class UsearchI8(Searching):
@@ -207,6 +231,8 @@ class Rabitq(Searching):
 def searching(label: str) -> Searching:
     """The contender that a label names."""
     family, _, rest = label.partition(" ")
+    if label == "faiss binary":
+        return FaissBits()
     if family == "faiss":
         return FaissFlat(rest, FACTORIES[rest])
     if family == "turbovec":
