@@ -3,7 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from vecstore.kernels.bitsums import BLOCK, add_bits, lay_out, make_tables, sections
+from vecstore.kernels import lookup
+from vecstore.kernels.bitsums import BLOCK, add_bits, lay_out, sections, sums_of_bits
 
 
 def plain_tables(weights, starts):
@@ -21,6 +22,14 @@ def plain_tables(weights, starts):
     return tables, np.array(steps).T, least.sum(axis=(1, 2))
 
 
+def make_tables(weights, starts):
+    """Tables of the sums of four weights."""
+    values = np.empty((len(weights), weights.shape[1] // 4, 16), np.float32)
+    sums_of_bits(weights, values)
+    book, steps, offsets = lookup.make_tables(values, 2 * starts)
+    return book.reshape(len(weights), -1, 2, 16), steps, offsets
+
+
 def plain_sums(codes, starts, tables):
     """The definition of `add_bits`."""
     book, steps, offsets = (part.astype(np.float64) for part in tables)
@@ -34,6 +43,7 @@ def plain_sums(codes, starts, tables):
 def test_sections_end_with_their_parts_and_stay_short():
     assert sections([48]).tolist() == [0, 48]
     assert sections([48, 48]).tolist() == [0, 48, 96]
+    assert sections([48, 300], 300).tolist() == [0, 48, 348]
     assert sections([300, 128, 1]).tolist() == [0, 128, 256, 300, 428, 429]
 
 

@@ -107,15 +107,20 @@ def test_entries_of_nibbles_are_added(m):
         codes = rng.integers(0, 256, (n, -(-m // 2)), dtype=np.uint8)
         wide = np.stack([codes & 15, codes >> 4], axis=2).reshape(n, -1)[:, :m]
         starts = np.array([0, m])
-        book, steps, offsets = lookup.make_tables(rng.standard_normal((3, m, 16)).astype(np.float32), starts)
+        book, steps, offsets = lookup.make_tables(rng.standard_normal((9, m, 16)).astype(np.float32), starts)
         book[0] = 255
         wanted = plain_sums(wide, starts, (book, steps, offsets))
         tables = lookup.lay_tables(book), steps, offsets
         for start, stop in ((0, n), (n // 2 // 64 * 64, n)):
-            out = np.empty((3, stop - start), np.float32)
+            out = np.empty((9, stop - start), np.float32)
             found = np.empty(64, np.float32)
             lookup.add_nibbles(bytedots.lay_out(codes), start // 64, tables, out, found)
             assert np.allclose(out, wanted[:, start:stop], rtol=1e-6, atol=1e-3)
+            for first, last in ((0, 1), (3, 9)):
+                part = np.empty((last - first, stop - start), np.float32)
+                own = tuple(held[first:last] for held in tables)
+                lookup.add_nibbles(bytedots.lay_out(codes), start // 64, own, part, found)
+                assert np.array_equal(part, out[first:last])
 
 
 @pytest.mark.parametrize("k", [16, 256])

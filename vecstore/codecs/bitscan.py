@@ -3,56 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.scan import Codes, Places, Rows, ScaledScan, Scan
+from vecstore.codecs.tablescan import Prepared, TableScan
 from vecstore.kernels import bitsums, popcount
 from vecstore.kernels.top import Heap
 
 Weigh = Callable[[Rows], tuple[Rows, NDArray[np.float64]]]
 
 
-class Weighted(NamedTuple):
-    """Queries as `BitScan` takes them."""
-
-    tables: bitsums.Tables
-    offsets: Rows  # (q,)
-
-
-class BitScan(Scan):
-    """Rows whose inner product with a query is an offset and the sum of a weight for each bit that is set.
-
-    The weights are rounded to about eight bits, so that a register of rows is looked up at once.
-    """
-
-    exact = False
-    step = bitsums.BLOCK
+class BitScan(TableScan):
+    """Rows whose inner product with a query is an offset and the sum of a weight for each bit that is set."""
 
     def __init__(self, codes: Codes, parts: Sequence[int], weigh: Weigh) -> None:
         """codes (n, sum of parts), bytes of each part in turn; bits of a part have weights of like size.
 
         weigh: queries (q, dim) -> weights (q, 8 * bytes) and offsets (q,).
         """
-        self.rows = len(codes)
-        self._blocks = bitsums.lay_out(codes)
-        self._starts = bitsums.sections(list(parts))
-        self._weigh = weigh
-        self.nbytes = self._blocks.nbytes
 
-    def prepare(self, queries: Rows) -> Weighted:
-        """The tables of the weights."""
-        weights, offsets = self._weigh(queries)
-        tables = bitsums.make_tables(np.ascontiguousarray(weights, np.float32), self._starts)
-        return Weighted(tables, offsets.astype(np.float32))
+        def tabulate(queries: Rows) -> Rows:
+            weights, offsets = weigh(queries)
+            values = np.empty((len(queries), 2 * codes.shape[1], 16), np.float32)
+            bitsums.sums_of_bits(np.ascontiguousarray(weights, np.float32), values)
+            values[:, 0] += offsets.astype(np.float32)[:, None]
+            return values
 
-    def dots(self, prepared: Weighted, start: int, stop: int, out: Rows) -> None:
-        """Sums from the tables."""
-        bitsums.add_bits(self._blocks, start // self.step, self._starts, prepared.tables, out)
-        if prepared.offsets.any():
-            out += prepared.offsets[:, None]
+        super().__init__(codes, 16, tabulate, parts)
 
 
 class HammingScan(Scan):
@@ -108,11 +87,11 @@ class CodeScan(ScaledScan):
         super().__init__(inner, factors)
         self._encode, self._read = encode, read
 
-    def prepare(self, queries: Rows) -> Weighted:
+    def prepare(self, queries: Rows) -> Prepared:
         """Encodes the queries."""
         return self.prepare_codes(self._encode(queries))
 
-    def prepare_codes(self, codes: Codes) -> Weighted:
+    def prepare_codes(self, codes: Codes) -> Prepared:
         """Codes in place of queries; they may be another codec's that was trained to go with this one."""
-        found: Weighted = super().prepare(self._read(codes))
+        found: Prepared = super().prepare(self._read(codes))
         return found

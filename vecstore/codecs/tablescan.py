@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from vecstore.codecs.scan import Codes, Rows, Scan
 from vecstore.kernels import bitsums, bytedots, lookup, product
 
 Values = NDArray[np.float32]  # (q, m, k): what code c of subspace or stage t adds to query j's score
+_FEW = 32  # lines of the cache in which a row lies, from which on it is rather decoded
 
 
 class Prepared(NamedTuple):
@@ -36,18 +37,19 @@ class TableScan(Scan):
     exact = False
     step = bitsums.BLOCK
 
-    def __init__(self, codes: Codes, k: int, tabulate: Callable[[Rows], Values]) -> None:
+    def __init__(
+        self, codes: Codes, k: int, tabulate: Callable[[Rows], Values], parts: Sequence[int] = ()
+    ) -> None:
         """k: 256 or 16. tabulate: queries -> values of at most k centroids; a code beyond them counts as
-        `product.decode` has it."""
+        `product.decode` has it. parts: bytes whose entries are of like size, if those of others are not."""
         self.rows = len(codes)
-        self._fours = k == 16 and lookup.NIBBLES
+        self._fours = k == 16 and lookup.NIBBLES and len(parts) <= 1
         self._blocks = (bytedots if self._fours else bitsums).lay_out(codes)
         self.nbytes = self._blocks.nbytes
         self._k = k
-        most = lookup.LARGEST_SECTION if k == 256 else 2 * bitsums.LARGEST_SECTION
-        tables = codes.shape[1] * (1 if k == 256 else 2)
-        most = tables if self._fours else most
-        self._starts = np.array([*range(0, tables, most), tables], np.int64)
+        most = lookup.LARGEST_SECTION if k == 256 else bitsums.LARGEST_SECTION
+        width = codes.shape[1]
+        self._starts = bitsums.sections(list(parts) or [width], width if self._fours else most)
         self._tabulate = tabulate
 
     def prepare(self, queries: Rows) -> Prepared:
@@ -56,10 +58,11 @@ class TableScan(Scan):
         count, m, k = values.shape
         if k < self._k:
             values = values[:, :, product.inside(k, self._k)]
-        if m < self._starts[-1]:  # The last nibble is empty.
+        per = 1 if self._k == 256 else 2
+        if m < per * self._starts[-1]:  # The last nibble is empty.
             values = np.concatenate([values, np.zeros((count, 1, self._k), np.float32)], axis=1)
         values = np.ascontiguousarray(values)
-        book, steps, offsets = lookup.make_tables(values, self._starts)
+        book, steps, offsets = lookup.make_tables(values, per * self._starts)
         if self._fours:
             book = lookup.lay_tables(book)
         elif self._k == 16:
@@ -75,14 +78,16 @@ class TableScan(Scan):
         elif self._k == 256:
             lookup.add_entries(self._blocks, first, self._starts, prepared.tables, out)
         else:
-            bitsums.add_bits(self._blocks, first, self._starts // 2, prepared.tables, out)
+            bitsums.add_bits(self._blocks, first, self._starts, prepared.tables, out)
 
     def add(self, prepared: Prepared, start: int, out: Rows) -> None:
         """out[j, i] += the sums of row start + i, of tables of 256, without what `offsets` holds."""
         lookup.add_entries(self._blocks, start // self.step, self._starts, prepared.tables, out, onto=True)
 
-    def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sums of entries that are not rounded."""
+    def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Sums of entries that are not rounded, unless the bytes of a row lie too far from each other."""
+        if self._blocks.shape[1] > _FEW:
+            return None
         blocks = self._blocks if self._fours else self._blocks[..., None]
         found = np.empty(numbers.shape)
         lookup.pick(blocks.transpose(0, 1, 3, 2), numbers, prepared.values, found)

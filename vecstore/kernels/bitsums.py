@@ -1,10 +1,10 @@
-"""Sums of the weights of the bits that are set, for many rows at once, by tables in registers.
+"""Sums of entries of tables of 16, for many rows at once, the tables in registers.
 
 Codes are turned into blocks of BLOCK rows: the first byte of all of them, then the second, and so on. A
-nibble of a row's byte picks one of the 16 sums that its four weights can make, a register of rows by one
-shuffle of bytes. The sums are rounded to bytes, in sections of the row that have a step each, and added
-in 16 bits. The layout and its arithmetic are those of Andre, Kermarrec, Le Scouarnec 2015, "Cache locality
-is not enough" (PQ Fast Scan), section 4, with bits in the place of centroids.
+nibble of a row's byte picks an entry, such as one of the 16 sums that the weights of its four bits can make,
+a register of rows by one shuffle of bytes. Entries are bytes (`lookup.make_tables`), in sections of the row
+that have a step each, and added in 16 bits. The layout and its arithmetic are those of Andre, Kermarrec, Le
+Scouarnec 2015, "Cache locality is not enough" (PQ Fast Scan), section 4.
 """
 
 from __future__ import annotations
@@ -63,56 +63,27 @@ def lay_out(codes: U8) -> U8:
     return blocks
 
 
-def sections(parts: list[int]) -> I64:
+def sections(parts: list[int], most: int = LARGEST_SECTION) -> I64:
     """First byte of each section, and the end: parts of these many bytes, cut where they are too long."""
     starts = [0]
     for size in parts:
         end = starts[-1] + size
-        starts += [*range(starts[-1] + LARGEST_SECTION, end, LARGEST_SECTION), end]
+        starts += [*range(starts[-1] + most, end, most), end]
     return np.array(starts, np.int64)
 
 
-def make_tables(weights: F32, starts: I64) -> Tables:
-    """Tables for `add_bits` of weights (q, 8 * width), one for each bit; starts from `sections`."""
-    count, bits = weights.shape
-    tables = np.empty((count, bits // 8, 2, 16), np.uint8)
-    steps, offsets = np.empty((count, len(starts) - 1), np.float32), np.empty(count, np.float32)
-    _make_tables(weights, starts, tables, steps, offsets)
-    return tables, steps, offsets
-
-
 @kernel
-def _make_tables(weights: F32, starts: I64, tables: U8, steps: F32, offsets: F32) -> None:
-    """tables[j, t, h, b] = (sum of the weights of b's bits - the least such sum) / step of the section."""
-    sums = np.empty(16, np.float32)
-    for j in range(weights.shape[0]):
-        offset = np.float64(0)
-        for s in range(starts.size - 1):
-            widest = np.float32(0)
-            for at in range(8 * starts[s], 8 * starts[s + 1], 4):
-                span = np.float32(0)
-                for bit in range(4):
-                    span += abs(weights[j, at + bit])
-                widest = max(widest, span)
-            step = widest / np.float32(255)
-            inverse = np.float32(1) / step if step > np.float32(0) else np.float32(0)
-            if not np.isfinite(inverse):
-                step, inverse = np.float32(0), np.float32(0)
-            steps[j, s] = step
-            for at in range(8 * starts[s], 8 * starts[s + 1], 4):
-                least = np.float32(0)
-                for bit in range(4):
-                    least += min(weights[j, at + bit], np.float32(0))
-                offset += least
-                sums[0] = -least
-                for bit in range(4):
-                    for b in range(1 << bit):
-                        sums[(1 << bit) + b] = sums[b] + weights[j, at + bit]
-                for b in range(16):
-                    level = np.rint(sums[b] * inverse)
-                    level = min(max(level, np.float32(0)), np.float32(255))
-                    tables[j, at // 8, at // 4 % 2, b] = np.uint8(level)
-        offsets[j] = offset
+def sums_of_bits(weights: F32, values: F32) -> None:
+    """values[j, t, b] = the sum of weights[j, 4 t + i] over the bits i that are set in b.
+
+    weights (q, 8 * width), one for each bit; values (q, 2 * width, 16), written.
+    """
+    for j in range(values.shape[0]):
+        for t in range(values.shape[1]):
+            values[j, t, 0] = np.float32(0)
+            for bit in range(4):
+                for b in range(1 << bit):
+                    values[j, t, (1 << bit) + b] = values[j, t, b] + weights[j, 4 * t + bit]
 
 
 def add_bits(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) -> None:

@@ -236,51 +236,71 @@ def _add_vectors(
 def lay_tables(book: U8) -> U8:
     """Tables (q, m, 16) as `add_nibbles` reads them, (q, ceil(m / 8), 2, 64): those of the lower nibbles of
     four bytes, then those of the upper ones."""
-    count, m, _ = book.shape
-    groups = -(-m // 8)
-    padded = np.zeros((count, groups * 8, 16), np.uint8)
-    padded[:, :m] = book
-    return np.ascontiguousarray(padded.reshape(count, groups, 4, 2, 16).transpose(0, 1, 3, 2, 4)).reshape(
-        count, groups, 2, 64
-    )
+    laid = np.zeros((len(book), -(-book.shape[1] // 8), 2, 4, 16), np.uint8)
+    _lay_tables(book, laid)
+    return laid.reshape(len(book), -1, 2, 64)
 
 
+@kernel
+def _lay_tables(book: U8, laid: U8) -> None:
+    """laid[j, t // 8, t % 2, t % 8 // 2] = book[j, t]."""
+    for j in range(book.shape[0]):
+        for t in range(book.shape[1]):
+            for c in range(16):
+                laid[j, t // 8, t % 2, t % 8 // 2, c] = book[j, t, c]
+
+
+QUERIES = 4  # that share the places of a block's entries
 _SUMS = Vector(INDEX, BLOCK // 4)
-_FOUR = types.UniTuple(_SUMS, 4)  # type: ignore[no-untyped-call]
 
 
-@instruction(_FOUR)
-def _start_nibbles(builder: Builder) -> Value:
-    """Zeros for BLOCK rows."""
-    return emit_tile(builder, [ir.Constant(_SUMS.llvm, [0] * _SUMS.llvm.count)] * 4)
+def _nibbles(queries: int) -> tuple[Instruction, Instruction, Instruction]:
+    """Instructions on the sums of BLOCK rows for some queries: (none, add four bytes, store)."""
+    kind = types.UniTuple(_SUMS, 4 * queries)  # type: ignore[no-untyped-call]
+
+    @instruction(kind)
+    def start(builder: Builder) -> Value:
+        return emit_tile(builder, [ir.Constant(_SUMS.llvm, [0] * _SUMS.llvm.count)] * (4 * queries))
+
+    @instruction(kind, kind, ADDRESS, ADDRESS, types.int64)
+    def add(builder: Builder, tile: Value, codes: Value, tables: Value, stride: Value) -> Value:
+        sums = emit_vectors(builder, tile)
+        books = []
+        for _ in range(queries):
+            books.append([emit_load(builder, tables, BYTES.llvm, 64 * half) for half in (0, 1)])
+            tables = builder.add(tables, stride)
+        low = ir.Constant(BYTES.llvm, [15] * 64)
+        place = ir.Constant(BYTES.llvm, [16 * (at % 4) for at in range(64)])
+        ones = ir.Constant(BYTES.llvm, [1] * 64)
+        words = ir.VectorType(INDEX, 16)
+        for part in range(4):
+            held = emit_load(builder, codes, BYTES.llvm, 64 * part)
+            shifted = builder.lshr(builder.bitcast(held, words), ir.Constant(words, [4] * 16))
+            for half, value in enumerate((held, builder.bitcast(shifted, BYTES.llvm))):
+                index = builder.or_(builder.and_(value, low), place)
+                for j in range(queries):
+                    found = emit_lookup(builder, [books[j][half]], index)
+                    sums[4 * j + part] = emit_dot(builder, sums[4 * j + part], found, ones)
+        return emit_tile(builder, sums)
+
+    @instruction(types.void, kind, ADDRESS, ADDRESS, ADDRESS, types.int64)
+    def save(builder: Builder, tile: Value, steps: Value, offsets: Value, at: Value, across: Value) -> None:
+        wide = ir.VectorType(FLOAT, 16)
+        sums = emit_vectors(builder, tile)
+        for j in range(queries):
+            factor, base = (
+                emit_splat(builder, emit_load(builder, held, FLOAT, 4 * j), wide) for held in (steps, offsets)
+            )
+            for part, total in enumerate(sums[4 * j : 4 * j + 4]):
+                found = emit_fma(builder, factor, builder.sitofp(total, wide), base)
+                emit_store(builder, at, found, 64 * part)
+            at = builder.add(at, across)
+
+    return start, add, save
 
 
-@instruction(_FOUR, _FOUR, ADDRESS, ADDRESS)
-def _add_nibbles(builder: Builder, tile: Value, codes: Value, tables: Value) -> Value:
-    """Adds the entries of four bytes of BLOCK rows."""
-    sums = emit_vectors(builder, tile)
-    kind = BYTES.llvm
-    books = [emit_load(builder, tables, kind, 64 * half) for half in (0, 1)]
-    low = ir.Constant(kind, [15] * 64)
-    place = ir.Constant(kind, [16 * (at % 4) for at in range(64)])
-    ones = ir.Constant(kind, [1] * 64)
-    words = ir.VectorType(INDEX, 16)
-    for part in range(4):
-        held = emit_load(builder, codes, kind, 64 * part)
-        shifted = builder.lshr(builder.bitcast(held, words), ir.Constant(words, [4] * 16))
-        for book, value in zip(books, (held, builder.bitcast(shifted, kind)), strict=True):
-            index = builder.or_(builder.and_(value, low), place)
-            sums[part] = emit_dot(builder, sums[part], emit_lookup(builder, [book], index), ones)
-    return emit_tile(builder, sums)
-
-
-@instruction(types.void, _FOUR, types.float32, types.float32, ADDRESS)
-def _save_nibbles(builder: Builder, tile: Value, step: Value, offset: Value, at: Value) -> None:
-    """out = offset + step * sums, for BLOCK rows."""
-    wide = ir.VectorType(FLOAT, 16)
-    for part, total in enumerate(emit_vectors(builder, tile)):
-        factor, base = emit_splat(builder, step, wide), emit_splat(builder, offset, wide)
-        emit_store(builder, at, emit_fma(builder, factor, builder.sitofp(total, wide), base), 64 * part)
+_start_nibbles, _add_nibbles, _save_nibbles = _nibbles(1)
+_start_more, _add_more, _save_more = _nibbles(QUERIES)
 
 
 @kernel
@@ -291,18 +311,28 @@ def add_nibbles(blocks: U8, first: int, tables: Tables, out: F32, found: F32) ->
     """
     book, steps, offsets = tables
     groups, count = blocks.shape[1], out.shape[1]
+    stride = groups * 128
     for i in range(0, count, BLOCK):
         codes = address(blocks) + (first + i // BLOCK) * groups * BLOCK * 4
-        for j in range(out.shape[0]):
-            table = address(book) + j * groups * 128
+        whole, j = i + BLOCK <= count, 0
+        while j < out.shape[0]:
+            table, step, offset = address(book) + j * stride, address(steps) + j * 4, address(offsets) + j * 4
+            target = address(out) + (j * count + i) * 4 if whole else address(found)
+            if whole and j + QUERIES <= out.shape[0]:
+                more = _start_more()
+                for g in range(groups):
+                    more = _add_more(more, codes + g * (BLOCK * 4), table + g * 128, stride)
+                _save_more(more, step, offset, target, count * 4)
+                j += QUERIES
+                continue
             tile = _start_nibbles()
             for g in range(groups):
-                tile = _add_nibbles(tile, codes + g * (BLOCK * 4), table + g * 128)
-            target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
-            _save_nibbles(tile, steps[j, 0], offsets[j], target)
-            if i + BLOCK > count:
+                tile = _add_nibbles(tile, codes + g * (BLOCK * 4), table + g * 128, stride)
+            _save_nibbles(tile, step, offset, target, count * 4)
+            if not whole:
                 for r in range(count - i):
                     out[j, i + r] = found[r]
+            j += 1
 
 
 @kernel
@@ -318,11 +348,13 @@ def pick(blocks: U8, numbers: I64, values: F32, out: F64) -> None:
             block, place = numbers[j, i] // BLOCK, numbers[j, i] % BLOCK
             total, t = 0.0, 0
             for g in range(blocks.shape[1]):
+                part = 0.0  # Sums of their own, which need not wait for each other.
                 for b in range(blocks.shape[2]):
                     code = np.int64(blocks[block, g, b, place])
                     if t < count:
-                        total += np.float64(values[j, t, code & (k - 1)])
+                        part += np.float64(values[j, t, code & (k - 1)])
                     if k == 16 and t + 1 < count:
-                        total += np.float64(values[j, t + 1, code >> 4])
+                        part += np.float64(values[j, t + 1, code >> 4])
                     t += 2 if k == 16 else 1
+                total += part
             out[j, i] = total

@@ -155,7 +155,9 @@ class RegisterScan(Scan):
         trellisdots.pick(self._blocks, numbers, self._exact, prepared.exact, found)
         found += prepared.constant[:, None]
         if self._centroids is not None and prepared.centroids is not None:
-            found += self._centroids.rescore(prepared.centroids, numbers)
+            of_stages = self._centroids.rescore(prepared.centroids, numbers)
+            assert of_stages is not None  # They are a byte or two.
+            found += of_stages
         return found
 
 
