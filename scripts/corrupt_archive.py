@@ -30,6 +30,7 @@ from vecstore.formats.base import Batch
 from vecstore.registry import fit
 
 SPECS = ["f32", "f16", "sq:bits=8", "sq:bits=4", "pq:m=8", "lossless", "normalize+sq:bits=8"]
+SPECS += ["sq:bits=8 in tiers of 16,32"]
 ROWS, DIM, SEED = 3000, 64, 0
 
 
@@ -44,8 +45,9 @@ def make_archive(path: str, spec: str) -> dict[str, Any]:
             "year": pa.array(np.arange(ROWS)),
         }
     )
-    codec = fit(spec, rows)
-    with ArchiveWriter(path, codec, card={}, id_type=ids.type, columns=columns.schema) as writer:
+    name, _, tiers = spec.partition(" in tiers of ")
+    codec, card = fit(name, rows), {"tiers": [int(part) for part in tiers.split(",")]} if tiers else {}
+    with ArchiveWriter(path, codec, card=card, id_type=ids.type, columns=columns.schema) as writer:
         writer.write(Batch(rows, ids, columns, "random", 0))
     return {"rows": read_scan(path), "ids": ids.to_pylist(), "columns": columns.to_pydict()}
 
@@ -100,11 +102,18 @@ def _right_or_refused(read: Callable[[], bool]) -> bool:
 
 
 def read_anything(path: str, ids: list[str]) -> None:
-    """Reads a forged archive in every way; lets through what is no VecstoreError."""
-    with contextlib.suppress(VecstoreError), Archive(path) as archive:
-        for read in (lambda: archive.get(ids), archive.scan, archive.batches, archive.code_batches):
-            with contextlib.suppress(VecstoreError):
-                list(read())
+    """Reads a forged archive in every way, whole and at a tier; lets through what is no VecstoreError."""
+    for tier in (None, 16):
+        with contextlib.suppress(VecstoreError), Archive(path, tier) as archive:
+            for read in (
+                lambda: archive.get(ids),
+                archive.scan,
+                archive.batches,
+                archive.code_batches,
+                lambda: archive.search(np.ones((1, archive.dim)), where="year > 5"),
+            ):
+                with contextlib.suppress(VecstoreError):
+                    list(read())
 
 
 def reported(path: str) -> bool:

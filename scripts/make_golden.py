@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vecstore.archive import Archive, ArchiveWriter, layout
+from vecstore.archive import Archive, ArchiveWriter
 from vecstore.formats.base import Batch
 from vecstore.registry import fit
 
-FOLDER = Path(__file__).parents[1] / "tests" / "golden" / f"v{layout.VERSION}"
+FOLDER = Path(__file__).parents[1] / "tests" / "golden"
 SPECS = {
     "f32": "f32",
     "f16": "f16",
@@ -48,16 +48,18 @@ SPECS = {
     "fde": "fde:reps=1,bits=2,dim=2+f16",
     "relative": "normalize+relative:anchors=8+f16",
 }
+TIERS = {"tiers": ("pca+sq:bits=4", [2, 4]), "tiers_in_bytes": ("normalize+rq:m=3", ["3B", "4B"])}
 ROWS, DIM = 600, 8
 
 
 def main() -> None:
     """One archive per codec, its decoded rows beside it as .npy, and what else must come out in one JSON."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)
     rows = (rng.standard_normal((ROWS, DIM)) * np.linspace(1, 3, DIM)).astype(np.float32)
-    for number, (name, spec) in enumerate(SPECS.items()):
-        path = FOLDER / f"{name}.arrow"
+    cases = {name: (spec, []) for name, spec in SPECS.items()} | TIERS
+    for number, (name, (spec, tiers)) in enumerate(cases.items()):
+        path = FOLDER / f"v{2 if tiers else 1}" / f"{name}.arrow"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             continue
         ids = pa.array([f"item {i}" for i in range(ROWS)]) if number % 2 else None
@@ -68,9 +70,8 @@ def main() -> None:
         sample = rows.reshape(-1, 4, DIM) if spec.startswith("fde") else rows
         codec = fit(spec, sample, columns={"year": columns.column(0)})
         kind = None if ids is None else ids.type
-        with ArchiveWriter(
-            path, codec, card={"metric": "cosine", "model": "none"}, id_type=kind, columns=columns.schema
-        ) as writer:
+        card = {"metric": "cosine", "model": "none", **({"tiers": tiers} if tiers else {})}
+        with ArchiveWriter(path, codec, card=card, id_type=kind, columns=columns.schema) as writer:
             writer.write(Batch(rows, ids, columns, "golden", 0))
         with Archive(path) as archive:
             decoded = np.concatenate([part for _, part in archive.scan()])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vecstore import registry
 from vecstore.archive import Archive
+from vecstore.archive.layout import TIERS
 from vecstore.codecs.base import Array, BlockCodec, Codec, Rows, as_float32
 from vecstore.codecs.tiers import tier as tier
 from vecstore.errors import ShapeError, SpaceMismatchError, SpecError
@@ -65,6 +66,7 @@ def compress(
     force: bool = False,
     append: bool = False,
     model: str | None = None,
+    tiers: Sequence[int | str] = (),
     progress: Progress | None = None,
     choosing: Progress | None = None,
 ) -> Summary:
@@ -75,8 +77,9 @@ def compress(
     column names (for an array, ids are the ids themselves). metric: ip (default), cosine or l2, kept for
     search. threads: as `set_threads`; None leaves it as it is. rows: how many rows a pipe will bring, for a
     budget that is a total. on_error: 'fail' or 'skip' rows that cannot be taken. model: name of the embedding
-    model, kept with the archive. progress: called with (rows done, rows in all or None); choosing: before
-    that, where there is a budget, with (codecs tried, codecs to try).
+    model, kept with the archive. tiers: as `tier` takes them, the smallest first; their bytes are stored
+    apart, to be read without the rest (`open`). progress: called with (rows done, rows in all or None);
+    choosing: before that, where there is a budget, with (codecs tried, codecs to try).
 
     Raises a VecstoreError and leaves nothing behind if anything is wrong; ConflictError if target exists.
     """
@@ -84,14 +87,19 @@ def compress(
         raise SpecError(f"on_error is {on_error!r}; expected 'fail' or 'skip'")
     if (codec is not None) + (budget is not None) + append != 1:
         raise SpecError("give one of: a codec, a budget, or append to an archive (which has its codec)")
+    if append and tiers:
+        raise SpecError("rows that are appended are stored as those before, so there are no tiers to choose")
     if threads is not None:
         set_threads(threads)
     column = registry.column_of(codec) if isinstance(codec, str) else None
+    card: dict[str, Any] = {} if model is None else {"model": model}
+    if tiers:
+        card[TIERS] = [int(part) if str(part).isdigit() else str(part) for part in tiers]
     job = Job(
         target=os.fspath(target), metric=metric or "ip", seed=seed, skip=on_error == "skip", force=force,
         append=append,
         budget=None if budget is None else parse_budget(budget),
-        card={} if model is None else {"model": model}, progress=progress, column=column,
+        card=card, progress=progress, column=column,
     )  # fmt: skip
     with as_source(source, ids=ids, vectors=vectors) as opened:
 
@@ -144,9 +152,13 @@ def decompress(
     return run_decompress(os.fspath(source), os.fspath(target), dtype=dtype, force=force, progress=progress)
 
 
-def open(path: PathLike) -> Archive:
-    """Opens an archive to read. Raises NotFoundError, InputError, CorruptError, FormatError."""
-    return Archive(os.fspath(path))
+def open(path: PathLike, tier: int | str | None = None) -> Archive:
+    """Opens an archive to read, of which with tier only the first bytes of each code are read (see `tier`).
+
+    Where they are stored apart, the rest is not touched, except by a search with rerank. Raises
+    NotFoundError, InputError, CorruptError, FormatError, and SpecError for a tier that its codec has not.
+    """
+    return Archive(os.fspath(path), tier)
 
 
 def check(path: PathLike) -> list[str]:
@@ -165,14 +177,16 @@ def search(
     symmetric: bool = False,
     vectors: str | None = None,
     threads: int | None = None,
+    tier: int | str | None = None,
 ) -> tuple[NDArray[Any], Rows]:
     """Ids and scores of the best rows of an archive for queries, which come as rows do to `compress`.
 
-    vectors: the column of the queries. threads: as `set_threads`. The rest: see `Archive.search`.
+    vectors: the column of the queries. threads: as `set_threads`. tier: as `open`. The rest: see
+    `Archive.search`.
     """
     if threads is not None:
         set_threads(threads)
-    with open(path) as archive, as_source(queries, vectors=vectors) as source:
+    with open(path, tier) as archive, as_source(queries, vectors=vectors) as source:
         if source.dim != archive.dim:
             raise ShapeError(
                 f"{source.path} has {source.dim} dimensions; {archive.path} has {archive.dim}: search with "

@@ -27,7 +27,7 @@ def trials():
     return module
 
 
-@pytest.mark.parametrize("spec", ["f16", "sq:bits=8", "lossless"])
+@pytest.mark.parametrize("spec", ["f16", "sq:bits=8", "lossless", "sq:bits=8 in tiers of 16,32"])
 def test_random_damage_is_reported_and_never_given_out(trials, spec):
     found = trials.run(spec, flips=60, cuts=20, forged=60)
     assert (found["flips_reported"], found["cuts_reported"]) == (60, 20)

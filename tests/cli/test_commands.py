@@ -106,6 +106,18 @@ def test_info_check_get_and_cat_read_an_archive(folder):
     assert len(run("cat", "a.arrow").stdout.splitlines()) == 500
 
 
+def test_tiers_are_stored_shown_and_searched(folder):
+    run("compress", "rows.npy", "a.arrow", "--codec", "pca+sq", "--tiers", "4,8")
+    assert json.loads(run("info", "a.arrow", "--json").stdout)["tiers"] == {"4": 4, "8": 8}
+    assert "4 (4 bytes), 8 (8 bytes)" in run("info", "a.arrow").stdout
+    whole, coarse, again = (
+        json.loads(run("search", "a.arrow", "rows.npy", "-k", "3", "--json", *more).stdout)["ids"]
+        for more in ((), ("--tier", "4"), ("--tier", "4", "--rerank", "500"))
+    )
+    assert whole == again and whole != coarse
+    assert "1 to that" in run("search", "a.arrow", "rows.npy", "--tier", "17", code=2).stderr
+
+
 def test_damage_is_exit_code_4_everywhere(folder):
     run("compress", "rows.npy", "a.arrow", "--codec", "f32")
     data = bytearray(Path("a.arrow").read_bytes())
@@ -156,7 +168,7 @@ def test_a_newer_format_is_exit_code_7(folder, monkeypatch):
     from vecstore.archive import layout
 
     monkeypatch.setattr(layout, "VERSION", layout.VERSION + 1)
-    run("compress", "rows.npy", "a.arrow", "--codec", "f32")
+    run("compress", "rows.npy", "a.arrow", "--codec", "f32", "--tiers", "4")
     monkeypatch.undo()
     os.chdir(folder)
     result = run("info", folder / "a.arrow", code=7)

@@ -15,7 +15,7 @@ CASES = [
     ("pq:m=6", 8, 2), ("pq:m=7", 12, 3), ("pq:m=7", 21, 6), ("pq:m=12,bits=4", 8, 2),
     ("pq:m=24,bits=4", 2, 1),
     ("pca+sq:bits=4", 10, 5), ("normalize+pca+pq:m=6", 12, 5), ("rotate+center+sq", 11, 11),
-    ("prefix:dim=20+sq", 11, 11), ("pca:dim=16+f16", 4, 8),
+    ("prefix:dim=20+sq", 11, 11), ("pca:dim=16+f16", 4, 8), ("sign", 16, 2), ("center+sign", 8, 1),
 ]  # fmt: skip
 
 
@@ -39,6 +39,42 @@ def test_a_tier_decodes_its_dimensions_as_the_whole_code_does_and_the_others_as_
     back = vs.tier(codec, dims).decode(codes[:, :size])
     assert np.array_equal(back[:, :dims], codec.decode(codes)[:, :dims])
     assert not back[:, dims:].any()
+
+
+IN_BYTES = [
+    ("tcq:bits=4,stages=1,states=64", (8,)), ("tcq:bits=4,stages=0", (8,)), ("rbe:bits=3", (3, 6)),
+    ("klt:bits=6", (7, 13)), ("normalize+klt:bits=4", (10,)), ("rq:m=4", (1, 2, 3)),
+    ("prq:m=7,splits=2", (2, 4, 6)),
+]  # fmt: skip
+
+
+def loss(rows, back):
+    return np.square(rows - back).sum() / np.square(rows - rows.mean(axis=0)).sum()
+
+
+@pytest.mark.parametrize(("spec", "sizes"), IN_BYTES)
+def test_the_first_bytes_of_codes_of_all_dimensions_are_a_coarser_code(spec, sizes):
+    codec = vs.fit(spec, make_rows(1500, 24))
+    rows = make_rows(301, 24, seed=5)
+    codes, losses = codec.encode(rows), [1.0]
+    for size in sizes:
+        tier = vs.tier(codec, f"{size}B")
+        assert tier.code_bytes == size and tier.dim == codec.dim
+        own = np.ascontiguousarray(codes[:, :size])
+        losses.append(loss(rows, tier.decode(own)))
+        again = vs.loads(vs.dumps(tier))
+        assert again.identity == tier.identity and np.array_equal(again.decode(own), tier.decode(own))
+        if "rq" in spec:  # The beam looked ahead to the stages that are cut off.
+            assert loss(rows, tier.decode(tier.encode(rows))) <= losses[-1]
+        else:
+            assert np.array_equal(tier.encode(rows), own)
+        queries, scan = make_rows(3, 24, seed=2), tier.scan(own)
+        found = np.empty((3, len(rows)), np.float32)
+        scan.dots(scan.prepare(queries), 0, len(rows), found)
+        assert np.corrcoef(found.ravel(), (queries @ tier.decode(own).T).ravel())[0, 1] > 0.999
+    losses.append(loss(rows, codec.decode(codes)))
+    assert sorted(losses, reverse=True) == losses and losses[-1] < 0.7 * losses[1] < 0.7
+    assert vs.tier(codec, f"{codec.code_bytes}B") is codec
 
 
 def test_behind_principal_axes_each_tier_loses_less():
@@ -82,6 +118,15 @@ def test_all_dimensions_are_the_codec_itself():
         ("pq:m=4,bits=4", 2, "these do: 4, 8"),
         ("sq", 0, "1 to that"),
         ("pca:dim=4+sq", 5, "sq codes 4"),
+        ("sign", 4, "multiple of 8"),
+        ("sign:scale=true", 4, "a scale for each whole row"),
+        ("klt:bits=4", "3B", "do not end with a word of its codes; these do: 4$"),
+        ("klt:bits=4", 3, "no dimension has bytes of its own"),
+        ("normalize+rq:m=2", "2B", "codes have 4, so 3 to that"),
+        ("prq:m=4,splits=2", "3B", "1 to 4 bytes in steps of 2"),
+        ("rbe:bits=2", "3B", "so 1 to that"),
+        ("hadamard", "2B", "of its codes the first bytes are not of all dimensions"),
+        ("sq", "4 bytes", "expected dimensions, as in 64, or bytes, as in 16B"),
     ],
 )
 def test_dimensions_that_do_not_end_with_a_byte_are_refused(spec, dims, message):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vecstore.archive.contents import Contents, block_of
-from vecstore.archive.layout import CODE, ID, AnyCodec
+from vecstore.archive.layout import ID, AnyCodec
 from vecstore.archive.pages import Bytes
 from vecstore.codecs.base import BlockCodec
 from vecstore.errors import CorruptError, VecstoreError
@@ -72,7 +72,8 @@ def _batch(contents: Contents, codec: AnyCodec, index: int, buffer: Bytes) -> tu
     """The ids of a batch, copied out of the buffer, and what is wrong with it."""
     batch = contents.batch(index, buffer)
     where = f"batch {index} of {contents.path}"
-    found = [f"{where} has a missing {name}" for name in (ID, CODE) if batch.column(name).null_count]
+    names_needed = (ID, *contents.code_names)
+    found = [f"{where} has a missing {name}" for name in names_needed if batch.column(name).null_count]
     if isinstance(codec, BlockCodec):
         found += _block(batch, codec, where)
     first, rows = index * contents.batch_rows, batch.num_rows

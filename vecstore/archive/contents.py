@@ -59,8 +59,9 @@ class Contents:
     def _parse(self, stream: bytes, tail: bytes) -> None:
         self.schema, metadata = _first_batch(stream)
         self.version = layout.read_version(self.schema, self.path)
-        layout.check_schema(self.schema, self.path)
         self.card, self.dim = layout.read_card(self.schema, self.path)
+        self.code_names = layout.code_names(self.card)
+        layout.check_schema(self.schema, self.code_names, self.path)
         self.spec = self.schema.metadata[layout.SPEC_KEY].decode()
         self.state = metadata[layout.STATE_KEY]
         schema_end = 8 + int.from_bytes(stream[4:8], "little")
@@ -98,10 +99,21 @@ class Contents:
         """How many rows a batch has."""
         return min(self.batch_rows, self.rows - index * self.batch_rows)
 
-    def batch(self, index: int, buffer: Bytes | None = None) -> pa.RecordBatch:
-        """A batch, verified. With `buffer`, it lies there and is gone when the next one is read into it."""
+    def columns_of(self, width: int | None) -> list[str]:
+        """The columns that hold the first `width` bytes of codes; None: all bytes."""
+        if not width:
+            return self.code_names if width is None else []
+        ends = np.cumsum([self.schema.field(name).type.byte_width for name in self.code_names])
+        return self.code_names[: int(np.searchsorted(ends, width)) + 1]
+
+    def batch(self, index: int, buffer: Bytes | None = None, width: int | None = None) -> pa.RecordBatch:
+        """A batch, verified. With `buffer`, it may lie there, and is gone when the next one is read into it.
+
+        width: as in `columns_of`; the other columns of codes are not read, and hold zeros.
+        """
         start, stop = int(self.offsets[index]), int(self.offsets[index + 1])
-        data = self.pages.read(start, stop, buffer)
+        unread = self.code_names[len(self.columns_of(width)) :]
+        data = self._around(index, unread) if unread else self.pages.read(start, stop, buffer)
         try:
             batch = _parse(pa.py_buffer(data), self.schema)
             batch.validate(full=True)
@@ -113,9 +125,36 @@ class Contents:
             raise CorruptError(
                 f"batch {index} of {self.path} has {batch.num_rows} rows; expected {self.rows_of(index)}"
             )
-        if batch.column(ID).null_count or batch.column(CODE).null_count:
+        if any(batch.column(name).null_count for name in (ID, *self.code_names)):
             raise CorruptError(f"batch {index} of {self.path} has a row without an id or a code")
         return batch
+
+    def _around(self, index: int, unread: list[str]) -> Bytes:
+        """The bytes of a batch, zeros in place of some columns next to each other, which are not read."""
+        start, stop = int(self.offsets[index]), int(self.offsets[index + 1])
+        places = [place for name in unread for place in self.buffers(index, name) if place is not None]
+        first, last = min(place[0] for place in places), max(place[1] for place in places)
+        data = np.zeros(stop - start, np.uint8)
+        data[: first - start] = self.pages.read(start, first)
+        data[last - start :] = self.pages.read(last, stop)
+        return data
+
+    def code_place(self, index: int, name: str) -> tuple[int, int]:
+        """(start, stop) in the file of a batch's codes of one size, or of the part in one column."""
+        place = self.buffers(index, name)[1]
+        size = self.rows_of(index) * self.schema.field(name).type.byte_width
+        if place is None or place[1] - place[0] < size:
+            raise CorruptError(f"batch {index} of {self.path} has too few codes")
+        return place[0], place[0] + size
+
+    def codes(self, index: int, width: int, buffer: Bytes | None = None) -> NDArray[np.uint8]:
+        """The first `width` bytes of a batch's codes (n, width), read without the rest of it; in `buffer`, of
+        which the rest is overwritten."""
+        parts: list[NDArray[np.uint8]] = []
+        for name in self.columns_of(width):
+            data = self.pages.read(*self.code_place(index, name), buffer if not parts else None)
+            parts.append(data.reshape(self.rows_of(index), -1))
+        return first_bytes(parts, width)
 
     def longest_batch(self) -> int:
         """Bytes that a buffer needs to take any batch."""
@@ -165,11 +204,19 @@ class Contents:
             self.descriptor = -1
 
 
-def fixed_codes(batch: pa.RecordBatch) -> NDArray[np.uint8]:
-    """The codes (n, code_bytes) of a batch, where it lies."""
-    column = batch.column(CODE)
-    width = column.type.byte_width
-    return np.frombuffer(column.buffers()[1], np.uint8, batch.num_rows * width).reshape(-1, width)
+def first_bytes(parts: list[NDArray[np.uint8]], width: int) -> NDArray[np.uint8]:
+    """The first `width` bytes of codes (n, any) that lie in parts; of a single one where it lies."""
+    codes = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return codes if codes.shape[1] == width else np.ascontiguousarray(codes[:, :width])
+
+
+def fixed_codes(batch: pa.RecordBatch, names: list[str], width: int) -> NDArray[np.uint8]:
+    """The first `width` bytes of a batch's codes (n, width), from the columns of these names."""
+    columns = [batch.column(name) for name in names]
+    sizes = [batch.num_rows * column.type.byte_width for column in columns]
+    pieces = zip(columns, sizes, strict=True)
+    flat = [np.frombuffer(column.buffers()[1], np.uint8, size) for column, size in pieces]
+    return first_bytes([part.reshape(batch.num_rows, -1) for part in flat], width)
 
 
 def block_of(batch: pa.RecordBatch) -> memoryview:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pyarrow as pa
 
 from vecstore.codecs.base import BlockCodec, Codec
-from vecstore.errors import CorruptError, FormatError, InputError, ShapeError
+from vecstore.codecs.tiers import tier
+from vecstore.errors import CorruptError, FormatError, InputError, ShapeError, SpecError
 
-VERSION = 1
+VERSION = 2  # the newest; an archive without tiers is written as 1
 PAGE_BYTES = 1 << 16  # one checksum each
 MAGIC = b"ARROW1\0\0"  # how an Arrow IPC file begins; a stream begins with its schema
 
 ID, CODE = "id", "code"
+TIERS = "tiers"  # in the card
 # What carried columns may not be called: the columns of archives, and of what is restored from them.
 RESERVED = (ID, CODE, "vector")
 
@@ -52,19 +55,45 @@ def batch_rows(codec: AnyCodec, columns: pa.Schema) -> int:
     return int(1 << (rows.bit_length() - 1))
 
 
+def code_names(card: Card) -> list[str]:
+    """The columns of codes: one, and one more for each tier that is stored apart."""
+    tiers = card.get(TIERS, [])
+    if not isinstance(tiers, list) or not all(type(part) in (int, str) for part in tiers):
+        raise ValueError(f"tiers {tiers!r} where a list of numbers was expected")
+    return [CODE, *(f"{CODE}.{number}" for number in range(1, len(tiers) + 1))]
+
+
+def code_types(codec: AnyCodec, card: Card) -> list[pa.DataType]:
+    """The types of these columns. SpecError for tiers that the codec has not, or that do not grow."""
+    parts: list[int | str] = list(card.get(TIERS, []))  # type: ignore[call-overload]
+    if not isinstance(codec, Codec):
+        if parts:
+            raise SpecError(f"{codec.spec} works block by block; its codes have no tiers")
+        return [pa.binary()]
+    ends = [0, *(tier(codec, part).code_bytes for part in parts), codec.code_bytes]
+    widths = [stop - start for start, stop in pairwise(ends)]
+    if min(widths) < 1:
+        sizes = ", ".join(map(str, ends[1:]))
+        raise SpecError(
+            f"tiers {', '.join(map(str, parts))} and the whole are {sizes} bytes; each has to add some"
+        )
+    return [pa.binary(width) for width in widths]
+
+
 def make_schema(codec: AnyCodec, card: Card, id_type: pa.DataType, columns: pa.Schema) -> pa.Schema:
     """The schema of an archive: id, code, carried columns. InputError if a carried name is taken."""
+    codes = code_names(card)
     for name in columns.names:
-        if name in RESERVED or columns.names.count(name) > 1:
+        if name in (*RESERVED, *codes) or columns.names.count(name) > 1:
             raise InputError(f"column {name!r} cannot be carried: that name is taken; rename or drop it")
     if card.get("dim", codec.dim) != codec.dim:
         raise ShapeError(f"the card says dim {card['dim']}; the codec has {codec.dim}")
-    width = codec.code_bytes
-    code = pa.binary() if width is None else pa.binary(width)
-    fields = [pa.field(ID, id_type, nullable=False), pa.field(CODE, code, nullable=False)]
+    fields = [pa.field(ID, id_type, nullable=False)]
+    types = zip(codes, code_types(codec, card), strict=True)
+    fields += [pa.field(name, kind, nullable=False) for name, kind in types]
     fields += [pa.field(f.name, plain_type(f.type, f.name), f.nullable, f.metadata) for f in columns]
     metadata = {
-        VERSION_KEY: str(VERSION),
+        VERSION_KEY: str(VERSION if len(codes) > 1 else 1),
         SPEC_KEY: str(codec.spec),
         CARD_KEY: json.dumps({**card, "dim": codec.dim}, allow_nan=False),
     }
@@ -110,13 +139,13 @@ def read_card(schema: pa.Schema, path: str) -> tuple[dict[str, object], int]:
     return card, dim
 
 
-def check_schema(schema: pa.Schema, path: str) -> None:
-    """CorruptError unless the columns are those of an archive."""
-    names = schema.names
-    if names[:2] != [ID, CODE] or len(set(names)) != len(names):
-        raise CorruptError(f"{path} has the columns {names}; expected {ID!r}, {CODE!r} and others")
+def check_schema(schema: pa.Schema, codes: list[str], path: str) -> None:
+    """CorruptError unless the columns are those of an archive whose code columns have these names."""
+    names, wanted = schema.names, [ID, *codes]
+    if names[: len(wanted)] != wanted or len(set(names)) != len(names):
+        raise CorruptError(f"{path} has the columns {names}; expected {wanted} and others")
     if schema.field(ID).type not in (pa.int64(), pa.string()):
         raise CorruptError(f"{path} has ids of type {schema.field(ID).type}; expected int64 or string")
-    kind = schema.field(CODE).type
-    if kind != pa.binary() and not pa.types.is_fixed_size_binary(kind):
-        raise CorruptError(f"{path} has codes of type {kind}; expected binary of fixed size, or binary")
+    for kind in (schema.field(name).type for name in codes):
+        if not pa.types.is_fixed_size_binary(kind) and (kind != pa.binary() or len(codes) > 1):
+            raise CorruptError(f"{path} has codes of type {kind}; expected binary of fixed size, or binary")

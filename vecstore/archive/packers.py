@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -16,8 +16,8 @@ from vecstore.codecs.grouped import Grouped
 from vecstore.errors import InputError
 from vecstore.kernels.threads import get_threads
 
-# Takes the code column of a batch and its ids with the carried columns.
-Emit = Callable[[pa.Array, pa.RecordBatch], None]
+# Takes the code columns of a batch and its ids with the carried columns.
+Emit = Callable[[list[pa.Array], pa.RecordBatch], None]
 
 
 class Packer(Protocol):
@@ -38,9 +38,11 @@ class Packer(Protocol):
 class RowPacker:
     """Batches of codes of one size."""
 
-    def __init__(self, codec: Codec, batch_rows: int, emit: Emit) -> None:
+    def __init__(self, codec: Codec, batch_rows: int, kinds: Sequence[pa.DataType], emit: Emit) -> None:
+        """kinds: of the columns, each of which takes the next bytes of codes."""
         self._codec = codec
         self._emit = emit
+        self._kinds = kinds
         self._codes = np.empty((batch_rows, codec.code_bytes), np.uint8)
         self._extra = _Pieces()
         self.saturated = 0
@@ -82,10 +84,12 @@ class RowPacker:
     def finish(self) -> None:
         """Emits what is left."""
         if self._extra.rows:
-            codes = self._codes[: self._extra.rows]
-            buffers = [None, pa.py_buffer(codes)]
-            kind = pa.binary(self._codec.code_bytes)
-            self._emit(pa.Array.from_buffers(kind, len(codes), buffers), self._extra.take())
+            rows, columns, start = self._extra.rows, [], 0
+            for kind in self._kinds:
+                codes = np.ascontiguousarray(self._codes[:rows, start : start + kind.byte_width])
+                columns.append(pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(codes)]))
+                start += kind.byte_width
+            self._emit(columns, self._extra.take())
 
     def cancel(self) -> None:
         """Drops what is left."""
@@ -142,7 +146,7 @@ class BlockPacker:
 
     def _land(self) -> None:
         future, extra = self._flying.popleft()
-        self._emit(block_column(future.result(), extra.num_rows), extra)
+        self._emit([block_column(future.result(), extra.num_rows)], extra)
 
     def finish(self) -> None:
         """Emits what is left."""

@@ -16,14 +16,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive.check import faults
-from vecstore.archive.contents import Contents, block_of, fixed_codes
+from vecstore.archive.contents import Contents, block_of, first_bytes, fixed_codes
 from vecstore.archive.ids import Counted, Ids, Lookup, as_ids, make_lookup
-from vecstore.archive.layout import CODE, ID, AnyCodec
+from vecstore.archive.layout import ID, TIERS, AnyCodec, code_types
 from vecstore.archive.pages import Bytes
 from vecstore.archive.places import local_name
 from vecstore.archive.search import ArchiveSearch, Where
 from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows
 from vecstore.codecs.plain import F32
+from vecstore.codecs.tiers import tier as tier_of
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError
 from vecstore.formats.base import Batch
 from vecstore.kernels.threads import get_threads
@@ -50,24 +51,29 @@ class Archive:
 
     Every byte is verified before anything made from it is given out: CorruptError otherwise. It goes on
     reading the file it opened when another takes its name. It can be pickled (by path) and used after fork.
-    Raises NotFoundError, InputError for a file that is no archive, CorruptError, FormatError for a newer one.
+    tier: dimensions, or bytes as in '16B' (`vecstore.codecs.tiers`): codes are read as far as these go, and
+    not beyond where they are stored apart. Raises NotFoundError, InputError for a file that is no archive,
+    CorruptError, FormatError for a newer one, SpecError for a tier that its codec has not.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], tier: int | str | None = None) -> None:
         self.path = os.fspath(path)
         self._contents = Contents(self.path)
         self.format_version = self._contents.version
         self.schema: pa.Schema = self._contents.schema
         self.id_type: pa.DataType = self.schema.field(ID).type
-        self.columns = pa.schema([self.schema.field(i) for i in range(2, len(self.schema))])
+        self.columns = pa.schema(list(self.schema)[1 + len(self._contents.code_names) :])
         self.card: dict[str, Any] = self._contents.card
         self.dim = self._contents.dim
         self.batch_rows = self._contents.batch_rows
-        self._starts = np.full(self._contents.batches, -1, np.int64)
+        self._starts = np.full((len(self._contents.code_names), self._contents.batches), -1, np.int64)
         self._last: tuple[int, Rows] | None = None
         self._codec: AnyCodec | None = None
         self._lookup: Lookup | None = None
         self._search: ArchiveSearch | None = None
+        self.tier = tier
+        if tier is not None:
+            _ = self.codec
 
     def __len__(self) -> int:
         return self._contents.rows
@@ -84,18 +90,35 @@ class Archive:
 
     @property
     def codec(self) -> AnyCodec:
-        """The codec. FormatError if it is not installed."""
+        """The codec, or that of the tier. FormatError if it is not installed."""
         # functools.cached_property would hold a lock, and a fork may come while it is held.
         if self._codec is None:
-            codec = loads(self._contents.state)
-            width = self.schema.field(CODE).type
-            stored = pa.binary() if codec.code_bytes is None else pa.binary(codec.code_bytes)
-            if codec.dim != self.dim or width != stored:
-                raise CorruptError(
-                    f"{self.path} has a codec of dim {codec.dim} and {stored} codes; they are {width}"
-                )
-            self._codec = codec
+            self._codec = self._whole = self._load_codec()
+            if self.tier is not None:
+                if not isinstance(self._whole, Codec):
+                    raise SpecError(f"{self.path} is compressed by {self.spec}, whose codes have no tiers")
+                self._codec = tier_of(self._whole, self.tier)
         return self._codec
+
+    def _load_codec(self) -> AnyCodec:
+        codec = loads(self._contents.state)
+        try:
+            stored = ", ".join(map(str, code_types(codec, self.card)))
+        except SpecError as error:
+            raise CorruptError(f"{self.path} is stored in tiers that its codec has not: {error}") from error
+        found = ", ".join(str(self.schema.field(name).type) for name in self._contents.code_names)
+        if codec.dim != self.dim or found != stored:
+            raise CorruptError(
+                f"{self.path} has a codec of dim {codec.dim} and {stored} codes; they are {found}"
+            )
+        return codec
+
+    @property
+    def tiers(self) -> dict[str, int]:
+        """The tiers that are stored apart, and the bytes of their codes."""
+        names = self._contents.code_names[:-1]
+        ends = np.cumsum([self.schema.field(name).type.byte_width for name in names], dtype=int).tolist()
+        return {str(part): end for part, end in zip(self.card.get(TIERS, []), ends, strict=True)}
 
     def ledger(self) -> Ledger:
         """The byte account of the file; `total` is its size."""
@@ -105,9 +128,9 @@ class Archive:
         """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
         return self._rows(self._find(ids))
 
-    def _rows(self, rows: NDArray[np.int64]) -> Rows:
-        """The rows with these numbers."""
-        codec = self.codec
+    def _rows(self, rows: NDArray[np.int64], codec: AnyCodec | None = None) -> Rows:
+        """The rows with these numbers, by the archive's codec or by another of its tiers."""
+        codec = codec or self.codec
         if isinstance(codec, Codec):
             return codec.decode(self._gather(rows, codec.code_bytes))
         out = np.empty((len(rows), self.dim), np.float32)
@@ -133,14 +156,16 @@ class Archive:
         (squared) rises. metric: ip, cosine or l2; by default the archive's own. where: an array of bool (n,),
         an Arrow expression on the carried columns and `id`, or its text: "lang = 'en' and year >= 2020".
         rerank: how many of the best rows are decoded and scored again in float64, before the best k of
-        them are taken; 0: as many as the codec's scan needs, which may be none. symmetric: queries are
-        encoded too and codes are compared with codes, which is coarser and faster; scores are then the
-        codec's own (for one bit a dimension, dimensions less twice the bits that differ), but those of the
-        metric with `rerank`. SpecError for a codec that cannot. What is kept in memory is said in
-        `vecstore.archive.search`.
+        them are taken; 0: as many as the codec's scan needs, which may be none. Of an archive opened at a
+        tier, they are read whole for it. symmetric: queries are encoded too and codes are compared with
+        codes, which is coarser and faster; scores are then the codec's own (for one bit a dimension,
+        dimensions less twice the bits that differ), but those of the metric with `rerank`. SpecError for a
+        codec that cannot. What is kept in memory is said in `vecstore.archive.search`.
         """
         if self._search is None:
-            self._search = ArchiveSearch(self._contents, self.codec, self._decode_batch, self._rows)
+            codec, whole = self.codec, self._whole
+            finer = None if codec is whole else lambda numbers: self._rows(numbers, whole)
+            self._search = ArchiveSearch(self._contents, codec, self._decode_batch, self._rows, finer)
         return self._search.search(queries, k, metric or self.metric or "ip", where, rerank, symmetric)
 
     def _decode_batch(self, index: int) -> Rows:
@@ -148,7 +173,7 @@ class Archive:
         codec = self.codec
         if not isinstance(codec, Codec):
             return self._load(index)[2]
-        codes = fixed_codes(self._contents.batch(index))
+        codes = self._contents.codes(index, codec.code_bytes)
         return codes.view(np.float32) if isinstance(codec, F32) else codec.decode(codes)
 
     def get_codes(self, ids: Ids) -> Codes:
@@ -185,27 +210,21 @@ class Archive:
         pages = self._contents.pages
         view = pages.mapped()
         batches, places = self._places(rows)
-        starts = self._starts[batches]
-        if (starts < 0).any():
-            for index in np.unique(batches[starts < 0]):
-                self._starts[index] = self._code_start(int(index), width)
-            starts = self._starts[batches]
-        starts = starts + places * width
-        pages.ensure(starts, width)
-        # Every position of the file seen as the start of a code.
-        windows = np.ndarray((len(view) - width + 1,), f"V{width}", view.data, 0, (1,))
-        codes: Codes = windows[starts].view(np.uint8).reshape(-1, width)
-        return codes
+        parts = []
+        for known, name in zip(self._starts, self._contents.columns_of(width), strict=False):
+            size = self.schema.field(name).type.byte_width
+            for index in np.unique(batches[known[batches] < 0]):
+                known[index] = self._contents.code_place(int(index), name)[0]
+            starts = known[batches] + places * size
+            pages.ensure(starts, size)
+            # Every position of the file seen as the start of a code.
+            windows = np.ndarray((len(view) - size + 1,), f"V{size}", view.data, 0, (1,))
+            parts.append(windows[starts].view(np.uint8).reshape(-1, size))
+        return first_bytes(parts, width)
 
     def _places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The batch of each row, and its place in it."""
         return rows >> (self.batch_rows.bit_length() - 1), rows & (self.batch_rows - 1)
-
-    def _code_start(self, index: int, width: int) -> int:
-        place = self._contents.buffers(index, CODE)[1]
-        if place is None or place[1] - place[0] < self._contents.rows_of(index) * width:
-            raise CorruptError(f"batch {index} of {self.path} has too few codes")
-        return place[0]
 
     def _block(self, index: int) -> Rows:
         """The rows of a block; the last one used is kept."""
@@ -234,11 +253,15 @@ class Archive:
 
     def code_batches(self) -> Iterator[CodeBatch]:
         """The rows as they are stored, batch by batch, with ids and carried columns."""
+        width = self.codec.code_bytes
         for index in range(self._contents.batches):
-            batch = self._contents.batch(index)
+            batch = self._contents.batch(index, width=width)
             columns = batch.select(self.columns.names) if len(self.columns) else None
-            codes = block_of(batch) if self.codec.code_bytes is None else fixed_codes(batch)
+            codes = block_of(batch) if width is None else self._codes(batch, width)
             yield CodeBatch(index * self.batch_rows, batch.column(ID), codes, columns)
+
+    def _codes(self, batch: pa.RecordBatch, width: int) -> Codes:
+        return fixed_codes(batch, self._contents.columns_of(width), width)
 
     def batches(self, batch_rows: int = 8192) -> Iterator[Batch]:
         """All rows in order, decoded, with ids and carried columns, at most batch_rows at a time."""
@@ -255,9 +278,10 @@ class Archive:
         """The batches in order, each with its codes (n, code_bytes), or with its rows (n, dim) where it is a
         block. In `buffer`, a batch of codes is gone when the next one comes."""
         if isinstance(self.codec, Codec):
+            width = self.codec.code_bytes
             for index in range(self._contents.batches):
-                batch = self._contents.batch(index, buffer)
-                yield index, batch, fixed_codes(batch)
+                batch = self._contents.batch(index, buffer, width)
+                yield index, batch, self._codes(batch, width)
             return
         threads = get_threads()
         flying: deque[Future[tuple[int, pa.RecordBatch, Rows]]] = deque()
@@ -313,7 +337,7 @@ class Archive:
     def check(self) -> list[str]:
         """Findings of a full check: every byte, every batch, every block; an empty list is sound."""
         try:
-            return faults(self._contents, self.codec)
+            return faults(self._contents, self._load_codec())
         except CorruptError as error:
             return [str(error)]
 
@@ -365,5 +389,5 @@ class Archive:
         if "_contents" in self.__dict__:
             self._contents.close()
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        return type(self), (os.path.abspath(self.path),)
+    def __reduce__(self) -> tuple[type[Self], tuple[str, int | str | None]]:
+        return type(self), (os.path.abspath(self.path), self.tier)

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vecstore.archive.contents import Contents, fixed_codes
-from vecstore.archive.layout import CODE, AnyCodec
+from vecstore.archive.contents import Contents
+from vecstore.archive.layout import AnyCodec
 from vecstore.codecs.base import Array, Codec, Codes, Rows
 from vecstore.codecs.scan import JoinedScan, Scan
 from vecstore.errors import ShapeError, SpecError
@@ -38,7 +38,8 @@ _ROW = "vecstore.row"
 class ArchiveSearch:
     """What searches of one open archive have in common.
 
-    load: batch number -> its decoded rows. decode: row numbers (n,) -> rows (n, dim).
+    load: batch number -> its decoded rows. decode: row numbers (n,) -> rows (n, dim). finer: the same, nearer
+    to what was encoded, for rows that are reranked.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class ArchiveSearch:
         codec: AnyCodec,
         load: Callable[[int], Rows],
         decode: Callable[[NDArray[np.int64]], Rows],
+        finer: Callable[[NDArray[np.int64]], Rows] | None = None,
     ) -> None:
         self._contents, self._codec = contents, codec
-        self._load, self._decode = load, decode
+        self._load, self._decode, self._finer = load, decode, finer
         self._ids: pa.ChunkedArray | None = None
         self._last: tuple[pc.Expression, NDArray[np.bool_]] | None = None
         self._searchers: dict[bool, Searcher] = {}
@@ -77,7 +79,9 @@ class ArchiveSearch:
     ) -> tuple[NDArray[Any], Rows]:
         """Ids (int64, or str objects) and scores, (queries, min(k, rows that match)) each."""
         searcher, mask = self.searcher(symmetric), self._mask(where)
-        numbers, found = searcher.search(queries, k, metric=metric, where=mask, rerank=rerank)
+        numbers, found = searcher.search(
+            queries, k, metric=metric, where=mask, rerank=rerank, finer=self._finer if rerank else None
+        )
         if self._contents.row_number_ids:
             return numbers, found
         if self._ids is None:
@@ -107,9 +111,9 @@ class ArchiveSearch:
         """True for the rows (n,) that an expression over ids and carried columns holds for."""
         contents = self._contents
         mask = np.zeros(contents.rows, np.bool_)
-        names = [name for name in contents.schema.names if name != CODE]
+        names = [name for name in contents.schema.names if name not in contents.code_names]
         for index in range(contents.batches):
-            table = pa.Table.from_batches([contents.batch(index).select(names)])
+            table = pa.Table.from_batches([contents.batch(index, width=0).select(names)])
             first = index * contents.batch_rows
             numbers = pa.array(np.arange(first, first + len(table)))
             try:
@@ -133,8 +137,8 @@ def _kept(contents: Contents, code_bytes: int, make: Callable[[Codes], Scan]) ->
     for start in range(0, contents.rows, rows):
         codes = np.empty((min(rows, contents.rows - start), code_bytes), np.uint8)
         for at in range(0, len(codes), contents.batch_rows):
-            batch = contents.batch((start + at) // contents.batch_rows, buffer)
-            codes[at : at + contents.batch_rows] = fixed_codes(batch)
+            index = (start + at) // contents.batch_rows
+            codes[at : at + contents.batch_rows] = contents.codes(index, code_bytes, buffer)
         parts.append(make(codes))
     return parts
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from vecstore.archive import layout
-from vecstore.archive.layout import CODE, ID, AnyCodec, Card
+from vecstore.archive.layout import ID, AnyCodec, Card
 from vecstore.archive.packers import BlockPacker, Packer, RowPacker, block_column
 from vecstore.archive.places import local_name
 from vecstore.archive.reader import Archive, CodeBatch
@@ -38,7 +38,8 @@ class ArchiveWriter:
     """Encodes rows into an archive, which appears under its name when `close` is called and not before.
 
     target: a path, or a binary stream ('-': stdout), which gets the same batches as an Arrow stream. card:
-    what is known of the space (JSON values; `dim` is added). id_type: int64 or string; None: row numbers.
+    what is known of the space (JSON values; `dim` is added), and `tiers`, as `codecs.tiers` takes them, whose
+    bytes are stored apart. id_type: int64 or string; None: row numbers.
     columns: the carried ones. An existing file is a ConflictError unless force is set.
     """
 
@@ -66,7 +67,8 @@ class ArchiveWriter:
         if isinstance(codec, BlockCodec):
             self._packer: Packer = BlockPacker(codec, self.batch_rows, self._emit)
         else:
-            self._packer = RowPacker(codec, self.batch_rows, self._emit)
+            kinds = layout.code_types(codec, card)
+            self._packer = RowPacker(codec, self.batch_rows, kinds, self._emit)
         self._ledger: Ledger | None = None
         self.approve: Callable[[Ledger], None] | None = None  # raises to refuse publication
         self.previous: Archive | None = None  # what is continued, open until the end
@@ -117,7 +119,7 @@ class ArchiveWriter:
             assert isinstance(self._packer, RowPacker)
             self._packer.add_codes(batch.codes, extra)
         elif len(batch) == self.batch_rows:
-            self._emit(block_column(batch.codes, len(batch)), extra)
+            self._emit([block_column(batch.codes, len(batch))], extra)
         else:
             assert isinstance(self.codec, BlockCodec)
             self._packer.add(self.codec.decode_block(batch.codes), extra)
@@ -190,20 +192,23 @@ class ArchiveWriter:
                 f"{len(batch)} rows from {batch.path} carry {batch.columns.num_rows} values a column; "
                 "expected one each"
             )
-        kinds = self.schema.types[2:]
+        kinds = self.schema.types[-len(given) :]
         return [
             _cast(column, kind, f"column {name!r} of {batch.path}")
             for column, kind, name in zip(batch.columns.columns, kinds, given, strict=True)
         ]
 
-    def _emit(self, codes: pa.Array, extra: pa.RecordBatch) -> None:
-        """Writes one batch: the code column, and the ids with the carried columns."""
+    def _emit(self, codes: list[pa.Array], extra: pa.RecordBatch) -> None:
+        """Writes one batch: the code columns, and the ids with the carried columns."""
         ids, *carried = extra.columns
-        batch = pa.RecordBatch.from_arrays([ids, codes, *carried], schema=self.schema)
+        batch = pa.RecordBatch.from_arrays([ids, *codes, *carried], schema=self.schema)
         self._offsets.append(self._tape.tell())
         self._writer.write_batch(batch)
-        for key, size in _sizes(batch).items():
-            self._counts[key] += size
+        # Buffers without padding, and no bitmap where nothing is null.
+        text = ids.type == pa.string()
+        self._counts["ids"] += 4 * (len(ids) + 1) + _value_bytes(ids) if text else 8 * len(ids)
+        self._counts["codes"] += sum(_value_bytes(column) for column in codes)
+        self._counts["carried"] += sum(_column_bytes(column) for column in carried)
 
     def close(self) -> Ledger:
         """Finishes the file, makes it durable and publishes it; its byte account."""
@@ -372,18 +377,9 @@ def _cast(array: pa.Array, kind: pa.DataType, what: str) -> pa.Array:
     raise InputError(f"{what} are {array.type}; expected {kind}")
 
 
-def _sizes(batch: pa.RecordBatch) -> dict[str, int]:
-    """Bytes of the columns' values in a file: buffers without padding, no bitmap where nothing is null."""
-    n = batch.num_rows
-    ids, codes, *carried = batch.columns
-    text = n + 1 if ids.type == pa.string() else 0
-    return {
-        "ids": 4 * text + int(pc.sum(pc.binary_length(ids)).as_py()) if text else 8 * n,
-        "codes": batch.schema.field(CODE).type.byte_width * n
-        if pa.types.is_fixed_size_binary(codes.type)
-        else int(pc.sum(pc.binary_length(codes)).as_py()),
-        "carried": sum(_column_bytes(column) for column in carried),
-    }
+def _value_bytes(column: pa.Array) -> int:
+    """Bytes of all values of a column of text or binary."""
+    return int(pc.sum(pc.binary_length(column)).as_py())
 
 
 def _column_bytes(column: pa.Array) -> int:

@@ -35,12 +35,13 @@ from vecstore.stream.compress import METRICS, Summary
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="How many rows a pipe will bring.")
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", help="What bad rows do.")
 @click.option("--model", metavar="NAME", help="The embedding model, kept with the archive.")
+@click.option("--tiers", metavar="T,...", help="Stored apart, to be read alone: as in 64,128 or 16B,32B.")
 @click.option("--append", is_flag=True, help="Add to OUTPUT, with its own codec.")
 @threads_option
 @force_option
 @json_option
 def compress(source: str, target: str, as_json: bool, codec: str | None, budget: str | None, append: bool,
-             **options: object) -> None:  # fmt: skip
+             tiers: str | None, **options: object) -> None:  # fmt: skip
     """Compresses the vectors of INPUT into the archive OUTPUT.
 
     INPUT is a .npy, .npz, Parquet, Arrow, .fvecs, .bvecs, .fbin, safetensors, torch, HDF5, word2vec, GloVe or
@@ -58,6 +59,7 @@ def compress(source: str, target: str, as_json: bool, codec: str | None, budget:
             codec,
             budget=budget,
             append=append,
+            tiers=tiers.split(",") if tiers else (),
             progress=bar("compress", "rows"),
             choosing=bar("choose", "codecs"),
             **options,  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ def info(path: str, as_json: bool) -> None:
             "metric": archive.metric,
             "format_version": archive.format_version,
             "generations": 1,
+            "tiers": archive.tiers,
             "codec_identity": archive.codec.identity,
             "columns": {field.name: str(field.type) for field in archive.columns},
             "id_type": str(archive.id_type),
@@ -34,9 +35,10 @@ def info(path: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    shown = {key: value for key, value in found.items() if key not in ("ledger", "columns", "card")}
+    shown = {key: value for key, value in found.items() if key not in ("ledger", "columns", "card", "tiers")}
+    tiers = ", ".join(f"{name} ({size} bytes)" for name, size in archive.tiers.items()) or "none"
     columns = ", ".join(f"{field.name} ({field.type})" for field in archive.columns) or "none"
-    lines: list[tuple[str, object]] = [*shown.items(), ("carried columns", columns)]
+    lines: list[tuple[str, object]] = [*shown.items(), ("tiers", tiers), ("carried columns", columns)]
     rows = max(len(archive), 1)
     for name, count in ledger.as_dict().items():
         if count:

@@ -26,6 +26,10 @@ from vecstore.cli.output import json_option, print_json, threads_option
     "--symmetric", is_flag=True,
     help="Compare codes with codes: faster, coarser; for itq, rbe, sign. Scores are the codec's own.",
 )  # fmt: skip
+@click.option(
+    "--tier", metavar="T",
+    help="By the first dimensions of codes, as in 64, or bytes, as in 16B; --rerank takes the best whole.",
+)  # fmt: skip
 @click.option("--vectors", metavar="COLUMN", help="The column of QUERIES that holds the vectors.")
 @threads_option
 @json_option
@@ -37,6 +41,7 @@ def search(
     where: str | None,
     rerank: int,
     symmetric: bool,
+    tier: str | None,
     vectors: str | None,
     threads: int,
     as_json: bool,
@@ -52,7 +57,7 @@ def search(
     """
     ids, scores = api.search(
         path, queries, k, metric=metric, where=where, rerank=rerank, symmetric=symmetric, vectors=vectors,
-        threads=threads,
+        threads=threads, tier=tier,
     )  # fmt: skip
     if as_json:
         print_json({"ids": ids.tolist(), "scores": scores.tolist()})

@@ -218,6 +218,13 @@ class Codec(Part):
             f"in codes of {self.name} no dimension has bytes of its own, so there is no tier of {dims}"
         )
 
+    def prefix(self, size: int) -> Codec:
+        """The codec of rows as wide whose codes are the first `size` bytes of this one's, fewer than all
+        (`vecstore.codecs.tiers`). SpecError where these are no coarser code of all dimensions."""
+        raise SpecError(
+            f"{self.name} has no tier of {size} bytes: of its codes the first bytes are not of all dimensions"
+        )
+
     def ledger(self, rows: int) -> Ledger:
         """The bytes of a collection of `rows` rows: codes, side data, learned state."""
         if rows < 0:

@@ -140,11 +140,13 @@ class Rbe(Codec):
         """The planes, whole bytes each."""
         return self.bits * self._width
 
-    def prefix(self, planes: int) -> Self:
-        """The codec of the first `planes` planes: it reads the front of this one's codes, `code_bytes` of its
-        own, and writes the same."""
-        if not 1 <= planes <= self.bits:
-            raise SpecError(f"rbe has {self.bits} planes; a prefix of {planes} was asked for")
+    def prefix(self, size: int) -> Self:
+        """The first planes."""
+        planes, rest = divmod(size, self._width)
+        if rest or not 1 <= planes <= self.bits:
+            raise SpecError(
+                f"rbe has {self.bits} planes of {self._width} bytes; a prefix of {size} bytes was asked for"
+            )
         levels = self.levels[: plane.level_rows(planes)].copy()
         return replace(self, bits=planes, cuts=self.cuts[:planes].copy(), levels=levels)
 

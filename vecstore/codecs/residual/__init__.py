@@ -11,7 +11,7 @@ source      Chen, Guan, Wang 2010, doi:10.3390/s101211259 (residual stages); Bab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -86,6 +86,13 @@ class Residual(Codec):
         stages = len(range(block, self.m, self.blocks))
         return np.ascontiguousarray(self.books[:stages, :, self.starts[block] : self.starts[block + 1]])
 
+    def prefix(self, size: int) -> Self:
+        """The first stages, whole ones: what they leave, the others code."""
+        if size % self.blocks or not 1 <= size <= self.m:
+            least = f" in steps of {self.blocks}" if self.blocks > 1 else ""
+            raise SpecError(f"{self.name} has tiers of 1 to {self.m} bytes{least}; {size} were asked for")
+        return replace(self, m=size, books=self.books[: size // self.blocks].copy())
+
     def _encode(self, rows: Rows, codes: Codes) -> None:
         for j, search in enumerate(self._searches):
             part = np.ascontiguousarray(rows[:, self.starts[j] : self.starts[j + 1]])
@@ -127,12 +134,6 @@ class Rq(Residual):
         m = choose_m("rq", sample, (m, bytes), beam)
         books = train(sample, m, beam, (seed, 0))
         return cls(dim=sample.shape[1], m=m, beam=beam, books=books)
-
-    def prefix(self, stages: int) -> Self:
-        """The codec whose codes are the first `stages` bytes of this one's."""
-        if not 1 <= stages <= self.m:
-            raise SpecError(f"rq has {self.m} stages; a prefix of {stages} was asked for")
-        return type(self)(dim=self.dim, m=stages, beam=self.beam, books=self.books[:stages])
 
 
 def choose_m(name: str, sample: Rows, given: tuple[int | None, int | None], beam: int) -> int:
@@ -188,12 +189,3 @@ class Prq(Residual):
             part = np.ascontiguousarray(sample[:, starts[j] : starts[j + 1]])
             books[:stages, :, starts[j] : starts[j + 1]] = train(part, stages, beam, (seed, j))
         return cls(dim=dim, m=m, beam=beam, books=books, splits=splits)
-
-    def prefix(self, stages: int) -> Self:
-        """The codec whose codes are the first `stages` * splits bytes of this one's."""
-        if not 1 <= stages <= self.m // self.splits:
-            raise SpecError(
-                f"prq has {self.m // self.splits} whole stages; a prefix of {stages} was asked for"
-            )
-        m, books = stages * self.splits, self.books[:stages]
-        return type(self)(dim=self.dim, m=m, beam=self.beam, books=books, splits=self.splits)

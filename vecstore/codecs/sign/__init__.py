@@ -10,7 +10,7 @@ source      two-level quantizer with optimal levels, Max 1960, doi:10.1109/TIT.1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -98,6 +98,14 @@ class Sign(Codec):
         """The corners of the box of levels."""
         half = (self.levels[1] - self.levels[0]).astype(np.float64) / 2
         return learn.middle(self.levels), float(np.linalg.norm(half))
+
+    def leading(self, dims: int) -> Self:
+        """Every eighth, without scales, which are of whole rows."""
+        if self.scale:
+            raise SpecError("sign with scale=true has a scale for each whole row, so its codes have no tiers")
+        if dims % 8:
+            raise SpecError(f"{dims} dimensions of one bit end inside a byte; take a multiple of 8")
+        return replace(self, dim=dims, levels=self.levels[:, :dims].copy())
 
     def _saturated(self, rows: Rows, codes: Codes) -> NDArray[np.bool_]:
         """With scales, rows whose scale is the last one."""

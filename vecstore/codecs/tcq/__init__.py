@@ -10,7 +10,7 @@ source      trellis of windows: Tseng et al. 2024, "QTIP", arXiv:2406.11235, sec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -23,7 +23,7 @@ from vecstore.codecs.residual.coding import Search
 from vecstore.codecs.scan import Scan
 from vecstore.codecs.tcq import fitting, trial
 from vecstore.codecs.tcq import stages as residual
-from vecstore.codecs.tcq.allocation import lay_out
+from vecstore.codecs.tcq.allocation import GROUP, lay_out
 from vecstore.codecs.tcq.scanning import make_scan
 from vecstore.codecs.transforms.pca import product
 from vecstore.errors import InputError, SpecError
@@ -145,6 +145,19 @@ class Tcq(Codec):
     def back(self) -> NDArray[np.float32]:
         """The axes one behind the other, (kept, dim)."""
         return np.ascontiguousarray(self.axes.T)
+
+    def prefix(self, size: int) -> Self:
+        """The stages and the first words; in these are the largest axes, and some others that filled them."""
+        ends = self.stages + np.cumsum(self.word_sizes)
+        if size not in ends:
+            raise SpecError(
+                f"{size} bytes of {self.name} do not end with a word of its codes; these do: "
+                + ", ".join(map(str, ends))
+            )
+        groups = self.groups[self.groups[:, 0] <= np.searchsorted(ends, size)]
+        kept = int(GROUP * groups[:, 2].sum())
+        axes, scales = np.ascontiguousarray(self.axes[:, :kept]), self.scales[:kept].copy()
+        return replace(self, bytes=size, axes=axes, scales=scales, groups=groups)
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
         rest = rows - self.mean
