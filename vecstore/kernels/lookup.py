@@ -340,21 +340,39 @@ def pick(blocks: U8, numbers: I64, values: F32, out: F64) -> None:
     """out[j, i] = sum over tables t of values[j, t, code t of row numbers[j, i]], in float64.
 
     blocks (b, groups, bytes, BLOCK), byte after byte of BLOCK rows; numbers (q, n); values (q, m, k): where k
-    is 16, two tables for each byte, the lower nibble first, else one; out (q, n), written.
+    is 16, two tables for each byte, the lower nibble first, m even, else one; out (q, n), written.
     """
-    count, k = values.shape[1], values.shape[2]
     for j in range(numbers.shape[0]):
         for i in range(numbers.shape[1]):
-            block, place = numbers[j, i] // BLOCK, numbers[j, i] % BLOCK
-            total, t = 0.0, 0
-            for g in range(blocks.shape[1]):
-                part = 0.0  # Sums of their own, which need not wait for each other.
-                for b in range(blocks.shape[2]):
-                    code = np.int64(blocks[block, g, b, place])
-                    if t < count:
-                        part += np.float64(values[j, t, code & (k - 1)])
-                    if k == 16 and t + 1 < count:
-                        part += np.float64(values[j, t + 1, code >> 4])
-                    t += 2 if k == 16 else 1
-                total += part
-            out[j, i] = total
+            block, place = blocks[numbers[j, i] // BLOCK], numbers[j, i] % BLOCK
+            if values.shape[2] == 16:
+                out[j, i] = _sum_nibbles(block, place, values[j])
+            else:
+                out[j, i] = _sum_bytes(block, place, values[j])
+
+
+@kernel
+def _sum_nibbles(block: U8, place: int, values: F32) -> float:
+    """`pick` of one row from tables of 16; bytes of four have sums of their own, not to wait for others."""
+    total = 0.0
+    for g in range(block.shape[0]):
+        part = 0.0
+        for b in range(block.shape[1]):
+            t, code = 2 * (g * block.shape[1] + b), block[g, b, place]
+            if t < values.shape[0]:
+                lower, upper = np.uint64(code & np.uint8(15)), np.uint64(code >> np.uint8(4))
+                part += np.float64(values[t, lower]) + np.float64(values[t + 1, upper])
+        total += part
+    return total
+
+
+@kernel
+def _sum_bytes(block: U8, place: int, values: F32) -> float:
+    """`pick` of one row from tables of 256."""
+    total, t = 0.0, 0
+    for g in range(block.shape[0]):
+        for b in range(block.shape[1]):
+            if t < values.shape[0]:
+                total += np.float64(values[t, np.uint64(block[g, b, place])])
+            t += 1
+    return total

@@ -49,6 +49,7 @@ _ALONE = 1 << 15  # rows x queries that are not worth a second thread
 _RESCORED = 1 << 13  # rows decoded at a time
 _NO_TERMS = np.empty(0, np.float32)
 _ALL = np.empty(0, np.bool_)
+_HOW = {"ip": top.AS_THEY_ARE, "cosine": top.TIMES, "l2": top.PLUS}
 
 
 class Searcher:
@@ -114,7 +115,7 @@ class Searcher:
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             groups = self._prepared(rows[part])
-            keys, numbers = self._best(groups, count, _how(by), terms, mask)
+            keys, numbers = self._best(groups, count, _HOW[by], terms, mask)
             if again:
                 self._rescore(groups, rows[part], numbers, keys, (metric, finer))
                 keys, numbers = _best_of(keys, numbers, k)
@@ -274,10 +275,6 @@ def symmetric_scan(codec: Codec | BlockCodec, codes: Codes) -> Scan:
             "have, alone or behind transforms that keep nothing for each row"
         )
     return scan
-
-
-def _how(metric: str) -> int:
-    return {"ip": top.AS_THEY_ARE, "cosine": top.TIMES, "l2": top.PLUS}[metric]
 
 
 def _over_length(keys: Rows, queries: Rows) -> Rows:
