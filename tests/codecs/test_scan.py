@@ -11,6 +11,16 @@ SPECS = [text for text in cases.SPECS if not text.startswith("lossless")]
 ROUNDED = 0.02  # of |query| |row|, where a scan rounds the query to integers
 
 
+def products(scan, queries):
+    """What a scan says of all rows."""
+    prepared = scan.prepare(queries)
+    if scan.bounds:
+        return scan.rescore(prepared, np.tile(np.arange(scan.rows), (len(queries), 1)))
+    found = np.empty((len(queries), scan.rows), np.float32)
+    scan.dots(prepared, 0, scan.rows, found)
+    return found
+
+
 @pytest.mark.parametrize("dim", [1, 7, 24])
 @pytest.mark.parametrize("spec", SPECS)
 def test_scan_gives_inner_products_with_decoded_rows(spec, dim):
@@ -23,12 +33,28 @@ def test_scan_gives_inner_products_with_decoded_rows(spec, dim):
         codes = codec.encode(cases.make_rows(n, dim, seed=1))
         scan = codec.scan(codes)
         assert (scan.rows, scan.nbytes >= 0) == (n, True)
-        found = np.empty((3, n), np.float32)
-        scan.dots(scan.prepare(queries), 0, n, found)
+        found = products(scan, queries)
         rows = codec.decode(codes).astype(np.float64)
         wanted = queries.astype(np.float64) @ rows.T
         sizes = np.linalg.norm(queries, axis=1)[:, None] * (np.linalg.norm(rows, axis=1) + 1)
         assert (np.abs(found - wanted) <= (1e-4 if scan.exact else ROUNDED) * sizes).all()
+
+
+@pytest.mark.parametrize("dim", [24, 200])
+@pytest.mark.parametrize("spec", ["hadamard:bits=3", "rabitq", "rabitq:bits=2", "rabitq:bits=4"])
+def test_bounds_are_above_the_inner_products(spec, dim):
+    rng = np.random.default_rng(dim)
+    rows = rng.standard_normal((3000, dim)).astype(np.float32) + 0.2
+    rows[0] = 0
+    codec = vs.fit(spec, rows)
+    scan = codec.scan(codec.encode(rows))
+    queries = rows[5:9] + rng.standard_normal((4, dim)).astype(np.float32)
+    dots = products(scan, queries)
+    found = np.empty((4, 3000), np.float32)
+    scan.dots(scan.prepare(queries), 0, 3000, found)
+    assert scan.bounds and (found >= dots).mean() > 0.998
+    gaps = (found - dots) / np.linalg.norm(queries, axis=1)[:, None]
+    assert gaps.mean() < 3 * np.linalg.norm(rows, axis=1).mean() / dim**0.5
 
 
 @pytest.mark.parametrize("spec", SPECS)

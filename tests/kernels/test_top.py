@@ -75,3 +75,18 @@ def test_merged_heaps_are_the_heap_of_all(cuts):
         top.merge(own, merged)
     top.sort(merged)
     assert np.array_equal(merged[1], plain_top(scores, 12))
+
+
+@pytest.mark.parametrize("n", [5, 64, 200])
+def test_rows_above_the_least_are_told(n):
+    rng = np.random.default_rng(n)
+    keys, least = rng.random((3, n)).astype(np.float32), np.array([0.5, 2, 0.9], np.float32)
+    for wanted in (np.empty(0, np.bool_), rng.random(n) < 0.5):
+        found = np.empty((3, n), np.float32), np.empty((3, n), np.int64)
+        count = top.above(keys, least, wanted, 7, found)
+        allowed = wanted if wanted.size else np.ones(n, bool)
+        rows = [np.flatnonzero((line > low) & allowed) for line, low in zip(keys, least, strict=True)]
+        assert count == max(map(len, rows))
+        for j, own in enumerate(rows):
+            assert np.array_equal(found[1][j, :count], [*(own + 7), *[7] * (count - len(own))])
+            assert np.array_equal(found[0][j, :count], [*keys[j, own], *[-np.inf] * (count - len(own))])

@@ -214,7 +214,8 @@ class GroupedScan(Scan):
 
     def __init__(self, inner: Scan, numbers: NDArray[np.int64], center: GroupCenter) -> None:
         self.inner = inner
-        self.exact, self.step, self.queries = inner.exact, inner.step, inner.queries
+        self.exact, self.bounds = inner.exact, inner.bounds
+        self.step, self.queries = inner.step, inner.queries
         self._numbers = numbers.astype(np.uint16)
         self._means = center.means
         self.rows, self.nbytes = inner.rows, inner.nbytes + self._numbers.nbytes
@@ -229,6 +230,12 @@ class GroupedScan(Scan):
         inner, products = prepared
         self.inner.dots(inner, start, stop, out)
         out += products[:, self._numbers[start:stop]]
+
+    def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """The inner scan's, and the product of the row's group."""
+        inner, products = prepared
+        found = self.inner.rescore(inner, numbers)
+        return None if found is None else found + np.take_along_axis(products, self._numbers[numbers], axis=1)
 
 
 def as_text(values: Any, rows: int, name: str) -> pa.Array:

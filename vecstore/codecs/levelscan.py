@@ -2,74 +2,94 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.bitscan import BitScan, bit_weights
 from vecstore.codecs.gridscan import GridScan
-from vecstore.codecs.scan import Codes, Rows, Scan
-from vecstore.codecs.tablescan import TableScan
-from vecstore.kernels import cells, leveldots, scalar
+from vecstore.codecs.scan import Codes, Rows, ScaledScan, Scan
+from vecstore.kernels import cellpicks, cells, scalar
+
+_DEVIATIONS = 3.0
 
 
-class LevelScan(Scan):
-    """Rows whose value in a dimension is the level, one of 16, that a nibble picks."""
+class CellScan(Scan):
+    """Rows levels[cells] times a factor each, after a random rotation, by what the halves of cells tell.
+
+    With s the signs of a row's levels l and f = |l|^2 / <l, s>, the product <q, l> of a query is f <q, s> and
+    an error that is nearly normal, since the rotation made its direction random, of deviation
+    |q| |f s - l| / sqrt(d - 1). _DEVIATIONS of these above it are a bound (Gao, Long 2024 (RaBitQ),
+    arXiv:2405.12497, section 3.2).
+    """
 
     exact = False
-    step = leveldots.BLOCK
+    bounds = True
+    step = BitScan.step
 
-    def __init__(self, codes: Codes, levels: Rows) -> None:
-        """codes (n, ceil(dim / 2)), the lower nibble first; levels (at most 16,), ascending."""
-        self.rows = len(codes)
-        self._blocks = leveldots.lay_out(codes)
-        self.nbytes = self._blocks.nbytes
-        self._book = leveldots.round_levels(levels)
+    def __init__(self, codes: Codes, dim: int, levels: Rows, factors: Rows) -> None:
+        """codes (n, width), packed as `kernels.cells` does; levels (2**bits,), bits <= 4; factors (n,)."""
+        self.rows, self._dim = len(codes), dim
+        self._factors = factors
+        above, sums = np.zeros((len(codes), (dim + 7) // 8), np.uint8), np.empty((len(codes), 2))
+        codes = np.ascontiguousarray(codes)
+        cells.outline(codes, levels, dim, above, sums)
+        sizes, squares = sums.T
+        # |f s - l| / f, which is all but the same for all rows.
+        apart = np.sqrt(np.maximum(dim - sizes * sizes / squares, 0)).max(initial=0.0)
+        self._spread = float(_DEVIATIONS * apart / np.sqrt(dim - 1))
+        near = BitScan(above, [above.shape[1]], self._weigh)
+        self._near = ScaledScan(near, (factors * (squares / sizes)).astype(np.float32))
+        self._bits = len(levels).bit_length() - 1
+        if self._bits == 3:
+            codes, self._bits = _in_nibbles(codes, dim), 4
+        self._table = cellpicks.tabulate(levels)
+        self._width = codes.shape[1]
+        self._codes = cellpicks.lay_out(codes)
+        self.nbytes = self._near.nbytes + self._codes.nbytes + factors.nbytes
 
-    def prepare(self, queries: Rows) -> leveldots.Weights:
-        """The queries in whole numbers."""
-        return leveldots.fold(queries, self._book)
+    def _weigh(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """Weights of the bits, and how far above their sum the bound is."""
+        weights, facts = bit_weights(2 * queries, (self._dim + 7) // 8), np.empty((len(queries), 3))
+        cellpicks.sizes(queries, facts)
+        # Each nibble's entry is off by half a step or less, evenly spread; a step is 8 weights / 255 at most.
+        rounded = _DEVIATIONS * 8 / 255 * math.sqrt(self._dim / 48)
+        return weights, facts[:, 1] * self._spread + facts[:, 2] * rounded - facts[:, 0]
 
-    def dots(self, prepared: leveldots.Weights, start: int, stop: int, out: Rows) -> None:
-        """Sums of products of whole numbers."""
-        leveldots.dots(self._blocks, start // self.step, self._book[0], prepared, out)
+    def prepare(self, queries: Rows) -> tuple[Any, Rows]:
+        """For the bounds, and for the inner products."""
+        return self._near.prepare(queries), cellpicks.pack(queries, self._bits, self._width)
+
+    def dots(self, prepared: tuple[Any, Rows], start: int, stop: int, out: Rows) -> None:
+        """Bounds."""
+        self._near.dots(prepared[0], start, stop, out)
+
+    def rescore(self, prepared: tuple[Any, Rows], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Inner products."""
+        found = np.empty(numbers.shape)
+        cellpicks.pick(self._codes, self._width, numbers, self._table, prepared[1], found)
+        found *= self._factors[numbers]
+        return found
 
 
-def scan_cells(codes: Codes, dim: int, levels: Rows) -> Scan:
-    """The scan of rows levels[cells]; codes (n, width), packed as `kernels.cells` does; levels (2**bits,)."""
+def _in_nibbles(codes: Codes, dim: int) -> Codes:
+    """Cells of three bits, a nibble each."""
+    apart = np.empty((len(codes), dim), np.uint8)
+    cells.unpack(codes, 3, apart)
+    packed = np.empty((len(codes), (dim + 1) // 2), np.uint8)
+    scalar.pack4(apart, packed)
+    return packed
+
+
+def scan_cells(codes: Codes, dim: int, levels: Rows, factors: Rows) -> Scan:
+    """The scan of rows levels[cells] times a factor each; codes (n, width), packed as `kernels.cells` does;
+    levels (2**bits,), evenly spaced if they are more than 16; factors (n,)."""
+    if len(levels) <= 16:
+        return CellScan(codes, dim, levels, factors)
     bits = len(levels).bit_length() - 1
-    if bits == 1:
-        return _scan_bits(codes, levels)
-    if bits == 2:
-        return TableScan(codes, 16, lambda queries: _pairs(queries, levels))
-    steps = np.diff(levels)
-    even = bool((steps == steps[0]).all())
-    if bits == 4 and not even:
-        return LevelScan(codes, levels)
-    low, step = np.full(dim, levels[0]), np.full(dim, steps[0])
-    if bits == 4:
-        return GridScan(codes, low, step, bits=bits)
     apart = np.empty((len(codes), dim), np.uint8)
     cells.unpack(np.ascontiguousarray(codes), bits, apart)
-    if bits == 3:
-        packed = np.empty((len(codes), (dim + 1) // 2), np.uint8)
-        scalar.pack4(apart, packed)
-        return LevelScan(packed, levels)
-    return GridScan(apart, low, step, bits=bits)
-
-
-def _scan_bits(codes: Codes, levels: Rows) -> Scan:
-    low, step = levels[0], levels[1] - levels[0]
-
-    def weigh(queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        offsets: NDArray[np.float64] = queries.sum(axis=1, dtype=np.float64) * float(low)
-        return bit_weights(queries * step, codes.shape[1]), offsets
-
-    return BitScan(codes, [codes.shape[1]], weigh)
-
-
-def _pairs(queries: Rows, levels: Rows) -> Rows:
-    """What the 16 pairs of cells of 2 bits add, (q, ceil(dim / 2), 16): the first one in the lower bits."""
-    padded = np.zeros((len(queries), queries.shape[1] + queries.shape[1] % 2), np.float32)
-    padded[:, : queries.shape[1]] = queries
-    single = padded[:, :, None] * levels
-    return (single[:, ::2, None, :] + single[:, 1::2, :, None]).reshape(len(queries), -1, 16)
+    low, step = np.full(dim, levels[0]), np.full(dim, levels[1] - levels[0])
+    return ScaledScan(GridScan(apart, low, step, bits=bits), factors)

@@ -31,12 +31,15 @@ class Scan(ABC):
 
     exact: whether `dots` gives the inner product with the decoded row up to float32's rounding. If not (a
     query was rounded to integers), search scores the best rows once more.
+    bounds: whether `dots` gives what the inner product is below, almost surely; then `rescore` gives the
+    inner products, and search asks for those of the rows that their bounds let in.
     step: `dots` is called for starts that are multiples of it.
     queries: how many of them a call of `dots` serves best; more are split.
     nbytes: bytes held beside the codes themselves; 0 where they are read as they lie.
     """
 
     exact: bool = True
+    bounds: bool = False
     step: int = 1
     queries: int = 32
     rows: int
@@ -107,7 +110,8 @@ class PulledScan(Scan):
 
     def __init__(self, inner: Scan, pull: Callable[[Rows], tuple[Rows, NDArray[np.float64]]]) -> None:
         self.inner = inner
-        self.exact, self.step, self.queries = inner.exact, inner.step, inner.queries
+        self.exact, self.bounds = inner.exact, inner.bounds
+        self.step, self.queries = inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes
         self._pull = pull
 
@@ -135,7 +139,8 @@ class ScaledScan(Scan):
 
     def __init__(self, inner: Scan, factors: Rows) -> None:
         self.inner = inner
-        self.exact, self.step, self.queries = inner.exact, inner.step, inner.queries
+        self.exact, self.bounds = inner.exact, inner.bounds
+        self.step, self.queries = inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes + factors.nbytes
         self._factors = factors
 
@@ -159,7 +164,7 @@ class JoinedScan(Scan):
 
     def __init__(self, parts: Sequence[Scan]) -> None:
         self.parts = parts
-        self.exact = all(part.exact for part in parts)
+        self.exact, self.bounds = all(part.exact for part in parts), any(part.bounds for part in parts)
         self.step = math.lcm(*(part.step for part in parts))
         self.queries = min(part.queries for part in parts)
         self.starts = np.concatenate([[0], np.cumsum([part.rows for part in parts])])
@@ -219,7 +224,8 @@ class AppliedScan(Scan):
 
     def __init__(self, inner: Scan, apply: Callable[[Rows], Rows]) -> None:
         self.inner = inner
-        self.exact, self.step, self.queries = inner.exact, inner.step, inner.queries
+        self.exact, self.bounds = inner.exact, inner.bounds
+        self.step, self.queries = inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes
         self._apply = apply
 

@@ -192,6 +192,30 @@ def unpack(codes: U8, bits: int, cells: U8) -> None:
 
 
 @kernel
+def outline(codes: U8, levels: F32, dim: int, above: U8, sums: F64) -> None:
+    """above[i] = a bit for each cell, whether it is in the upper half; sums[i] = what the sizes of its levels
+    and their squares add up to.
+
+    codes as in `decode`; levels (2**b,); above (n, ceil(dim / 8)), zeros, written; sums (n, 2), written.
+    """
+    bits = _log2(levels.size)
+    mask, half = np.uint16(levels.size - 1), levels.size // 2
+    start = codes.shape[1] - (dim * bits + 7) // 8
+    for i in range(codes.shape[0]):
+        sums[i, 0], sums[i, 1] = 0.0, 0.0
+        for j in range(dim):
+            at, shift = start + j * bits // 8, np.uint16(j * bits % 8)
+            held = np.uint16(codes[i, at]) >> shift
+            if shift + bits > 8:
+                held |= np.uint16(codes[i, at + 1]) << (np.uint16(8) - shift)
+            held &= mask
+            size = abs(np.float64(levels[held]))
+            sums[i, 0] += size
+            sums[i, 1] += size * size
+            above[i, j // 8] |= np.uint8(held >= half) << np.uint8(j % 8)
+
+
+@kernel
 def _log2(count: int) -> int:
     """The bits of a power of two."""
     bits = 0

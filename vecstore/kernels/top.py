@@ -132,6 +132,38 @@ def _push_run(scores: F32, wanted: NDArray[np.bool_], first: int, keys: F32, row
 
 
 @kernel
+def above(keys: F32, least: F32, wanted: NDArray[np.bool_], first: int, found: Heap) -> int:
+    """Writes keys and numbers of the rows first, first + 1, ... whose key is above their query's least.
+
+    keys (q, n); least (q,); wanted (n,), or empty for all; found (q, n) each. Gives how many each query has,
+    the most of them; those of a query with fewer are followed by -inf and the row `first`.
+    """
+    most = 0
+    ends = np.zeros(keys.shape[0], np.int64)
+    whole = keys.shape[1] // RUN * RUN if _VECTORS else 0
+    for j in range(keys.shape[0]):
+        count = 0
+        for at in range(0, whole, RUN):
+            bits = _above(address(keys) + (j * keys.shape[1] + at) * 4, least[j])
+            while bits:
+                i = at + lowest_bit(bits)
+                bits &= bits - 1
+                if wanted.size == 0 or wanted[i]:
+                    found[0][j, count], found[1][j, count] = keys[j, i], first + i
+                    count += 1
+        for i in range(whole, keys.shape[1]):
+            if keys[j, i] > least[j] and (wanted.size == 0 or wanted[i]):
+                found[0][j, count], found[1][j, count] = keys[j, i], first + i
+                count += 1
+        ends[j] = count
+        most = max(most, count)
+    for j in range(keys.shape[0]):
+        found[0][j, ends[j] : most] = -np.inf
+        found[1][j, ends[j] : most] = first
+    return most
+
+
+@kernel
 def merge(source: Heap, target: Heap) -> None:
     """Puts what source holds into target."""
     for j in range(source[0].shape[0]):

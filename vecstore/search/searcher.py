@@ -43,6 +43,7 @@ Group = tuple[slice, Any]  # queries, and what the scan made of them
 
 _TIMES, _AT_LEAST = 2, 16  # rows that are scored again: _TIMES * k + _AT_LEAST
 _SCORES = 1 << 16  # of a block, float32: they stay in the second-level cache until they are compared
+_BOUNDS = 1 << 17  # the same, where more is done with a block
 _QUERIES = 64  # prepared at a time, or as many as a scan takes; of more its tables would take much memory
 _RANGES = 4  # per thread, so that one that is slowed down is waited for less
 _ALONE = 1 << 15  # rows x queries that are not worth a second thread
@@ -50,6 +51,7 @@ _RESCORED = 1 << 13  # rows decoded at a time
 _NO_TERMS = np.empty(0, np.float32)
 _ALL = np.empty(0, np.bool_)
 _HOW = {"ip": top.AS_THEY_ARE, "cosine": top.TIMES, "l2": top.PLUS}
+_LEAST = np.float32(-np.inf)
 
 
 class Searcher:
@@ -105,7 +107,8 @@ class Searcher:
         by = "ip" if self.symmetric else metric
         rough = not self.symmetric and (not self.scan.exact or metric == "l2")
         again = rerank or finer is not None or rough
-        count = min(max(rerank or _TIMES * k + _AT_LEAST, k), matches) if again else k
+        usual = k if self.scan.bounds and metric != "l2" else _TIMES * k + _AT_LEAST
+        count = min(max(rerank or usual, k), matches) if again else k
         found = np.empty((len(rows), k), np.int64)
         values = np.empty((len(rows), k), np.float32)
         if k == 0 or len(rows) == 0:
@@ -210,7 +213,7 @@ class Searcher:
         if how == top.AS_THEY_ARE and self.scan.push(prepared, places, mask[rows[0] : rows[1]], heap):
             return
         queries, step = len(heap[0]), self.scan.step
-        block = max(_SCORES // queries // step * step, step)
+        block = max((_BOUNDS if self.scan.bounds else _SCORES) // queries // step * step, step)
         buffer = np.empty(queries * min(block, rows[1] - rows[0]), np.float32)
         for start in range(rows[0], rows[1], block):
             stop = min(start + block, rows[1])
@@ -219,7 +222,45 @@ class Searcher:
                 continue
             out = buffer[: queries * (stop - start)].reshape(queries, stop - start)
             self.scan.dots(prepared, start, stop, out)
-            top.push(out, row_terms[start:stop], how, wanted, start, heap)
+            if self.scan.bounds:
+                self._sift(prepared, out, start, (row_terms, how, wanted), heap)
+            else:
+                top.push(out, row_terms[start:stop], how, wanted, start, heap)
+
+    def _sift(
+        self,
+        prepared: Any,
+        keys: Rows,
+        first: int,
+        terms: tuple[Rows, int, NDArray[np.bool_]],
+        heap: top.Heap,
+    ) -> None:
+        """Puts rows into the heaps, of which keys (q, n) are bounds: those that may get in are scored.
+
+        A row's key is then the lesser of bound and score, so that it does not depend on other rows.
+        """
+        row_terms, how, wanted = terms
+        _turn(keys, row_terms[first : first + keys.shape[1]], how)
+        least = heap[0][:, 0]
+        if not least.min() > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
+            likely = top.empty_heap(*heap[0].shape)
+            top.push(keys, _NO_TERMS, top.AS_THEY_ARE, wanted, first, likely)
+            likely[1][likely[1] == top.NONE] = first
+            least = np.nextafter(self._scored(prepared, likely, row_terms, how).min(axis=1), _LEAST)
+        held = np.empty(keys.shape, np.float32), np.empty(keys.shape, np.int64)
+        count = top.above(keys, least, wanted, first, held)
+        if count:
+            found = held[0][:, :count], held[1][:, :count]
+            top.merge((self._scored(prepared, found, row_terms, how), found[1]), heap)
+
+    def _scored(self, prepared: Any, bounded: top.Heap, row_terms: Rows, how: int) -> Rows:
+        """Keys (q, n) of rows with these bounds."""
+        found = self.scan.rescore(prepared, bounded[1])
+        assert found is not None
+        keys = found.astype(np.float32)
+        if how != top.AS_THEY_ARE:
+            _turn(keys, row_terms[bounded[1]], how)
+        return np.minimum(keys, bounded[0])
 
     def _rescore(
         self,
@@ -275,6 +316,14 @@ def symmetric_scan(codec: Codec | BlockCodec, codes: Codes) -> Scan:
             "have, alone or behind transforms that keep nothing for each row"
         )
     return scan
+
+
+def _turn(keys: Rows, terms: Rows, how: int) -> None:
+    """Scores (q, n) become keys by terms that fit them, in place."""
+    if how == top.TIMES:
+        keys *= terms
+    elif how == top.PLUS:
+        keys += terms
 
 
 def _over_length(keys: Rows, queries: Rows) -> Rows:
