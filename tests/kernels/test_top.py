@@ -88,5 +88,5 @@ def test_rows_above_the_least_are_told(n):
         rows = [np.flatnonzero((line > low) & allowed) for line, low in zip(keys, least, strict=True)]
         assert count == max(map(len, rows))
         for j, own in enumerate(rows):
-            assert np.array_equal(found[1][j, :count], [*(own + 7), *[7] * (count - len(own))])
+            assert np.array_equal(found[1][j, :count], [*(own + 7), *[-1] * (count - len(own))])
             assert np.array_equal(found[0][j, :count], [*keys[j, own], *[-np.inf] * (count - len(own))])

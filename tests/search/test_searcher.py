@@ -297,3 +297,33 @@ def test_a_codec_that_compares_no_codes_names_those_that_do(spec):
     codec = vs.fit(spec, make(50))
     with pytest.raises(vs.SpecError, match="sign, itq, rbe have"):
         Searcher.of(codec, codec.encode(make(50)), symmetric=True)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("spec", ["rabitq", "rabitq:bits=4", "hadamard:bits=3", "normalize+hadamard:bits=2"])
+def test_bounds_lose_no_row_and_depend_on_nothing(spec, metric, monkeypatch):
+    monkeypatch.setattr(searcher, "_ALONE", 0)
+    codec = vs.fit(spec, make(500, 96))
+    codes, queries = codec.encode(make(3001, 96, seed=1)), make(40, 96, seed=2)
+    rows, where = codec.decode(codes), np.random.default_rng(3).random(3001) < 0.2
+    scans = [codec.scan(codes), JoinedScan([codec.scan(codes[:1280]), codec.scan(codes[1280:])])]
+    wanted = {}
+    for threads, block, scan in ((1, 1 << 17, 0), (2, 1 << 17, 1), (3, 1 << 10, 0), (1, 1 << 8, 0)):
+        set_threads(threads)
+        monkeypatch.setattr(searcher, "_BOUNDS", block)
+        found = Searcher(scans[scan], lambda numbers: codec.decode(codes[numbers]), 96)
+        assert found.scan.bounds
+        for mask in (None, where):
+            own = found.search(queries, 12, metric=metric, where=mask)
+            first = wanted.setdefault(mask is None, own)
+            assert all(np.array_equal(a, b) for a, b in zip(own, first, strict=True))
+            one = found.search(queries[7:8], 12, metric=metric, where=mask)
+            assert all(np.array_equal(a, b[7:8]) for a, b in zip(one, first, strict=True))
+    for all_rows, (numbers, scores) in wanted.items():
+        true = similarity(queries, rows, metric)
+        if not all_rows:
+            true[:, ~where] = -np.inf
+        own = np.take_along_axis(true, numbers, axis=1)
+        assert np.allclose(-scores if metric == "l2" else scores, own, rtol=1e-4, atol=1e-4)
+        best = -np.sort(-true, axis=1)[:, :12]
+        assert (own >= best - 1e-4).mean() > 0.99  # A bound holds but for one row of some hundreds.

@@ -67,7 +67,8 @@ class Scan(ABC):
     def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """<query j, decoded row numbers[j, i]>, (q, k), without the query rounded; None: decode the rows.
 
-        For scans that are not exact and can do so with less work than decoding takes. numbers (q, k).
+        For scans that are not exact and can do so with less work than decoding takes. numbers (q, k); where
+        there are `bounds`, those below zero are no rows and have any score.
         """
         return None
 
@@ -203,7 +204,7 @@ class JoinedScan(Scan):
 
     def rescore(self, prepared: list[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Each row's by the part that it lies in."""
-        places = np.searchsorted(self.starts, numbers, side="right") - 1
+        places = np.maximum(np.searchsorted(self.starts, numbers, side="right") - 1, 0)
         out = np.empty(numbers.shape)
         for at in np.unique(places):
             mine = places == at

@@ -76,14 +76,14 @@ def sizes(queries: F32, out: F64) -> None:
 def _pick_plain(codes: U8, width: int, numbers: I64, table: F32, queries: F32, out: F64) -> None:
     """out[j, i] = sum over cells of level[cell of row numbers[j, i]] * query j's value there.
 
-    codes (n, width) from `lay_out`; numbers (q, n); table from `tabulate`; queries from `pack`; out (q, n),
-    written.
+    codes (n, width) from `lay_out`; numbers (q, n), of which those below zero are no rows; table from
+    `tabulate`; queries from `pack`; out (q, n), written.
     """
     per = queries.shape[1]
     for j in range(numbers.shape[0]):
         for i in range(numbers.shape[1]):
             total = 0.0
-            for t in range(width):
+            for t in range(width if numbers[j, i] >= 0 else 0):
                 byte = codes[numbers[j, i] * width + t]
                 for p in range(per):
                     total += np.float64(table[byte >> (p * (8 // per)) & 15]) * np.float64(queries[j, p, t])
@@ -151,7 +151,9 @@ def _pick_vectors(codes: U8, width: int, numbers: I64, table: F32, queries: F32,
         query = address(queries) + j * per * wide * 4
         for i in range(numbers.shape[1]):
             row = address(codes) + numbers[j, i] * width
-            if per == 8:
+            if numbers[j, i] < 0:
+                out[j, i] = 0.0
+            elif per == 8:
                 ones = _start1()
                 for t in range(0, width, LANES):
                     ones = _add1(ones, row + t, query + t * 4, wide * 4, levels)

@@ -136,7 +136,7 @@ def above(keys: F32, least: F32, wanted: NDArray[np.bool_], first: int, found: H
     """Writes keys and numbers of the rows first, first + 1, ... whose key is above their query's least.
 
     keys (q, n); least (q,); wanted (n,), or empty for all; found (q, n) each. Gives how many each query has,
-    the most of them; those of a query with fewer are followed by -inf and the row `first`.
+    the most of them; those of a query with fewer are followed by -inf and the row -1.
     """
     most = 0
     ends = np.zeros(keys.shape[0], np.int64)
@@ -159,7 +159,7 @@ def above(keys: F32, least: F32, wanted: NDArray[np.bool_], first: int, found: H
         most = max(most, count)
     for j in range(keys.shape[0]):
         found[0][j, ends[j] : most] = -np.inf
-        found[1][j, ends[j] : most] = first
+        found[1][j, ends[j] : most] = -1
     return most
 
 

@@ -4,6 +4,7 @@ All metrics come from a scan's inner products: the cosine is <q, x> / |x|, and t
 is that of <q, x> - |x|^2 / 2, so that a row needs one float32 beside its code, made at the first search by
 that metric. Where a scan is not exact, and for distances, of which that sum loses the last digits, the best
 2 k + 16 rows (or `rerank`) are scored once more: decoded, in float64, or by the scan itself (`Scan.rescore`).
+Where it gives bounds, the rows that these do not rule out are scored by the scan, and the best k once more.
 
 A symmetric search compares codes with codes, by a measure of the codec's own that is the same for all metrics
 (for one bit a dimension, dimensions less twice the bits that differ); nothing is scored once more, unless
