@@ -38,6 +38,8 @@ SPECS = {
     "klt": "klt:bits=3",
     "tcq": "tcq:bits=3,stages=0",
     "tcq_staged": "tcq:bytes=4,stages=2,states=64",
+    "tcq_scaled": "tcq:bytes=4,stages=1,states=64,scale=length",
+    "klt_scaled": "klt:bytes=3,scale=mse",
     "normalize": "normalize+sq:bits=8",
     "pca": "pca:dim=4+f16",
     "rq": "rq:m=3",

@@ -113,7 +113,8 @@ def test_functions_take_at_most_six_arguments():
             command = part_of(path) == "cli" and any(
                 "command" in ast.unparse(d) for d in function.decorator_list
             )
-            if count > 6 and part_of(path) != "api" and not command:
+            options = part_of(path) == "codecs" and function.name == "fit"
+            if count > 6 and part_of(path) != "api" and not command and not options:
                 found[f"{name_of(path)} {function.name}"] = count
     assert found == {}
 

@@ -217,7 +217,13 @@ def test_scans_can_be_joined():
 
 
 @pytest.mark.parametrize(
-    "spec", ["tcq:bits=2,states=64", "tcq:bytes=9,stages=2,states=64", "normalize+klt:bits=3"]
+    "spec",
+    [
+        "tcq:bits=2,states=64",
+        "tcq:bytes=9,stages=2,states=64",
+        "tcq:bytes=9,stages=1,states=64,scale=mse",
+        "normalize+klt:bits=3",
+    ],
 )
 @pytest.mark.parametrize("metric", ["ip", "cosine"])
 def test_scans_that_score_again_by_themselves_give_the_scores_of_decoded_rows(spec, metric):

@@ -26,6 +26,10 @@ _VERSION = 1
 MAX_DIM = 1 << 20  # A wider row is a lying header: no embedding has a million dimensions.
 _DTYPES = {"float32", "float64", "float16", "uint8", "uint16", "uint32", "uint64", "int32", "int64"}
 
+# Metadata of a field that a part did not have when it was first stored. At its default it is not stored, so
+# that older parts can be read and keep their identity.
+LATER = {"later": True}
+
 Scalar = Value | None
 Finder = Callable[[str], "type[Part]"]
 
@@ -46,9 +50,11 @@ class Part:
     @classmethod
     def from_parts(cls, config: Mapping[str, Scalar], arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The inverse of `config` and `arrays`; CorruptError if fields are missing or do not fit."""
-        names = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+        fields = [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+        names = {field.name for field in fields}
+        needed = {field.name for field in fields if not _is_later(field)}
         given = {**config, **arrays}
-        if set(given) != names or not set(arrays).isdisjoint(config):
+        if not needed <= set(given) <= names or not set(arrays).isdisjoint(config):
             raise CorruptError(
                 f"codec {cls.name!r} is stored with fields {sorted(given)}; expected {sorted(names)}"
             )
@@ -94,8 +100,20 @@ class Part:
         return {key: value for key, value in found.items() if value is not None}
 
     def _fields(self) -> dict[str, Any]:
-        fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {field.name: getattr(self, field.name) for field in fields if field.init}
+        found = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.init and not (_is_later(field) and np.array_equal(value, _default(field))):
+                found[field.name] = value
+        return found
+
+
+def _is_later(field: dataclasses.Field[Any]) -> bool:
+    return bool(field.metadata.get("later"))
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def require(array: NDArray[Any], shape: tuple[int | None, ...], dtype: type[np.generic]) -> None:

@@ -1,27 +1,34 @@
 """tcq: principal axes, bits by variance, trellis-coded quantization.
 
-code_bytes  bytes: any number up to about the dimensions. One for each residual stage; then words of up to 8,
-            each a circle of bits, of which a dimension has 0 to 8, or half a bit. No side data
+code_bytes  bytes: any number up to about the dimensions. One for each residual stage; one for the row's scale
+            where it has one; then words of up to 8, each a circle of bits, of which a dimension has 0 to 8,
+            or half a bit
 error       not bounded; a value far outside the sample's range gets the farthest cell
-shared      4 dim (kept + 1) bytes for the axes that have bits, 8 states for each width of cells
+shared      4 dim (kept + 1) bytes for the axes that have bits, 8 states for each width of cells, 1024 dim for
+            each stage, 1024 for scales
 source      trellis of windows: Tseng et al. 2024, "QTIP", arXiv:2406.11235, section 3.1; trellis-coded
             quantization: Marcellin, Fischer 1990, doi:10.1109/26.46532
+
+A scale takes its byte from the words. It pays where rows are of different sizes, or their rests behind a
+stage are; where all rows are alike it does not, so a trial on held-out rows tells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import LARGEST, Codec, Codes, Rows
-from vecstore.codecs.parts import require
+from vecstore.codecs.parts import LATER, require
 from vecstore.codecs.residual.coding import Search
 from vecstore.codecs.scan import Scan
 from vecstore.codecs.tcq import fitting, trial
+from vecstore.codecs.tcq import gains as levels
 from vecstore.codecs.tcq import stages as residual
 from vecstore.codecs.tcq.allocation import GROUP, lay_out
 from vecstore.codecs.tcq.scanning import make_scan
@@ -49,6 +56,8 @@ class Tcq(Codec):
     tables: NDArray[np.float32]  # (t, 2, states)
     kinds: NDArray[np.int32]  # (t, 2): bits and dimensions of the cells that each table is for
     groups: NDArray[np.int32]  # (g, 3): word of each group, bits and dimensions of its cells
+    scale: str = field(default=levels.NONE, metadata=LATER)
+    gains: NDArray[np.float32] = field(default_factory=levels.no_levels, metadata=LATER)  # (256,) or (0,)
 
     def __post_init__(self) -> None:
         if self.states not in STATES or not 1 <= self.bytes <= self.dim + 8:
@@ -62,6 +71,7 @@ class Tcq(Codec):
         require(self.tables, (None, 2, self.states), np.float32)
         require(self.kinds, (len(self.tables), 2), np.int32)
         require(self.groups, (None, 3), np.int32)
+        levels.check(self.gains, self.scale)
         bits, widths = self.kinds.T
         most = self.states.bit_length() - 1
         if ((bits < 1) | (bits > min(8, most)) | (widths < 1) | (widths > 2)).any():
@@ -69,7 +79,7 @@ class Tcq(Codec):
         cells, words = self._layout
         if (
             int(cells[:, viterbi.WIDTH].sum()) != len(self.scales)
-            or int(words[:, 2].sum()) != self.bytes - self.stages
+            or int(words[:, 2].sum()) != self.bytes - self.ahead
         ):
             raise ValueError("tcq has other axes or bytes than cells")
 
@@ -83,34 +93,53 @@ class Tcq(Codec):
         bytes: int | None = None,
         states: int = 256,
         stages: int | None = None,
+        scale: str | None = None,
         renormalize: bool | None = None,
     ) -> Self:
         """bits: per dimension on average, .25 to 8 (2 by default), or bytes: the row's size. states: 64, 128,
-        256 or 1024; more err less and encode slower. stages: of 256 centroids, a byte each, 0 to 2; by
-        default what finds the most neighbours on a part of the sample. renormalize: decoded rows get length
-        one, by default where all rows of the sample have it."""
+        256 or 1024; more err less and encode slower. stages: of 256 centroids, a byte each, 0 to 2. scale: a
+        byte that multiplies the row's cells, for the least error (mse), or so that what they stand for keeps
+        its length (length); none; or auto. stages and auto are what finds the most neighbours on a part of
+        the sample; scale is auto if neither is given, else none. renormalize: decoded rows get length one,
+        by default where all rows of the sample have it."""
         dim = sample.shape[1]
         if states not in STATES:
             raise SpecError(f"tcq has states={states}; expected one of {', '.join(map(str, STATES))}")
-        bytes = row_size(cls.name, dim, bits, bytes, 2.0)
+        if stages not in (None, 0, 1, 2):
+            raise SpecError(f"tcq has stages={stages}; expected 0, 1 or 2")
+        size = row_size(cls.name, dim, bits, bytes, 2.0)
         if not len(sample):
             raise InputError("tcq is fitted on rows, and there are none")
-        size = bytes
+        if scale is None:
+            scale = levels.AUTO if stages is None else levels.NONE
+        options = [
+            (count, way)
+            for count in (range(3) if stages is None else [stages])
+            for way in levels.ways(cls.name, scale)
+            if count + (way != levels.NONE) < size
+        ] or [(stages or 0, scale)]
         unit = fitting.have_length_one(sample) if renormalize is None else renormalize
 
-        def learn(rows: Rows, stages: int) -> dict[str, Any]:
-            parts = fitting.learn(rows, size, states, stages, seed)
-            return dict(dim=dim, bytes=size, states=states, stages=stages, renormalize=unit, **parts)
+        def codecs(rows: Rows, options: Sequence[fitting.Option]) -> Iterator[tuple[fitting.Option, Self]]:
+            for option, fields in fitting.learn(rows, size, states, options, seed):
+                yield option, cls(dim=dim, bytes=size, states=states, renormalize=unit, **fields)
 
-        if stages is None:
-            options = range(min(3, size))
-            stages = trial.choose(sample, seed, options, lambda rows, stages: cls(**learn(rows, stages)))
-        return cls(**learn(sample, stages))
+        return trial.best(sample, seed, options, codecs)
 
     @property
     def code_bytes(self) -> int:
-        """The words."""
+        """The words, and what stands before them."""
         return self.bytes
+
+    @property
+    def side_bytes(self) -> int:
+        """The scale's number."""
+        return int(self.scale != levels.NONE)
+
+    @property
+    def ahead(self) -> int:
+        """Bytes before the words: those of the stages, and the scale's."""
+        return self.stages + self.side_bytes
 
     @property
     def safe_size(self) -> float:
@@ -124,13 +153,14 @@ class Tcq(Codec):
 
     @cached_property
     def ball(self) -> tuple[Rows, float]:
-        """The farthest cell of each axis, and the farthest centroid of each stage."""
+        """The farthest cell of each axis, times the largest scale; the farthest centroid of each stage."""
         cells, largest = self._layout[0], np.abs(self.tables).max(axis=2)
         reach = np.zeros(len(self.scales))
         for at in (0, 1):
             mine = cells[cells[:, viterbi.WIDTH] > at]
             reach[mine[:, viterbi.DIM] + at] = largest[mine[:, viterbi.TABLE], at]
-        middle, radius = self.mean.astype(np.float64), float(np.linalg.norm(reach * self.scales))
+        reach *= self.scales * self.gains.max(initial=0.0 if self.side_bytes else 1.0)
+        middle, radius = self.mean.astype(np.float64), float(np.linalg.norm(reach))
         for book in np.split(self.books.astype(np.float64), max(self.stages, 1)):
             if self.stages:
                 middle = middle + book.mean(axis=0)
@@ -166,7 +196,13 @@ class Tcq(Codec):
             self._search.encode(rows, chosen)
             rest -= residual.decode(chosen, self.books)
             codes[:, : self.stages] = chosen
-        codes[:, self.stages :] = self.words_of(product(rest, self.axes))
+        turned = product(rest, self.axes)
+        if self.side_bytes:
+            words = self.words_of(levels.divided(turned, self.scales, self.gains))
+            codes[:, self.stages] = levels.chosen(self.scale, turned, self._cells(words), self.gains)
+        else:
+            words = self.words_of(turned)
+        codes[:, self.ahead :] = words
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
         rows[:] = self.restored(codes)
@@ -174,17 +210,27 @@ class Tcq(Codec):
             fitting.to_length_one(rows)
 
     def words_of(self, turned: Rows) -> Codes:
-        """Words (n, bytes - stages) of values along the axes (n, kept): the trellis search by itself."""
-        words = np.empty((len(turned), self.bytes - self.stages), np.uint8)
+        """Words of values along the axes (n, kept), any scale divided out: the trellis search by itself."""
+        words = np.empty((len(turned), self.bytes - self.ahead), np.uint8)
         viterbi.encode(turned, self.scales, self.tables, *self._layout, words)
         return words
 
-    def turned(self, codes: Codes) -> Rows:
-        """The cells' values along the axes, (n, kept), of codes (n, code_bytes)."""
-        found = np.empty((len(codes), len(self.scales)), np.float32)
-        words = np.ascontiguousarray(codes[:, self.stages :])
+    def _cells(self, words: Codes) -> Rows:
+        """What words stand for, along the axes (n, kept)."""
+        found = np.empty((len(words), len(self.scales)), np.float32)
         trellis.decode(words, self.scales, self.tables, *self._layout, found)
         return found
+
+    def turned(self, codes: Codes) -> Rows:
+        """What words and scales stand for, along the axes (n, kept); of codes (n, code_bytes)."""
+        found = self._cells(np.ascontiguousarray(codes[:, self.ahead :]))
+        if self.side_bytes:
+            found *= self.factors(codes)[:, None]
+        return found
+
+    def factors(self, codes: Codes) -> Rows:
+        """The scales of rows (n,)."""
+        return self.gains[codes[:, self.stages]]
 
     def restored(self, codes: Codes) -> Rows:
         """Decoded rows (n, dim) before they are renormalized."""

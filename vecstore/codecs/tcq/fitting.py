@@ -2,63 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Rows
+from vecstore.codecs.tcq import gains
 from vecstore.codecs.tcq import stages as residual
 from vecstore.codecs.tcq import tables as cells_tables
 from vecstore.codecs.tcq.allocation import GROUP, Rates, allocate, lay_out
 from vecstore.codecs.transforms.center import mean_row
 from vecstore.codecs.transforms.pca import product, spectrum, with_fixed_signs
+from vecstore.errors import SpecError
 from vecstore.kernels import scores
 
+Option = tuple[int, str]  # residual stages, and the way of a row's scale
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 _REFINE_ROWS = 4096  # that tables and scales are refined on
 REFINE = 6  # iterations
+_TRIED = 2  # iterations for each of several options: the others make all of them better alike
 _LENGTH_TOLERANCE = 2e-3  # float16 rows that were normalized before are of length one as well
 _NONE = 1e-30
 
 
-def learn(sample: Rows, size: int, states: int, stages: int, seed: int) -> dict[str, Any]:
-    """The arrays of a codec of `size` bytes: books, mean, axes, scales, tables, kinds, groups."""
-    books = residual.train(sample, stages, seed)
-    if stages:
-        chosen = np.empty((len(sample), stages), np.uint8)
-        residual.ready(books, stages).encode(sample, chosen)
-        sample = sample - residual.decode(chosen, books)
-    parts, kinds = allot(sample, size - stages, cells_tables.rates(states))
+def learn(
+    sample: Rows, size: int, states: int, options: Sequence[Option], seed: int
+) -> Iterator[tuple[Option, dict[str, Any]]]:
+    """For each of the options what a codec of `size` bytes has of it and of the sample."""
+    books = residual.train(sample, max(stages for stages, _ in options), seed)
+    rounds = REFINE if len(options) == 1 else _TRIED
+    for stages, same in groupby(options, lambda option: option[0]):
+        own = books[: stages * residual.centroids(sample)]
+        rest = sample - residual.nearest(sample, own, stages) if stages else sample
+        for scaled, alike in groupby(same, lambda option: option[1] != gains.NONE):
+            found = _learn(rest, size - stages, states, scaled, rounds)
+            for option in alike:
+                yield option, {"stages": stages, "scale": option[1], "books": own, **found}
+
+
+def _learn(rest: Rows, size: int, states: int, scaled: bool, rounds: int) -> dict[str, Any]:
+    """mean, axes, scales, tables, kinds, groups, gains of what the stages leave of a sample.
+
+    size: bytes of the words, and of the scale where rows have one. Tables are refined `rounds` times.
+    """
+    parts, turned = allot(rest, size, cells_tables.rates(states), scaled)
+    kinds = as_pairs(parts["kinds"])
     table = np.stack([cells_tables.normal_table(states, *kind)[0] for kind in kinds])
     layout = lay_out(parts["groups"], kinds)
-    turned = some_turned(sample, parts)
-    for _ in range(REFINE):
+    for _ in range(rounds):
         table, _ = cells_tables.improve(turned, parts["scales"], table, layout)
-    return {"books": books, "tables": table, **parts}
+    return {"tables": table, **parts}
 
 
-def allot(sample: Rows, size: int, rates: Rates) -> tuple[dict[str, Any], list[tuple[int, int]]]:
-    """Axes and the bits for them: mean, axes, scales, kinds, groups; and the kinds as a list."""
+def allot(sample: Rows, size: int, rates: Rates, scaled: bool) -> tuple[dict[str, Any], Rows]:
+    """Axes and the bits for them: mean, axes, scales, kinds, groups, gains; and rows along the axes.
+
+    size: bytes of the words, and of the scale. The rows are enough to refine tables on.
+    """
+    if scaled and size < 2:
+        raise SpecError(f"a scale is a byte, which leaves {size - 1} of {size} bytes for the cells")
     mean = mean_row(sample)
-    values, vectors = spectrum(sample, mean)
+    even = gains.evened(sample, mean) if scaled else sample
+    values, vectors = spectrum(even, np.zeros_like(mean) if scaled else mean)
     variances = np.maximum(values, 0)
-    words = allocate(variances, size, rates)
+    words = allocate(variances, size - scaled, rates)
     groups = np.array([(i, g.bits, g.width) for i, word in enumerate(words) for g in word], np.int32)
     order = np.concatenate([g.first + np.arange(GROUP * g.width) for word in words for g in word])
     axes, scales = _chosen(with_fixed_signs(vectors), variances, order)
     kinds = sorted({(int(bits), int(width)) for _, bits, width in groups})
-    found = {"mean": mean, "axes": axes, "scales": scales, "groups": groups}
-    return found | {"kinds": np.array(kinds, np.int32)}, kinds
-
-
-def some_turned(sample: Rows, parts: dict[str, Any]) -> Rows:
-    """Rows along the axes, enough to refine tables on."""
     count = min(len(sample), _REFINE_ROWS)
     rows = sample[np.linspace(0, len(sample) - 1, count).astype(np.int64)]
-    return product(rows - parts["mean"], parts["axes"])
+    turned, levels = product(rows - mean, axes), gains.no_levels()
+    if scaled:
+        levels, scales, turned = gains.learn(turned, scales)
+    found = {"mean": mean, "axes": axes, "scales": scales, "groups": groups, "gains": levels}
+    return found | {"kinds": np.array(kinds, np.int32)}, turned
+
+
+def as_pairs(kinds: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Kinds of cells (t, 2): bits and dimensions."""
+    return [(int(bits), int(width)) for bits, width in kinds]
 
 
 def _chosen(vectors: F32, variances: F64, order: NDArray[np.int64]) -> tuple[F32, F32]:

@@ -1,8 +1,8 @@
 """Scans of trellis codes: in registers where the machine can look up windows, by decoding elsewhere.
 
 <q, row> = <q, mean> + <q, centroids of the stages> + the sum of (scale * (axes.T q))[j] * table[window of j]:
-a query is turned once and rows are never turned back. Rows that are renormalized have a factor each, made
-when the scan is.
+a query is turned once and rows are never turned back. The sum is times the row's scale where it has one. Rows
+that are renormalized have a factor each, made when the scan is.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Prepared(NamedTuple):
 
     weights: bytedots.Weights  # of the dimensions of all groups
     exact: NDArray[np.float64]  # (q, g, 8): the same, not rounded
-    constant: NDArray[np.float64]  # (q,): <query, mean>
+    # (q,) each: <query, mean>, and that with what the tables of centroids begin with
+    constants: tuple[NDArray[np.float64], NDArray[np.float64]]
     centroids: tablescan.Prepared | None
 
 
@@ -106,14 +107,16 @@ class RegisterScan(Scan):
         self.rows = len(codes)
         self._codec = codec
         sizes = codec.word_sizes
-        self._blocks = trellisdots.lay_out(np.ascontiguousarray(codes[:, codec.stages :]), sizes)
+        self._blocks = trellisdots.lay_out(np.ascontiguousarray(codes[:, codec.ahead :]), sizes)
         self._centroids: tablescan.TableScan | None = None
         if codec.stages:
             own = np.array(codes[:, : codec.stages], order="C")
             self._centroids = tablescan.TableScan(
                 own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries)
             )
-        self.nbytes = self._blocks.nbytes + (self._centroids.nbytes if self._centroids else 0)
+        self._factors = codec.factors(codes) if codec.side_bytes else None
+        parts = (self._blocks, self._centroids, self._factors)
+        self.nbytes = sum(part.nbytes for part in parts if part is not None)
         groups, controls, dims = _plan(codec, sizes)
         largest = np.abs(codec.tables).max(axis=2, keepdims=True).clip(1e-30)
         rounded = np.rint(codec.tables / largest * _TOP) + _MIDDLE
@@ -134,18 +137,22 @@ class RegisterScan(Scan):
         turned = _products(queries, codec.back)[:, self._dims]
         centroids = self._centroids.prepare(queries) if self._centroids else None
         constant = offsets(queries, codec.mean)
+        common = constant if centroids is None else constant + centroids.offsets
         weights = turned * self._units
-        base = constant - _MIDDLE * weights.sum(axis=1, dtype=np.float64)
-        if centroids is not None:
-            base += centroids.offsets
+        base = -_MIDDLE * weights.sum(axis=1, dtype=np.float64)
+        if self._factors is None:
+            base += common
         count = len(self._dims)
         folded = bytedots.fold(weights, base, 1, 2 * _MIDDLE, count)
         exact = np.multiply(turned, codec.scales[self._dims], dtype=np.float64)
-        return Prepared(folded, exact.reshape(len(queries), -1, GROUP), constant, centroids)
+        return Prepared(folded, exact.reshape(len(queries), -1, GROUP), (constant, common), centroids)
 
     def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Sums of products of whole numbers, and of entries of the stages' tables."""
         trellisdots.dots(self._blocks, start // self.step, self._windows, prepared.weights, out)
+        if self._factors is not None:
+            out *= self._factors[start:stop]
+            out += prepared.constants[1].astype(np.float32)[:, None]
         if self._centroids is not None and prepared.centroids is not None:
             self._centroids.add(prepared.centroids, start, out)
 
@@ -153,7 +160,9 @@ class RegisterScan(Scan):
         """Products along the axes, where a row need not be turned back."""
         found = np.empty(numbers.shape)
         trellisdots.pick(self._blocks, numbers, self._exact, prepared.exact, found)
-        found += prepared.constant[:, None]
+        if self._factors is not None:
+            found *= self._factors[numbers]
+        found += prepared.constants[0][:, None]
         if self._centroids is not None and prepared.centroids is not None:
             of_stages = self._centroids.rescore(prepared.centroids, numbers)
             assert of_stages is not None  # They are a byte or two.

@@ -15,17 +15,27 @@ CENTROIDS = 256
 _BEAM = 4
 
 
+def centroids(sample: F32) -> int:
+    """How many a stage has: 256, or as many as there are rows."""
+    return min(CENTROIDS, len(sample))
+
+
 def train(sample: F32, stages: int, seed: int) -> F32:
-    """Codebooks (stages * k, dim), k the centroids of each: 256, or as many as there are rows."""
-    k = min(CENTROIDS, len(sample))
+    """Codebooks (stages * k, dim), k the centroids of each; the first of them are those of fewer stages."""
+    k = centroids(sample)
     books = np.empty((0, sample.shape[1]), np.float32)
     rest = sample
     for _ in range(stages):
         books = np.concatenate([books, kmeans.train(np.ascontiguousarray(rest), k, seed=seed)])
-        codes = np.empty((len(sample), len(books) // k), np.uint8)
-        ready(books, codes.shape[1]).encode(sample, codes)
-        rest = sample - decode(codes, books)
+        rest = sample - nearest(sample, books, len(books) // k)
     return books
+
+
+def nearest(rows: F32, books: F32, stages: int) -> F32:
+    """The sums of centroids (n, dim), one of each stage, nearest to rows."""
+    codes = np.empty((len(rows), stages), np.uint8)
+    ready(books, stages).encode(rows, codes)
+    return decode(codes, books)
 
 
 def ready(books: F32, stages: int) -> Search:
