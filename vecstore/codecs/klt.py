@@ -62,13 +62,14 @@ class Klt(Tcq):
         size = row_size(cls.name, sample.shape[1], bits, bytes, 4.0)
         if not len(sample):
             raise InputError("klt is fitted on rows, and there are none")
+        told = renormalize is not None
         unit = fitting.have_length_one(sample) if renormalize is None else renormalize
 
         def codecs(rows: Rows, ways: Sequence[str]) -> Iterator[tuple[str, Self]]:
             for scaled, group in groupby(ways, lambda way: way != gains.NONE):
                 fields = _learn(rows, size, scaled)
                 for way in group:
-                    yield way, cls(bytes=size, renormalize=unit, scale=way, **fields)
+                    yield way, cls(bytes=size, renormalize=unit, told=told, scale=way, **fields)
 
         options = gains.ways(cls.name, scale)
         return trial.best(sample, seed, options[: 1 if size == 1 else None], codecs)

@@ -35,6 +35,7 @@ from vecstore.codecs.tcq.scanning import make_scan
 from vecstore.codecs.transforms.pca import product
 from vecstore.errors import InputError, SpecError
 from vecstore.kernels import trellis, viterbi
+from vecstore.spec import Value
 
 STATES = (64, 128, 256, 1024)
 
@@ -56,6 +57,7 @@ class Tcq(Codec):
     tables: NDArray[np.float32]  # (t, 2, states)
     kinds: NDArray[np.int32]  # (t, 2): bits and dimensions of the cells that each table is for
     groups: NDArray[np.int32]  # (g, 3): word of each group, bits and dimensions of its cells
+    told: bool = field(default=False, metadata=LATER)  # renormalize was given, not seen from the sample
     scale: str = field(default=levels.NONE, metadata=LATER)
     gains: NDArray[np.float32] = field(default_factory=levels.no_levels, metadata=LATER)  # (256,) or (0,)
 
@@ -118,13 +120,18 @@ class Tcq(Codec):
             for way in levels.ways(cls.name, scale)
             if count + (way != levels.NONE) < size
         ] or [(stages or 0, scale)]
+        told = renormalize is not None
         unit = fitting.have_length_one(sample) if renormalize is None else renormalize
 
         def codecs(rows: Rows, options: Sequence[fitting.Option]) -> Iterator[tuple[fitting.Option, Self]]:
             for option, fields in fitting.learn(rows, size, states, options, seed):
-                yield option, cls(dim=dim, bytes=size, states=states, renormalize=unit, **fields)
+                yield option, cls(dim=dim, bytes=size, renormalize=unit, told=told, **fields)
 
         return trial.best(sample, seed, options, codecs)
+
+    def options(self) -> dict[str, Value]:
+        """renormalize only where it was given: the sample tells it otherwise."""
+        return {key: value for key, value in super().options().items() if self.told or key != "renormalize"}
 
     @property
     def code_bytes(self) -> int:

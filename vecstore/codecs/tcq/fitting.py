@@ -42,7 +42,8 @@ def learn(
         for scaled, alike in groupby(same, lambda option: option[1] != gains.NONE):
             found = _learn(rest, size - stages, states, scaled, rounds)
             for option in alike:
-                yield option, {"stages": stages, "scale": option[1], "books": own, **found}
+                fields = {"states": states, "stages": stages, "scale": option[1], "books": own}
+                yield option, {**fields, **found}
 
 
 def _learn(rest: Rows, size: int, states: int, scaled: bool, rounds: int) -> dict[str, Any]:
