@@ -44,7 +44,8 @@ def test_a_tier_decodes_its_dimensions_as_the_whole_code_does_and_the_others_as_
 IN_BYTES = [
     ("tcq:bits=4,stages=1,states=64", (8,)), ("tcq:bits=4,stages=0", (8,)), ("rbe:bits=3", (3, 6)),
     ("klt:bits=6", (7, 13)), ("normalize+klt:bits=4", (10,)), ("rq:m=4", (1, 2, 3)),
-    ("prq:m=7,splits=2", (2, 4, 6)),
+    ("prq:m=7,splits=2", (2, 4, 6)), ("tcq:bits=4,stages=1,states=64,scale=mse", (8,)),
+    ("klt:bits=6,scale=length", (7, 13)),
 ]  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def test_the_first_bytes_of_codes_of_all_dimensions_are_a_coarser_code(spec, siz
         losses.append(loss(rows, tier.decode(own)))
         again = vs.loads(vs.dumps(tier))
         assert again.identity == tier.identity and np.array_equal(again.decode(own), tier.decode(own))
-        if "rq" in spec:  # The beam looked ahead to the stages that are cut off.
+        if "rq" in spec or "scale" in spec:  # Their search looked ahead to what is cut off.
             assert loss(rows, tier.decode(tier.encode(rows))) <= losses[-1]
         else:
             assert np.array_equal(tier.encode(rows), own)

@@ -20,9 +20,9 @@ def tier(codec: Codec, part: int | str) -> Codec:
     """The codec whose codes are the first bytes of the codes of `codec`.
 
     part: how many of the dimensions that are coded, those behind any transforms; or how many bytes of the
-    whole code, as in '16B'. It encodes rows to these bytes (where a beam looks ahead, to nearer ones),
-    decodes them to rows as wide as before, and scans them. Dimensions that are left out decode to zero,
-    which the transforms in front then turn back. Raises SpecError where there is no such tier.
+    whole code, as in '16B'. It encodes rows to these bytes (where a beam or a row's scale looks ahead, to
+    nearer ones), decodes them to rows as wide as before, and scans them. Dimensions that are left out decode
+    to zero, which the transforms in front then turn back. Raises SpecError where there is no such tier.
     """
     transforms: tuple[Transform, ...] = codec.transforms if isinstance(codec, Chain) else ()
     last = codec.codec if isinstance(codec, Chain) else codec

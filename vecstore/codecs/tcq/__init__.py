@@ -184,8 +184,9 @@ class Tcq(Codec):
         return np.ascontiguousarray(self.axes.T)
 
     def prefix(self, size: int) -> Self:
-        """The stages and the first words; in these are the largest axes, and some others that filled them."""
-        ends = self.stages + np.cumsum(self.word_sizes)
+        """What stands before the words, and the first of them; in these are the largest axes, and some others
+        that filled them."""
+        ends = self.ahead + np.cumsum(self.word_sizes)
         if size not in ends:
             raise SpecError(
                 f"{size} bytes of {self.name} do not end with a word of its codes; these do: "
