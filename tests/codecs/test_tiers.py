@@ -45,7 +45,7 @@ IN_BYTES = [
     ("tcq:bits=4,stages=1,states=64", (8,)), ("tcq:bits=4,stages=0", (8,)), ("rbe:bits=3", (3, 6)),
     ("klt:bits=6", (7, 13)), ("normalize+klt:bits=4", (10,)), ("rq:m=4", (1, 2, 3)),
     ("prq:m=7,splits=2", (2, 4, 6)), ("tcq:bits=4,stages=1,states=64,scale=mse", (8,)),
-    ("klt:bits=6,scale=length", (7, 13)),
+    ("klt:bits=6,scale=mse", (7, 13)),
 ]  # fmt: skip
 
 
