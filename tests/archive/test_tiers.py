@@ -18,7 +18,8 @@ CASES = [
     ("f32", [8, 32]), ("sq", [16, 17]), ("sq:bits=6", [32]), ("pq:m=24", [16, 48]),
     ("pca+sq:bits=4", [8, 64]), ("normalize+pca+sq", [8]), ("sign", [32]), ("rq:m=5", ["1B", "3B"]),
     ("prq:m=6,splits=2", ["4B"]),
-    ("klt:bits=2", ["8B", "16B"]), ("tcq:bits=2,stages=1,states=64", ["9B"]), ("rbe:bits=3", ["12B"]),
+    ("klt:bits=2,scale=none", ["8B", "16B"]), ("klt:bits=2,scale=length", ["9B"]),
+    ("tcq:bits=2,stages=1,states=64", ["9B"]), ("rbe:bits=3", ["12B"]),
 ]  # fmt: skip
 
 
@@ -113,7 +114,8 @@ def test_every_way_of_reading_gives_the_rows_of_the_tier(make, rows, spec, tiers
 
 
 @pytest.mark.parametrize(
-    ("spec", "part", "share"), [("f32", 8, 1 / 12), ("sq", 16, 1 / 6), ("klt:bits=8", "16B", 1 / 6)]
+    ("spec", "part", "share"),
+    [("f32", 8, 1 / 12), ("sq", 16, 1 / 6), ("klt:bits=8,scale=none", "16B", 1 / 6)],
 )
 def test_a_smaller_tier_reads_fewer_bytes(make, rows, read, spec, part, share):
     path = make(spec, [part])
@@ -207,7 +209,7 @@ def test_other_readers_find_each_tier_in_a_column(make):
         ("sq", ["x"], "expected dimensions, as in 64"),
         ("sq", ["16B"], "not of all dimensions"),
         ("hadamard", [8], "no dimension has bytes of its own"),
-        ("klt:bits=2", ["3B"], "these do: 8, 16, 24"),
+        ("klt:bits=2,scale=none", ["3B"], "these do: 8, 16, 24"),
         ("rq:m=4", ["9B"], "so 1 to that"),
         ("lossless", [8], "have no tiers"),
     ],
