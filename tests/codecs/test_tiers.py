@@ -66,7 +66,7 @@ def test_the_first_bytes_of_codes_of_all_dimensions_are_a_coarser_code(spec, siz
         again = vs.loads(vs.dumps(tier))
         assert again.identity == tier.identity and np.array_equal(again.decode(own), tier.decode(own))
         if "rq" in spec or "scale" in spec:  # Their search looked ahead to what is cut off.
-            assert loss(rows, tier.decode(tier.encode(rows))) <= losses[-1]
+            assert loss(rows, tier.decode(tier.encode(rows))) <= 1.001 * losses[-1]
         else:
             assert np.array_equal(tier.encode(rows), own)
         queries, scan = make_rows(3, 24, seed=2), tier.scan(own)
