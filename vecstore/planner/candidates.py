@@ -76,19 +76,30 @@ def _hadamard(dim: int, size: int) -> tuple[str, int, int]:
     return f"hadamard:bits={size}", 2 + (dim * size + 7) // 8, 5 * dim
 
 
-def _tcq(stages: int) -> Family:
+def _tcq(stages: int, scale: str) -> Family:
     """Sizes are bytes; of the axes about ten for each byte are kept."""
+    levels = _scale_bytes(scale)
+    least = stages + (levels > 0) + 1
     return lambda dim, size: (
-        f"tcq:bytes={size},stages={stages}" if stages < size <= dim else "",
+        f"tcq:bytes={size},stages={stages},scale={scale}" if least <= size <= dim else "",
         size,
-        4 * dim * (min(dim, 10 * size) + 1) + 1024 * dim * stages + 8192,
+        4 * dim * (min(dim, 10 * size) + 1) + 1024 * dim * stages + 8192 + levels,
     )
 
 
-def _klt(dim: int, size: int) -> tuple[str, int, int]:
+def _klt(scale: str) -> Family:
     """Sizes are bytes, as those of tcq."""
-    shared = 4 * dim * (min(dim, 10 * size) + 1) + 4096
-    return (f"klt:bytes={size}" if size <= dim else ""), size, shared
+    levels = _scale_bytes(scale)
+    return lambda dim, size: (
+        f"klt:bytes={size},scale={scale}" if size > (levels > 0) and size <= dim else "",
+        size,
+        4 * dim * (min(dim, 10 * size) + 1) + 4096 + levels,
+    )
+
+
+def _scale_bytes(scale: str) -> int:
+    """The levels of a scale for each row."""
+    return 0 if scale == "none" else 1024
 
 
 def _rq(dim: int, size: int) -> tuple[str, int, int]:
@@ -125,7 +136,8 @@ FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     (lambda dim, size: ("bf16", 2 * dim, 0), _once),
     (_pq, _by_dims), (_pq4, _by_dims),
     (_pca_sq(8), _by_dims), (_pca_sq(6), _by_dims), (_pca_sq(4), _by_dims),
-    (_klt, _by_bytes), (_tcq(0), _by_bytes), (_tcq(1), _by_bytes), (_tcq(2), _by_bytes),
+    *((family, _by_bytes) for family in (_klt("none"), _klt("length"))),
+    *((_tcq(stages, scale), _by_bytes) for stages in (0, 1, 2) for scale in ("none", "length")),
     (_hadamard, lambda dim: (4, 3, 2, 1)),
     (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
     (_rq, _by_bytes), (_prq, _by_bytes), (_opq_pq, _by_dims), (_opq_pq_of_part(4), _by_dims),
