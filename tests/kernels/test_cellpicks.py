@@ -8,8 +8,8 @@ import numba
 import numpy as np
 import pytest
 
-from vecstore.kernels import isa
-from vecstore.kernels.cellpicks import lay_out, pack, pick, sizes, tabulate
+from vecstore.kernels import bytedots, isa, lookup, top
+from vecstore.kernels.cellpicks import lay_out, pack, pick, push, sizes, tabulate
 
 ON_EACH = """
 import runpy, sys
@@ -32,8 +32,10 @@ def check_pick(bits, dim):
         numbers = rng.integers(0, n, (3, 7))
         numbers[1, 4] = -1
         out = np.full((3, 7), np.nan)
-        pick(lay_out(codes), width, numbers, tabulate(levels), pack(queries, bits, width), out)
-        rows = levels[cells].astype(np.float64)[numbers]
+        factors = rng.random(n).astype(np.float32)
+        held = lay_out(codes), width, tabulate(levels), factors
+        pick(held, numbers, pack(queries, bits, width), out)
+        rows = (levels[cells].astype(np.float64) * factors[:, None])[numbers]
         wanted = (rows * queries[:, None]).sum(axis=2)
         wanted[1, 4] = 0
         assert np.allclose(out, wanted, rtol=1e-5, atol=1e-5 * dim**0.5)
@@ -58,3 +60,40 @@ def test_every_instruction_set_multiplies(name):
     subprocess.run(
         [sys.executable, "-c", ON_EACH, __file__], env={**os.environ, "VECSTORE_ISA": name}, check=True
     )
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT or not lookup.NIBBLES, reason="needs instructions of VBMI")
+@pytest.mark.parametrize("how", [top.AS_THEY_ARE, top.TIMES, top.PLUS])
+@pytest.mark.parametrize("count", [1, 5])
+def test_rows_get_in_by_the_lesser_of_bound_and_product(count, how):
+    rng = np.random.default_rng(count)
+    n, dim = 9000, 40
+    codes = rng.integers(0, 256, (n, 20), dtype=np.uint8)
+    signs = np.packbits(rng.random((n, dim)) < 0.5, axis=1)
+    stretches, factors, terms = rng.random((3, n)).astype(np.float32) + np.float32(0.5)
+    queries, values = rng.standard_normal((count, dim)), rng.standard_normal((count, 10, 16))
+    packed, constants = pack(queries.astype(np.float32), 4, 20), rng.standard_normal(count)
+    book, steps, offsets = lookup.make_tables(values.astype(np.float32), np.array([0, 10]))
+    tables, blocks = (lookup.lay_tables(book), steps, offsets + np.float32(2)), bytedots.lay_out(signs)
+    cells = lay_out(codes), 20, tabulate(np.sort(rng.standard_normal(16)).astype(np.float32)), factors
+    for start, stop in ((0, n), (8192, 8210), (64, 9000)):
+        bounds = np.empty((count, stop - start), np.float32)
+        lookup.add_nibbles(blocks, start // 64, tables, bounds, np.empty(64, np.float32))
+        bounds = bounds * stretches[start:stop] + constants.astype(np.float32)[:, None]
+        products = np.empty(bounds.shape)
+        pick(cells, np.tile(np.arange(start, stop), (count, 1)), packed, products)
+        keys = [bounds, (products + constants[:, None]).astype(np.float32)]
+        part = terms[start:stop]
+        if how != top.AS_THEY_ARE:
+            keys = [key * part if how == top.TIMES else key + part for key in keys]
+        for wanted in (np.empty(0, np.bool_), rng.random(stop - start) < 0.3):
+            heap = top.empty_heap(count, 7)
+            by = part if how != top.AS_THEY_ARE else part[:0], how, wanted
+            push((blocks, stretches), cells, (tables, packed, constants), (start, stop, start + 3), by, heap)
+            top.sort(heap)
+            least = np.minimum(*keys)
+            if wanted.size:
+                least[:, ~wanted] = -np.inf
+            order = np.argsort(-least, axis=1, kind="stable")[:, : min(7, (least[0] > -np.inf).sum())]
+            assert np.array_equal(heap[1][:, : order.shape[1]], order + start + 3)
+            assert np.array_equal(heap[0][:, : order.shape[1]], np.take_along_axis(least, order, axis=1))

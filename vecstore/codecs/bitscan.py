@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.scan import Codes, Places, Rows, ScaledScan, Scan
+from vecstore.codecs.scan import By, Codes, Places, Rows, ScaledScan, Scan
 from vecstore.codecs.tablescan import Prepared, TableScan
 from vecstore.kernels import bitsums, popcount
-from vecstore.kernels.top import Heap
+from vecstore.kernels.top import AS_THEY_ARE, Heap
 
 Weigh = Callable[[Rows], tuple[Rows, NDArray[np.float64]]]
 
@@ -58,8 +58,11 @@ class HammingScan(Scan):
         """Counts bits."""
         popcount.hamming(self._blocks, start // self.step, prepared, out)
 
-    def push(self, prepared: popcount.Queries, rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
-        """Counts bits, and keeps the best alone."""
+    def push(self, prepared: popcount.Queries, rows: Places, by: By, heap: Heap) -> bool:
+        """Counts bits, and keeps the best alone; scores as they are."""
+        _, how, wanted = by
+        if how != AS_THEY_ARE:
+            return False
         popcount.push(self._blocks, rows, prepared, wanted, heap)
         return True
 

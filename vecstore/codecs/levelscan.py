@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.codecs import tablescan
 from vecstore.codecs.bitscan import BitScan, bit_weights
 from vecstore.codecs.gridscan import GridScan
-from vecstore.codecs.scan import Codes, Rows, ScaledScan, Scan
+from vecstore.codecs.scan import By, Codes, Places, PulledScan, Rows, ScaledScan, Scan
 from vecstore.kernels import cellpicks, cells, scalar
+from vecstore.kernels.top import Heap
+
+Pull = Callable[[Rows], tuple[Rows, NDArray[np.float64]]]
 
 _DEVIATIONS = 3.0
+
+
+class Prepared(NamedTuple):
+    """Queries as `CellScan` takes them."""
+
+    near: tablescan.Prepared
+    packed: Rows
+    constants: NDArray[np.float64]  # (q,)
 
 
 class CellScan(Scan):
@@ -29,10 +42,9 @@ class CellScan(Scan):
     bounds = True
     step = BitScan.step
 
-    def __init__(self, codes: Codes, dim: int, levels: Rows, factors: Rows) -> None:
+    def __init__(self, codes: Codes, dim: int, levels: Rows, factors: Rows, pull: Pull) -> None:
         """codes (n, width), packed as `kernels.cells` does; levels (2**bits,), bits <= 4; factors (n,)."""
-        self.rows, self._dim = len(codes), dim
-        self._factors = factors
+        self.rows, self._dim, self._pull = len(codes), dim, pull
         above, sums = np.zeros((len(codes), (dim + 7) // 8), np.uint8), np.empty((len(codes), 2))
         codes = np.ascontiguousarray(codes)
         cells.outline(codes, levels, dim, above, sums)
@@ -40,15 +52,14 @@ class CellScan(Scan):
         # |f s - l| / f, which is all but the same for all rows.
         apart = np.sqrt(np.maximum(dim - sizes * sizes / squares, 0)).max(initial=0.0)
         self._spread = float(_DEVIATIONS * apart / np.sqrt(dim - 1))
-        near = BitScan(above, [above.shape[1]], self._weigh)
-        self._near = ScaledScan(near, (factors * (squares / sizes)).astype(np.float32))
+        self._near = BitScan(above, [above.shape[1]], self._weigh)
+        self._stretches = (factors * (squares / sizes)).astype(np.float32)
         self._bits = len(levels).bit_length() - 1
         if self._bits == 3:
             codes, self._bits = _in_nibbles(codes, dim), 4
-        self._table = cellpicks.tabulate(levels)
         self._width = codes.shape[1]
-        self._codes = cellpicks.lay_out(codes)
-        self.nbytes = self._near.nbytes + self._codes.nbytes + factors.nbytes
+        self._cells = cellpicks.lay_out(codes), self._width, cellpicks.tabulate(levels), factors
+        self.nbytes = self._near.nbytes + self._cells[0].nbytes + 2 * factors.nbytes
 
     def _weigh(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """Weights of the bits, and how far above their sum the bound is."""
@@ -58,19 +69,32 @@ class CellScan(Scan):
         rounded = _DEVIATIONS * 8 / 255 * math.sqrt(self._dim / 48)
         return weights, facts[:, 1] * self._spread + facts[:, 2] * rounded - facts[:, 0]
 
-    def prepare(self, queries: Rows) -> tuple[Any, Rows]:
-        """For the bounds, and for the inner products."""
-        return self._near.prepare(queries), cellpicks.pack(queries, self._bits, self._width)
+    def prepare(self, queries: Rows) -> Prepared:
+        """For the bounds, for the inner products, and what is added to both."""
+        turned, constants = self._pull(queries)
+        packed = cellpicks.pack(turned, self._bits, self._width)
+        return Prepared(self._near.prepare(turned), packed, constants)
 
-    def dots(self, prepared: tuple[Any, Rows], start: int, stop: int, out: Rows) -> None:
+    def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Bounds."""
-        self._near.dots(prepared[0], start, stop, out)
+        self._near.dots(prepared.near, start, stop, out)
+        out *= self._stretches[start:stop]
+        out += prepared.constants[:, None].astype(np.float32)
 
-    def rescore(self, prepared: tuple[Any, Rows], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    def push(self, prepared: Prepared, rows: Places, by: By, heap: Heap) -> bool:
+        """Bounds, and inner products of the rows that they let in."""
+        blocks = self._near.nibbles
+        if blocks is None:
+            return False
+        queries = prepared.near.tables, prepared.packed, prepared.constants
+        cellpicks.push((blocks, self._stretches), self._cells, queries, rows, by, heap)
+        return True
+
+    def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Inner products."""
         found = np.empty(numbers.shape)
-        cellpicks.pick(self._codes, self._width, numbers, self._table, prepared[1], found)
-        found *= self._factors[numbers]
+        cellpicks.pick(self._cells, numbers, prepared.packed, found)
+        found += prepared.constants[:, None]
         return found
 
 
@@ -83,13 +107,13 @@ def _in_nibbles(codes: Codes, dim: int) -> Codes:
     return packed
 
 
-def scan_cells(codes: Codes, dim: int, levels: Rows, factors: Rows) -> Scan:
+def scan_cells(codes: Codes, dim: int, levels: Rows, factors: Rows, pull: Pull) -> Scan:
     """The scan of rows levels[cells] times a factor each; codes (n, width), packed as `kernels.cells` does;
-    levels (2**bits,), evenly spaced if they are more than 16; factors (n,)."""
+    levels (2**bits,), evenly spaced if they are more than 16; factors (n,); pull as for a `PulledScan`."""
     if len(levels) <= 16:
-        return CellScan(codes, dim, levels, factors)
+        return CellScan(codes, dim, levels, factors, pull)
     bits = len(levels).bit_length() - 1
     apart = np.empty((len(codes), dim), np.uint8)
     cells.unpack(np.ascontiguousarray(codes), bits, apart)
     low, step = np.full(dim, levels[0]), np.full(dim, levels[1] - levels[0])
-    return ScaledScan(GridScan(apart, low, step, bits=bits), factors)
+    return PulledScan(ScaledScan(GridScan(apart, low, step, bits=bits), factors), pull)

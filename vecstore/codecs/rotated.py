@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.base import LARGEST, Codec, Codes, Rows
 from vecstore.codecs.levelscan import scan_cells
 from vecstore.codecs.parts import require
-from vecstore.codecs.scan import PulledScan, Scan
+from vecstore.codecs.scan import Scan
 from vecstore.codecs.transforms.center import mean_row, offsets
 from vecstore.codecs.transforms.normalize import row_norms
 from vecstore.codecs.transforms.rotate import draw_signs, factors
@@ -104,8 +104,7 @@ class Rotated(Codec):
         """By bounds from halves of cells; of more than four bits by products of whole numbers."""
         if not _FEW <= self.dim <= MOST_DIMS:
             return super().scan(codes)
-        inner = scan_cells(codes[:, self.side_bytes :], self.dim, self.levels, self.scales(codes))
-        return PulledScan(inner, self._pull)
+        return scan_cells(codes[:, self.side_bytes :], self.dim, self.levels, self.scales(codes), self._pull)
 
     def _pull(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """Queries rotated, and what the mean adds."""

@@ -21,6 +21,8 @@ Rows = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 Decode = Callable[[Codes], Rows]
 Places = tuple[int, int, int]  # rows [start, stop), and the number that start has in a heap
+# Terms (stop - start,) and how they make keys of scores, or empty; which rows may get in, empty for all.
+By = tuple[Rows, int, NDArray[np.bool_]]
 
 _BLOCK_VALUES = 1 << 16  # of decoded rows, float32: a fourth of a usual second-level cache
 _LEAST = 64  # rows
@@ -56,11 +58,11 @@ class Scan(ABC):
         A score does not depend on start, stop or the other queries.
         """
 
-    def push(self, prepared: Any, rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
+    def push(self, prepared: Any, rows: Places, by: By, heap: Heap) -> bool:
         """Puts the dots of rows into the heaps of the queries as `kernels.top.push` does; False: it cannot.
 
-        For scans that are so fast that it takes longer to put scores into memory and read them again. wanted
-        (stop - start,): the rows that may get in, or empty for all.
+        Where there are `bounds`: puts the rows that these let in, by the lesser of bound and inner product.
+        For scans that are so fast that it takes longer to put scores into memory and read them again.
         """
         return False
 
@@ -190,7 +192,7 @@ class JoinedScan(Scan):
             self.parts[at].dots(prepared[at], low - before, high - before, found)
             out[:, low - start : high - start] = found
 
-    def push(self, prepared: list[Any], rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
+    def push(self, prepared: list[Any], rows: Places, by: By, heap: Heap) -> bool:
         """Those of the parts that the rows lie in; all parts can, or none."""
         start, stop, number = rows
         first, last = np.searchsorted(self.starts, (start, stop - 1), side="right") - 1
@@ -198,7 +200,8 @@ class JoinedScan(Scan):
             before = int(self.starts[at])
             low, high = max(start, before), min(stop, int(self.starts[at + 1]))
             part = (low - before, high - before, number + low - start)
-            if not self.parts[at].push(prepared[at], part, wanted[low - start : high - start], heap):
+            own = slice(low - start, high - start)
+            if not self.parts[at].push(prepared[at], part, (by[0][own], by[1], by[2][own]), heap):
                 return False
         return True
 
@@ -238,6 +241,6 @@ class AppliedScan(Scan):
         """The inner scan's."""
         self.inner.dots(prepared, start, stop, out)
 
-    def push(self, prepared: Any, rows: Places, wanted: NDArray[np.bool_], heap: Heap) -> bool:
+    def push(self, prepared: Any, rows: Places, by: By, heap: Heap) -> bool:
         """The inner scan's."""
-        return self.inner.push(prepared, rows, wanted, heap)
+        return self.inner.push(prepared, rows, by, heap)

@@ -52,6 +52,11 @@ class TableScan(Scan):
         self._starts = bitsums.sections(list(parts) or [width], width if self._fours else most)
         self._tabulate = tabulate
 
+    @property
+    def nibbles(self) -> Codes | None:
+        """The blocks as `lookup.add_nibbles` reads them, where it does."""
+        return self._blocks if self._fours else None
+
     def prepare(self, queries: Rows) -> Prepared:
         """The tables as bytes."""
         values = self._tabulate(queries)

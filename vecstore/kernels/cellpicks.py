@@ -11,6 +11,8 @@ from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
 
+from vecstore.kernels import lookup, top
+from vecstore.kernels.bitsums import BLOCK
 from vecstore.kernels.isa import ISA, LANES
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.simd import (
@@ -35,6 +37,10 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
+Cells = tuple[U8, int, F32, F32]  # rows from `lay_out`, their width, a table from `tabulate`, factors (n,)
+Queries = tuple[lookup.Tables, F32, F64]
+By = tuple[F32, int, NDArray[np.bool_]]
+_SCORES = 1 << 13  # of a few rows: they stay in the nearest cache
 SLACK = 16  # bytes that may be read behind a row
 _VECTORS = ISA in ("avx2", "avx512")  # Others have no instruction that looks floats up.
 
@@ -73,21 +79,17 @@ def sizes(queries: F32, out: F64) -> None:
 
 
 @kernel
-def _pick_plain(codes: U8, width: int, numbers: I64, table: F32, queries: F32, out: F64) -> None:
-    """out[j, i] = sum over cells of level[cell of row numbers[j, i]] * query j's value there.
+def _product_plain(codes: U8, width: int, number: int, table: F32, query: F32) -> float:
+    """The sum over the cells of row `number` of the level of each times the query's value there.
 
-    codes (n, width) from `lay_out`; numbers (q, n), of which those below zero are no rows; table from
-    `tabulate`; queries from `pack`; out (q, n), written.
+    codes (n, width) from `lay_out`; table from `tabulate`; query, a row of `pack`.
     """
-    per = queries.shape[1]
-    for j in range(numbers.shape[0]):
-        for i in range(numbers.shape[1]):
-            total = 0.0
-            for t in range(width if numbers[j, i] >= 0 else 0):
-                byte = codes[numbers[j, i] * width + t]
-                for p in range(per):
-                    total += np.float64(table[byte >> (p * (8 // per)) & 15]) * np.float64(queries[j, p, t])
-            out[j, i] = total
+    per, total = query.shape[0], 0.0
+    for t in range(width):
+        byte = codes[number * width + t]
+        for p in range(per):
+            total += np.float64(table[byte >> (p * (8 // per)) & 15]) * np.float64(query[p, t])
+    return total
 
 
 def _emit_lookup(builder: Builder, table: Value, index: Value) -> Value:
@@ -143,31 +145,115 @@ if _VECTORS:
 
 
 @kernel
-def _pick_vectors(codes: U8, width: int, numbers: I64, table: F32, queries: F32, out: F64) -> None:
-    """`_pick_plain` in float32, LANES bytes at a time."""
-    per, wide = queries.shape[1], queries.shape[2]
-    levels = address(table)
+def _product_vectors(codes: U8, width: int, number: int, table: F32, query: F32) -> float:
+    """`_product_plain` in float32, LANES bytes at a time."""
+    per, stride = query.shape[0], query.shape[1] * 4
+    row, at, levels = address(codes) + number * width, address(query), address(table)
+    if per == 8:
+        ones = _start1()
+        for t in range(0, width, LANES):
+            ones = _add1(ones, row + t, at + t * 4, stride, levels)
+        return np.float64(_total1(ones))
+    if per == 4:
+        twos = _start2()
+        for t in range(0, width, LANES):
+            twos = _add2(twos, row + t, at + t * 4, stride, levels)
+        return np.float64(_total2(twos))
+    fours = _start4()
+    for t in range(0, width, LANES):
+        fours = _add4(fours, row + t, at + t * 4, stride, levels)
+    return np.float64(_total4(fours))
+
+
+_product = _product_vectors if _VECTORS else _product_plain
+
+
+@kernel
+def pick(cells: Cells, numbers: I64, queries: F32, out: F64) -> None:
+    """out[j, i] = the product of query j with row numbers[j, i], times its factor.
+
+    numbers (q, n), of which those below zero are no rows; queries from `pack`; out (q, n), written.
+    """
+    codes, width, table, factors = cells
     for j in range(numbers.shape[0]):
-        query = address(queries) + j * per * wide * 4
         for i in range(numbers.shape[1]):
-            row = address(codes) + numbers[j, i] * width
-            if numbers[j, i] < 0:
-                out[j, i] = 0.0
-            elif per == 8:
-                ones = _start1()
-                for t in range(0, width, LANES):
-                    ones = _add1(ones, row + t, query + t * 4, wide * 4, levels)
-                out[j, i] = _total1(ones)
-            elif per == 4:
-                twos = _start2()
-                for t in range(0, width, LANES):
-                    twos = _add2(twos, row + t, query + t * 4, wide * 4, levels)
-                out[j, i] = _total2(twos)
-            else:
-                fours = _start4()
-                for t in range(0, width, LANES):
-                    fours = _add4(fours, row + t, query + t * 4, wide * 4, levels)
-                out[j, i] = _total4(fours)
+            number, out[j, i] = numbers[j, i], 0.0
+            if number >= 0:
+                product = _product(codes, width, number, table, queries[j])
+                out[j, i] = product * np.float64(factors[number])
 
 
-pick = _pick_vectors if _VECTORS else _pick_plain
+@kernel
+def push(
+    bits: tuple[U8, F32], cells: Cells, queries: Queries, rows: tuple[int, int, int], by: By, heap: top.Heap
+) -> None:
+    """Puts rows into the heaps, those that their bounds let in, by the lesser of bound and product.
+
+    A bound is what the tables give for the bits, times the row's stretch, and the query's constant, a product
+    that of `pick` and the constant; both become keys by terms as in `top.push`.
+    bits: blocks of `bytedots` and the stretches (n,). queries: tables for `lookup.add_nibbles`, packed ones,
+    and constants (q,). rows: start, a multiple of BLOCK, stop, and the number that start has in the heaps.
+    by: terms (stop - start,) or empty, how, and wanted (stop - start,) or empty.
+    """
+    (blocks, stretches), (tables, packed, constants) = bits, queries
+    (start, stop, number), (terms, how, wanted), (keys, numbers) = rows, by, heap
+    count, k = keys.shape
+    step = max(_SCORES // count // BLOCK, 1) * BLOCK
+    scratch, found = np.empty(count * min(step, stop - start), np.float32), np.empty(BLOCK, np.float32)
+    held = np.empty((1, step), np.float32), np.empty((1, step), np.int64)
+    likely, least = (np.empty((1, k), np.float32), np.empty((1, k), np.int64)), np.empty(1, np.float32)
+    for at in range(start, stop, step):
+        size = min(step, stop - at)
+        out = scratch[: count * size].reshape(count, size)
+        lookup.add_nibbles(blocks, at // BLOCK, tables, out, found)
+        own, part = wanted[at - start : at - start + size], terms[at - start : at - start + size]
+        for j in range(count):
+            query = packed[j], constants[j]
+            _bound(out[j], stretches[at : at + size], np.float32(constants[j]))
+            _turn(out[j], part, how)
+            least[0] = keys[j, 0]
+            if not least[0] > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
+                likely[0][:], likely[1][:] = -np.inf, top.NONE
+                top.push(out[j : j + 1], terms[:0], top.AS_THEY_ARE, own, 0, likely)
+                if likely[0][0, 0] > -np.inf:
+                    _score(cells, query, at, (part, how), likely, k)
+                    least[0] = np.nextafter(likely[0].min(), np.float32(-np.inf))
+            chosen = top.above(out[j : j + 1], least, own, 0, held)
+            _score(cells, query, at, (part, how), held, chosen)
+            for c in range(chosen):
+                if held[0][0, c] > keys[j, 0]:
+                    row = number + at - start + held[1][0, c]
+                    top.replace(keys[j], numbers[j], k, held[0][0, c], row)
+
+
+@kernel
+def _score(
+    cells: Cells, query: tuple[F32, float], first: int, by: tuple[F32, int], bounded: top.Heap, count: int
+) -> None:
+    """The first `count` keys of rows first + bounded[1], bounds, become the lesser of bound and product."""
+    codes, width, table, factors = cells
+    one = np.empty(1, np.float32)
+    for c in range(count):
+        row = bounded[1][0, c]
+        product = _product(codes, width, first + row, table, query[0])
+        one[0] = product * np.float64(factors[first + row]) + query[1]
+        _turn(one, by[0][row : row + 1], by[1])
+        bounded[0][0, c] = min(bounded[0][0, c], one[0])
+
+
+@kernel
+def _bound(scores: F32, stretches: F32, constant: np.float32) -> None:
+    """scores * stretches + constant, in place."""
+    for i in range(scores.size):
+        scores[i] = scores[i] * stretches[i] + constant
+
+
+@kernel
+def _turn(scores: F32, terms: F32, how: int) -> None:
+    """Scores become keys, in place."""
+    if how == top.TIMES:
+        for i in range(scores.size):
+            scores[i] *= terms[i]
+    elif how == top.PLUS:
+        for i in range(scores.size):
+            scores[i] += terms[i]

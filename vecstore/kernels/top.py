@@ -90,7 +90,7 @@ def _push_vectors(
                 i = at + lowest_bit(bits)
                 bits &= bits - 1
                 if scores[j, i] > keys[j, 0] and (wanted.size == 0 or wanted[i]):
-                    _replace(keys[j], rows[j], k, scores[j, i], first + i)
+                    replace(keys[j], rows[j], k, scores[j, i], first + i)
         for i in range(whole, n):
             if how == 1:
                 scores[j, i] *= terms[i]
@@ -128,7 +128,7 @@ def _push_run(scores: F32, wanted: NDArray[np.bool_], first: int, keys: F32, row
         # Of equal keys the first stays; in a place that is not filled, -inf is equal and gets in.
         if key > keys[0] or (key == keys[0] and rows[0] > first + i):
             if wanted.size == 0 or wanted[i]:
-                _replace(keys, rows, keys.size, key, first + i)
+                replace(keys, rows, keys.size, key, first + i)
 
 
 @kernel
@@ -171,7 +171,7 @@ def merge(source: Heap, target: Heap) -> None:
             key, row = source[0][j, i], source[1][j, i]
             least, worst = target[0][j, 0], target[1][j, 0]
             if key > least or (key == least and row < worst):
-                _replace(target[0][j], target[1][j], target[0].shape[1], key, row)
+                replace(target[0][j], target[1][j], target[0].shape[1], key, row)
 
 
 @kernel
@@ -182,11 +182,11 @@ def sort(heap: Heap) -> None:
         for size in range(keys.shape[1] - 1, 0, -1):
             key, row = keys[j, size], rows[j, size]
             keys[j, size], rows[j, size] = keys[j, 0], rows[j, 0]
-            _replace(keys[j], rows[j], size, key, row)
+            replace(keys[j], rows[j], size, key, row)
 
 
 @kernel
-def _replace(keys: F32, rows: I64, size: int, key: np.float32, row: int) -> None:
+def replace(keys: F32, rows: I64, size: int, key: np.float32, row: int) -> None:
     """Puts (key, row) in place of the root of a heap of `size` and restores the order."""
     at = 0
     while True:

@@ -211,7 +211,8 @@ class Searcher:
         """Scores the rows [start, stop) for one group of queries, block by block, into its heaps."""
         row_terms, how, mask = terms
         places = (rows[0], rows[1], rows[0])
-        if how == top.AS_THEY_ARE and self.scan.push(prepared, places, mask[rows[0] : rows[1]], heap):
+        part = slice(rows[0], rows[1])
+        if self.scan.push(prepared, places, (row_terms[part], how, mask[part]), heap):
             return
         queries, step = len(heap[0]), self.scan.step
         block = max((_BOUNDS if self.scan.bounds else _SCORES) // queries // step * step, step)
