@@ -25,6 +25,7 @@ from vecstore.kernels.simd import (
     BYTES,
     FLOAT,
     INDEX,
+    WORD,
     Builder,
     Instruction,
     Value,
@@ -33,6 +34,7 @@ from vecstore.kernels.simd import (
     emit_call,
     emit_fma,
     emit_load,
+    emit_prefetch,
     emit_shuffle,
     emit_splat,
     emit_store,
@@ -170,6 +172,8 @@ def _tile(group: int) -> tuple[Instruction, Instruction, Instruction]:
         eight = ir.Constant(_SHORTS.llvm, [8] * (BLOCK // 2))
         parts = [emit_load(builder, table, BYTES.llvm, BLOCK * part) for part in range(4)]
         for block in range(group):
+            # Blocks are so many streams that the machine does not read ahead of all of them by itself.
+            emit_prefetch(builder, builder.add(codes, builder.mul(stride, ir.Constant(WORD, GROUP))))
             index = emit_load(builder, codes, BYTES.llvm)
             found = builder.bitcast(emit_lookup(builder, parts, index), _SHORTS.llvm)
             # The first sum takes both bytes of a pair as they are, the other the upper one alone.
