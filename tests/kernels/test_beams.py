@@ -139,3 +139,15 @@ def test_sums_of_centroids(dim, blocks, m):
         for t, place in enumerate(range(j, m, blocks)):
             wanted = wanted + books[t, codes[:, place], part]
         assert np.array_equal(out[:, part], wanted)
+
+
+@pytest.mark.parametrize(("k", "dim"), [(1, 3), (70, 5), (256, 20)])
+def test_the_nearest_centroid_is_the_first_of_the_least_total(k, dim):
+    books, rows = make(300, 1, k, dim)
+    books[0, k // 2 :] = books[0, : k - k // 2]
+    stage = beams.Stage.after(books[:0], books[0])
+    products = beams.products(levels.of_rows(rows), stage, 0, 300)
+    codes = np.empty((300, 1), np.uint8)
+    beams.nearest(products, stage, codes)
+    halves, steps, _ = stage.terms[:, :k]
+    assert np.array_equal(codes[:, 0], fma(-steps, products[:, :k], halves).argmin(axis=1))

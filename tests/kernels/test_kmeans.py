@@ -120,3 +120,31 @@ def test_every_instruction_set_gives_the_same_bytes():
         assert done.returncode == 0, done.stderr
         digests.add(done.stdout)
     assert len(digests) == 1
+
+
+def plain_split(points, k):
+    """The widest part is cut at the mean of its widest dimension, again and again."""
+    parts = [points.astype(np.float64)]
+    while len(parts) < k:
+        spreads = [((part - part.mean(0)) ** 2).sum(0) for part in parts]
+        widest = int(np.argmax([spread.sum() for spread in spreads]))
+        part, t = parts[widest], int(np.argmax(spreads[widest]))
+        low = part[:, t] <= part[:, t].mean()
+        if low.all():
+            break
+        parts[widest] = part[low]
+        parts.append(part[~low])
+    return np.array([part.mean(0) for part in parts])
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(200, 3, 20), (40, 1, 40), (1, 2, 1), (90, 5, 17)])
+def test_parts_are_cut_where_they_are_widest(n, d, k):
+    points = np.random.default_rng(n).standard_normal((n, d)).astype(np.float32)
+    assert np.allclose(kmeans.split(points, k), plain_split(points, k), rtol=1e-5, atol=1e-6)
+
+
+def test_of_few_distinct_points_each_is_a_part_and_the_rest_repeat_the_first():
+    points = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    found = kmeans.split(points.repeat(9, axis=0), 10)
+    assert {tuple(row) for row in found.round(5)} == {tuple(row) for row in points.round(5)}
+    assert (found[6:] == found[0]).all()

@@ -133,6 +133,20 @@ def extend(products: F32, stage: Stage, sums: Sums, count: int) -> int:
     return size
 
 
+def products(weights: bytedots.Weights, stage: Stage, start: int, stop: int) -> F32:
+    """For `extend` and `nearest`, (stop - start, runs of k), of rows start to stop of `levels.of_rows`."""
+    made, scales, offsets, coarse = weights
+    part = slice(start, stop)
+    found = np.empty((len(made[part]), stage.terms.shape[1]), np.float32)
+    bytedots.dots(stage.blocks, 0, (made[part], scales[part], offsets[part], coarse[part]), found)
+    return found
+
+
+def nearest(products: F32, stage: Stage, codes: U8) -> None:
+    """codes (n, 1) = the nearest centroid, the first of those that are as near; products (n, runs of k)."""
+    _nearest(products, stage.terms, np.empty(stage.terms.shape[1], np.float32), codes)
+
+
 @instruction(_ENTRIES)
 def _no_entries(builder: Builder) -> Value:
     """RUN zeros."""
@@ -271,6 +285,29 @@ def _choose(totals: F32, bound: np.float32, keys: F32, parents: I64, chosen: I64
                     chosen[place] = chosen[place - 1]
                     place -= 1
                 keys[place], parents[place], chosen[place] = total, b, c
+
+
+@kernel
+def _nearest(products: F32, terms: F32, totals: F32, codes: U8) -> None:
+    """`nearest`; totals (runs of k,) is scratch."""
+    width = totals.size
+    for i in range(products.shape[0]):
+        least = _no_totals()
+        for c in range(0, width, RUN):
+            _base(
+                address(products) + (i * width + c) * 4,
+                address(terms) + c * 4,
+                width * 4,
+                address(totals) + c * 4,
+            )
+            least = _lower(least, address(totals) + c * 4)
+        lowest = _least_of(least)
+        codes[i, 0] = 0
+        for c in range(0, width, RUN):
+            bits = _up_to(address(totals) + c * 4, lowest)
+            if bits:
+                codes[i, 0] = c + lowest_bit(bits)
+                break
 
 
 @kernel

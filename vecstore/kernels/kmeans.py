@@ -53,18 +53,29 @@ def improve(points: F32, centroids: F32, iterations: int, long: int) -> None:
     for iteration in range(iterations):
         assign(points, lay_out(centroids, starts), starts, codes)
         settled = iteration > 0 and np.array_equal(codes, before)
-        counts, sums = np.zeros(k, np.int64), np.zeros((k, d))
-        _add_up(points, codes, sums, counts)
-        if not counts.all():
-            settled &= not _fill_empty(points, codes, centroids, sums, counts)
-        filled = counts > 0
-        means = sums[filled] / counts[filled, None]
-        step = 1 if settled or iteration >= long else STEP
-        centroids[filled] = (1 - step) * centroids[filled] + step * means
-        centroids[~filled] = centroids[counts.argmax()]
+        sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
+        settled &= not add_up(points, codes, centroids, sums, counts)
+        move(centroids, sums, counts, 1 if settled or iteration >= long else STEP)
         if settled:
             break
         codes, before = before, codes
+
+
+def add_up(points: F32, codes: U8, centroids: F32, sums: F64, counts: I64) -> bool:
+    """sums (k, d) of the points with each of codes (n, 1) and their counts (k,), zeros before, written.
+
+    Centroids that have no point get one each of those farthest from theirs, and codes tell so; returns
+    whether there were such points.
+    """
+    _add_up(points, codes, sums, counts)
+    return not counts.all() and _fill_empty(points, codes, centroids, sums, counts)
+
+
+def move(centroids: F32, sums: F64, counts: I64, step: float) -> None:
+    """Takes centroids `step` times as far as the means; those without points repeat one that has many."""
+    filled = counts > 0
+    centroids[filled] = (1 - step) * centroids[filled] + step * (sums[filled] / counts[filled, None])
+    centroids[~filled] = centroids[counts.argmax()]
 
 
 def train_product(rows: F32, starts: I64, k: int, *, iterations: int = ITERATIONS, seed: int = 0) -> F32:
@@ -83,6 +94,66 @@ def train_product(rows: F32, starts: I64, k: int, *, iterations: int = ITERATION
 
     spread(len(starts) - 1, 1, work)
     return centroids
+
+
+def split(points: F32, k: int) -> F32:
+    """Means (k, d) of parts of points (n, d), n >= 1: the part of the largest sum of squared distances is cut
+    in two where its widest dimension has its mean, until there are k parts.
+
+    Where there are fewer distinct points, the rest repeat the first. Su, Dy 2007, "In search of deterministic
+    methods for initializing k-means and Gaussian mixture clustering", Var-Part.
+    """
+    n, d = points.shape
+    means, order, bounds = np.zeros((k, d)), np.arange(n), np.zeros((k, 2), np.int64)
+    count = _split(points, order, bounds, means)
+    means[count:] = means[0]
+    return means.astype(np.float32)
+
+
+@kernel
+def _split(points: F32, order: I64, bounds: I64, means: F64) -> int:
+    """`split`; order (n,): the points' numbers, sorted by part; bounds (k, 2): where a part begins and
+    ends in it. Returns how many parts there are."""
+    k = means.shape[0]
+    spreads, widest = np.zeros(k), np.zeros(k, np.int64)
+    bounds[0, 1] = order.size
+    spreads[0], widest[0] = _measure(points, order, means[0])
+    count = 1
+    while count < k:
+        part = np.argmax(spreads)
+        if spreads[part] <= 0:
+            break
+        begin, end, t = bounds[part, 0], bounds[part, 1], widest[part]
+        low, high = begin, end
+        while low < high:
+            if points[order[low], t] <= means[part, t]:
+                low += 1
+            else:
+                high -= 1
+                order[low], order[high] = order[high], order[low]
+        if low == begin or low == end:  # The mean was rounded to the largest value
+            spreads[part] = 0
+            continue
+        bounds[part, 1], bounds[count, 0], bounds[count, 1] = low, low, end
+        spreads[part], widest[part] = _measure(points, order[begin:low], means[part])
+        spreads[count], widest[count] = _measure(points, order[low:end], means[count])
+        count += 1
+    return count
+
+
+@kernel
+def _measure(points: F32, chosen: I64, mean: F64) -> tuple[float, int]:
+    """The sum of squared distances from the mean, which is written, and the dimension that adds most."""
+    mean[:] = 0
+    for i in chosen:
+        for t in range(mean.size):
+            mean[t] += points[i, t]
+    mean /= chosen.size
+    squares = np.zeros(mean.size)
+    for i in chosen:
+        for t in range(mean.size):
+            squares[t] += (points[i, t] - mean[t]) ** 2
+    return squares.sum(), int(np.argmax(squares))
 
 
 @kernel

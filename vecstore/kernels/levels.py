@@ -1,8 +1,9 @@
 """Rows and centroids rounded to whole numbers, so that `bytedots` gives their inner products.
 
-A row's levels have a step of their own, and so have a centroid's: the largest value is 127 of them. Rows of
-which a value is far larger than the others take two bytes a value, as `bytedots` explains. Sums are whole
-numbers, the same on every instruction set, and four times as fast as products in float32.
+A row's levels have a step of their own, and so have a centroid's: the largest value is 127 of them. Rows take
+two bytes a value, as `bytedots` has it, where one of them is far larger than the others, and where there are
+so few that codes can be more exact than 127 levels. Sums are whole numbers, the same on every instruction
+set, and four times as fast as products in float32.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 _UPPER, _BOTH = np.float32(127), np.float32(32_639)  # the largest level of a row, in one byte and in two
 _EVEN = np.float32(5)  # times the root of the mean square: rows up to it take one byte
+_FEW = 32  # values; fewer take two bytes
 _LEAST = np.float32(2e-38)  # of smaller steps the inverse is not accurate
 _WHOLE = np.float32(1.5 * 2**23)  # a sum with this is a whole number, in the last bits of its mantissa
 _WHOLE_BITS = np.int32(0x4B400000)
@@ -62,7 +64,7 @@ def _of_rows(
     for i in range(rows.shape[0]):
         row = rows[i]
         largest, mean_square = _sizes(row)
-        even = largest * largest <= _EVEN * _EVEN * mean_square
+        even = d >= _FEW and largest * largest <= _EVEN * _EVEN * mean_square
         scale = largest / (_UPPER if even else _BOTH)
         if scale < _LEAST:
             scale = np.float32(0)

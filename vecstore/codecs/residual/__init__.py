@@ -26,6 +26,7 @@ from vecstore.codecs.scan import Scan
 from vecstore.codecs.tablescan import TableScan
 from vecstore.errors import InputError, SpecError
 from vecstore.kernels import beams, lookup, product
+from vecstore.kernels.threads import spread
 
 BEAM = 5
 _MOST_BEAM = 64
@@ -184,8 +185,12 @@ class Prq(Residual):
         starts = product.split(dim, splits)
         k = min(CENTROIDS, len(sample))
         books = np.zeros((-(-m // splits), k, dim), np.float32)
-        for j in range(splits):
-            stages = len(range(j, m, splits))
-            part = np.ascontiguousarray(sample[:, starts[j] : starts[j + 1]])
-            books[:stages, :, starts[j] : starts[j + 1]] = train(part, stages, beam, (seed, j))
+
+        def work(first: int, last: int) -> None:
+            for j in range(first, last):
+                stages = len(range(j, m, splits))
+                part = np.ascontiguousarray(sample[:, starts[j] : starts[j + 1]])
+                books[:stages, :, starts[j] : starts[j + 1]] = train(part, stages, beam, (seed, j))
+
+        spread(splits, 1, work)
         return cls(dim=dim, m=m, beam=beam, books=books, splits=splits)

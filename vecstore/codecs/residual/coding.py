@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.kernels import beams, bytedots, levels
+from vecstore.kernels import beams, levels, product
+from vecstore.kernels.threads import spread
 
 F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
 _ROWS = 1024  # whose products with one codebook are a MiB
@@ -41,7 +43,7 @@ class Search:
                     sums.extend(stage)
                 found = np.concatenate([along(found, sums.origins), sums.codes], axis=2)
                 if chapter is not self._chapters[-1]:
-                    sums = Sums(chapter.rest(sums), sums.errors, self._beam)
+                    sums = Sums(sums.rest(chapter.books), sums.errors, self._beam)
             codes[start : start + _ROWS] = found[:, 0]
 
 
@@ -49,15 +51,8 @@ class Chapter:
     """Some stages of codebooks (stages, k, d), each ready to follow those before it."""
 
     def __init__(self, books: F32) -> None:
-        self._books = books
+        self.books = books
         self.stages = [beams.Stage.after(books[:t], book) for t, book in enumerate(books)]
-
-    def rest(self, sums: Sums) -> F32:
-        """What is left (n, b, d) of rows behind their sums of these stages."""
-        left: F32 = along(sums.rows, sums.origins)
-        for stage, book in enumerate(self._books):
-            left -= book[sums.codes[:, :, stage]]
-        return left
 
 
 class Sums:
@@ -74,15 +69,33 @@ class Sums:
         """Each sum with a centroid more."""
         n, origins, _ = self.rows.shape
         paths, errors = self._sums
-        step, count = max(1, _ROWS // origins), self._count
-        for part in (slice(start, start + step) for start in range(0, n, step)):
-            products = np.empty((len(paths[part]), origins, stage.terms.shape[1]), np.float32)
-            flat = slice(part.start * origins, part.stop * origins)
-            made, scales, offsets, coarse = self._weights
-            weights = made[flat], scales[flat], offsets[flat], coarse[flat]
-            bytedots.dots(stage.blocks, 0, weights, products.reshape(-1, products.shape[2]))
-            self._count = beams.extend(products, stage, (paths[part], errors[part]), count)
+        counts: list[int] = []
+
+        def work(start: int, stop: int) -> None:
+            products = beams.products(self._weights, stage, start * origins, stop * origins)
+            products, part = products.reshape(stop - start, origins, -1), slice(start, stop)
+            counts.append(beams.extend(products, stage, (paths[part], errors[part]), self._count))
+
+        spread(n, max(1, _ROWS // origins), work)
+        self._count = counts[0]
         self._stages += 1
+
+    def rest(self, books: F32) -> F32:
+        """What is left (n, b, d) of the rows behind their sums of these stages' books (stages, k, d)."""
+        n, count = self.errors.shape
+        rows, sums = np.divmod(np.arange(n * count), count)
+        return self.some(books, rows, sums).reshape(n, count, -1)
+
+    def some(self, books: F32, rows: I64, sums: I64) -> F32:
+        """What is left (p, d) of the rows of these numbers (p,) behind the sums (p,) of these numbers."""
+        left: F32 = self.rows[rows, self.origins[rows, sums]]
+        if len(books):
+            total, width = np.empty_like(left), left.shape[1]
+            wide = books if books.shape[1] == 256 else books[:, product.inside(books.shape[1], 256)]
+            codes = np.ascontiguousarray(self.codes[rows, sums])
+            beams.add_up(codes, wide, np.array([0, width]), total)
+            left -= total
+        return left
 
     @property
     def codes(self) -> U8:

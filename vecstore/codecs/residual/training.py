@@ -1,67 +1,137 @@
-"""Codebooks trained stage by stage, each on what the beam of the stages before it leaves."""
+"""Codebooks trained stage by stage, each on what the beam of the stages before it leaves.
+
+All of it happens along the rows' principal axes, which are found once.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.residual.coding import Chapter, Sums
+from vecstore.codecs.residual.coding import Sums
 from vecstore.codecs.transforms.center import mean_row
 from vecstore.codecs.transforms.pca import principal_axes, product
-from vecstore.kernels import kmeans
+from vecstore.kernels import beams, kmeans, levels
+from vecstore.kernels.threads import spread
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 CENTROIDS = 256
 _BYTES = 1 << 27  # of the rows times the beam
-_POINTS = 65_536  # that a codebook is learned from
-_NOTHING = 1e-10  # of the rows' squared lengths
-_STEPS = 10  # from one axis to all of them, each the same number of times as many
-_PASSES, _LAST = 6, 10  # of k-means at each step, and over all axes
+_LEAST_ROWS = 13_000
+_POINTS, _VALUES = 65_536, 1 << 23  # that a codebook is learned from, at most
+_PART_POINTS, _PART_VALUES = 16_384, 1 << 22  # that one pass looks at
+_LAST_VALUES, _LAST_MOST = 3 << 23, 10  # that the last passes look at together, and how many they are
+_LITTLE, _NOTHING = 1e-2, 1e-10  # of the rows' squared lengths
+_AXES, _GROWTH = 2, 1.8  # the first axes, and how many times as many come next
+_ROWS = 1024  # of which the nearest centroids are found at once
+_REPEATS = 1.3  # times the noise of as many independent points: several are what is left of one row
+_SOME = 4096  # points that tell how widely they are spread
 
 
 def train(rows: F32, stages: int, beam: int, seed: tuple[int, ...]) -> F32:
     """Codebooks (stages, k, d) of rows (n, d), n >= 1; k is 256, or the number of rows."""
-    rng = np.random.default_rng(seed)
-    most = max(_POINTS // beam, _BYTES // (4 * beam * rows.shape[1]))
+    rng, dim = np.random.default_rng(seed), rows.shape[1]
+    most = max(_LEAST_ROWS, _BYTES // (4 * beam * dim))
+    rows = rows[np.sort(rng.permutation(len(rows))[:most])]
     mean = mean_row(rows)
-    rows = rows[np.sort(rng.permutation(len(rows))[:most])] - mean
+    axes = principal_axes(rows, mean, dim)
+    rows = product(rows - mean, axes)
     k = min(CENTROIDS, len(rows))
-    books = np.zeros((stages, k, rows.shape[1]), np.float32)
-    rest, errors = rows[:, None], np.zeros((len(rows), 1), np.float32)
-    spread = np.square(rows, dtype=np.float64).sum()
+    books = np.zeros((stages, k, dim), np.float32)
+    sums = Sums(rows[:, None], np.zeros((len(rows), 1), np.float32), beam)
+    lengths = np.square(rows, dtype=np.float64).sum(axis=1)
     for stage in range(stages):
-        points = np.ascontiguousarray(rest.reshape(-1, rows.shape[1]))
-        if len(points) > _POINTS:
-            points = points[np.sort(rng.permutation(len(points))[:_POINTS])]
-        subseed = int(np.random.SeedSequence((*seed, stage)).generate_state(1)[0])
-        books[stage] = cluster(points, k, subseed)
+        first = stage - stage % beams.STAGES
+        if stage == first > 0:
+            sums = Sums(sums.rest(books[first - beams.STAGES : first]), sums.errors, beam)
+        if is_done(sums, books[first:stage], lengths):
+            break  # From here on the centroids stay zero.
+        # Later codebooks are worth less, and there may be many.
+        books[stage] = cluster(some(sums, books[first:stage], rng), k, max(1, 3 - stage // 8))
         if stage + 1 < stages:
-            chapter, sums = Chapter(books[stage : stage + 1]), Sums(rest, errors, beam)
-            sums.extend(chapter.stages[0])
-            rest, errors = chapter.rest(sums), sums.errors
-            if np.square(rest[:, 0], dtype=np.float64).sum() <= _NOTHING * spread:
-                break  # Each row is a sum already; from here on the centroids stay zero.
-    books[0] += mean
-    return books
+            sums.extend(beams.Stage.after(books[first:stage], books[stage]))
+    turned = product(books.reshape(-1, dim), np.ascontiguousarray(axes.T)).reshape(books.shape)
+    turned[0] += mean
+    return turned
 
 
-def cluster(points: F32, k: int, seed: int) -> F32:
-    """Centroids (k, d) of points (n, d): k-means on a few principal axes, from there on more of them.
+def is_done(sums: Sums, books: F32, lengths: F64) -> bool:
+    """Whether the best sums leave next to nothing of rows of these squared lengths (n,)."""
+    spread = lengths.sum()
+    if (lengths + 2 * sums.errors[:, 0]).sum() > _LITTLE * spread:  # so much these errors are sure to tell
+        return False
+    left = sums.some(books, np.arange(len(lengths)), np.zeros(len(lengths), np.int64))
+    return bool(np.square(left, dtype=np.float64).sum() <= _NOTHING * spread)
 
-    What is left of rows is spread alike in all directions, and k-means++ begins it with outliers. From few
-    axes on, centroids divide the directions of most variance first, and fit unseen rows better.
+
+def some(sums: Sums, books: F32, rng: np.random.Generator) -> F32:
+    """What the best sums of rows leave, (p, d) in random order; as many of each row as there is room for."""
+    n, found = sums.errors.shape
+    most = min(_POINTS, max(CENTROIDS, _VALUES // books.shape[2]))
+    taken = min(found, max(1, most // n))
+    places = rng.permutation(n * taken)[:most]
+    return sums.some(books, places // taken, places % taken)
+
+
+def cluster(points: F32, k: int, passes: int) -> F32:
+    """Centroids (k, d) of points (n, d) in random order, along principal axes: k-means on the first, from
+    there on more of them, each time `passes` passes over parts of the points; then some over all of them.
+
+    What is left of rows is spread alike in all directions, and among so many of them k-means would be begun
+    with outliers. From few axes on, centroids divide the directions of most variance first, and fit unseen
+    rows better.
     """
-    dim = points.shape[1]
-    mean = mean_row(points)
-    axes = principal_axes(points, mean, dim)
-    turned = product(points - mean, axes)
-    widths = sorted({round(dim ** (step / _STEPS)) for step in range(1, _STEPS + 1)})
-    centroids = kmeans.train(np.ascontiguousarray(turned[:, : widths[0]]), k, seed=seed)
-    for width in widths[1:]:
-        before, centroids = centroids, np.zeros((k, width), np.float32)
-        centroids[:, : before.shape[1]] = before
-        passes = _PASSES if width < dim else _LAST
-        kmeans.improve(np.ascontiguousarray(turned[:, :width]), centroids, passes, passes - 2)
-    found = centroids.astype(np.float64) @ axes.T.astype(np.float64) + mean
-    return found.astype(np.float32)
+    n, dim = points.shape
+    size = max(CENTROIDS, min(_PART_POINTS, _PART_VALUES // dim))
+    size, at = -(-n // -(-n // size)), 0  # parts of equal sizes
+    width = min(dim, _AXES)
+    centroids = kmeans.split(np.ascontiguousarray(points[:size, :width]), k)
+    while width < dim:
+        for again in range(passes, 0, -1):
+            part = np.ascontiguousarray(points[at : at + size, :width])
+            at = at + size if at + size < n else 0
+            kmeans.move(centroids, *means(part, centroids), kmeans.STEP if again > 1 else 1)
+        width = min(dim, math.ceil(width * _GROWTH))
+        centroids = np.concatenate([centroids, np.zeros((k, width - centroids.shape[1]), np.float32)], axis=1)
+    for again in range(min(_LAST_MOST, max(2, _LAST_VALUES // points.size)) - 1, 0, -1):
+        kmeans.move(centroids, *means(points, centroids), kmeans.STEP if again > 1 else 1)
+    return shrunk(points, *means(points, centroids))
+
+
+def means(points: F32, centroids: F32) -> tuple[F64, I64]:
+    """Sums (k, d) and counts (k,) of the points (n, d) that are nearest to each of centroids (k, d)."""
+    stage = beams.Stage.after(centroids[None][:0], centroids)
+    codes = np.empty((len(points), 1), np.uint8)
+
+    def work(start: int, stop: int) -> None:
+        weights = levels.of_rows(points[start:stop])
+        beams.nearest(beams.products(weights, stage, 0, stop - start), stage, codes[start:stop])
+
+    spread(len(points), _ROWS, work)
+    sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), np.int64)
+    kmeans.add_up(points, codes, centroids, sums, counts)
+    return sums, counts
+
+
+def shrunk(points: F32, sums: F64, counts: I64) -> F32:
+    """The means (k, d) times the share of their variance that is not noise, axis by axis.
+
+    Noise is the variance within, divided by the number of points. A centroid that lies farther out than the
+    others is taken to be right about that.
+    """
+    weights = np.maximum(counts, 1)[:, None]
+    found, n, k = sums / weights, len(points), len(counts)
+    total = np.square(points[:_SOME], dtype=np.float64).mean(axis=0)
+    between = (weights * found**2).sum(axis=0) / n
+    noise = np.maximum(total - between, 0) * (_REPEATS * n / max(1, n - k)) / weights
+    signal = np.maximum((weights * (found**2 - noise)).sum(axis=0) / n, 0)
+    usual = (signal + noise).sum(axis=1, keepdims=True)
+    far = np.square(found).sum(axis=1, keepdims=True) / np.where(usual > 0, usual, 1)
+    signal = signal * np.maximum(far, 1)
+    share = np.divide(signal, signal + noise, where=signal > 0, out=np.zeros_like(found))
+    return np.asarray(found * share, np.float32)
