@@ -40,6 +40,7 @@ class Contents:
     def _read(self) -> None:
         self.size = os.fstat(self.descriptor).st_size
         self.seal, tail = find_seal(self.descriptor, self.size, self.path)
+        self.tail_hash = hash128(tail)
         head = os.pread(self.descriptor, self.seal.head_end, 0)
         if hash128(head) != self.seal.head_hash:
             raise CorruptError(
@@ -63,7 +64,8 @@ class Contents:
         self.code_names = layout.code_names(self.card)
         layout.check_schema(self.schema, self.code_names, self.path)
         self.spec = self.schema.metadata[layout.SPEC_KEY].decode()
-        self.state = metadata[layout.STATE_KEY]
+        self.state: bytes | None = metadata.get(layout.STATE_KEY)
+        self.codec_identity = None if self.state else metadata[layout.CODEC_KEY].decode()
         schema_end = 8 + int.from_bytes(stream[4:8], "little")
         self._read_tail(_first_batch(stream[:schema_end] + tail)[1])
 

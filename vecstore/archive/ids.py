@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vecstore.errors import InputError
-from vecstore.kernels.ids import hash_strings
+from vecstore.errors import InputError, NotFoundError
+from vecstore.formats.idkeys import keys_of
 
 RowNumbers = NDArray[np.int64]
 # One id, or many in whatever holds them.
@@ -109,6 +109,17 @@ def make_lookup(ids: pa.ChunkedArray) -> Lookup:
     return Table(numbers) if high - low < _SPARSE * len(numbers) else Sorted(numbers)
 
 
+def all_found(ids: NDArray[np.int64] | pa.Array, rows: RowNumbers, path: str) -> None:
+    """NotFoundError that names the first id whose row is negative, if any."""
+    unknown = rows < 0
+    if unknown.any():
+        first = ids[int(unknown.argmax())]
+        name = first.as_py() if isinstance(first, pa.Scalar) else int(first)
+        others = int(unknown.sum()) - 1
+        more = f" (nor {others} of the others asked for)" if others else ""
+        raise NotFoundError(f"{path} has no id {name!r}{more}")
+
+
 def as_ids(ids: Ids, kind: pa.DataType, path: str) -> NDArray[np.int64] | pa.Array:
     """One id or many as an int64 array or an Arrow string array, as `kind` asks; InputError otherwise."""
     given: Any = ids
@@ -154,11 +165,4 @@ def _search(ordered: NDArray[Any], wanted: NDArray[Any]) -> RowNumbers:
 
 def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
     """64 bits for each string."""
-    if len(ids) == 0:
-        return np.empty(0, np.uint64)
-    _, offsets, data = ids.buffers()
-    places = np.frombuffer(offsets, np.int32, len(ids) + 1, 4 * ids.offset).astype(np.int64)
-    values = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    keys = np.empty((len(ids), 2), np.uint64)
-    hash_strings(places, values, keys)
-    return keys[:, 0].copy()
+    return keys_of(ids)[:, 0].copy()

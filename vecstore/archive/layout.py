@@ -27,6 +27,7 @@ SPEC_KEY = b"vecstore.spec"
 CARD_KEY = b"vecstore.card"
 # Custom metadata of the first batch, and of the last.
 STATE_KEY = b"vecstore.state"
+CODEC_KEY = b"vecstore.codec"  # in place of the state: the identity of a codec that lies elsewhere
 SEAL_KEY = b"vecstore.seal"
 SUMMARY_KEY = b"vecstore.summary"
 SUMS_KEY = b"vecstore.sums"

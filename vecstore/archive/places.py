@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import sys
@@ -64,6 +65,17 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Keeps others from locking the same file until it is closed; False if one has locked it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # A mount without locks; whoever locks has a second guard.
+        pass
+    return True
 
 
 def local_name(path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -16,16 +15,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive.check import faults
-from vecstore.archive.contents import Contents, block_of, first_bytes, fixed_codes
-from vecstore.archive.ids import Counted, Ids, Lookup, as_ids, make_lookup
+from vecstore.archive.contents import Contents, block_of, fixed_codes
+from vecstore.archive.ids import Counted, Ids, Lookup, all_found, as_ids, make_lookup
 from vecstore.archive.layout import ID, TIERS, AnyCodec, code_types
 from vecstore.archive.pages import Bytes
-from vecstore.archive.places import local_name
+from vecstore.archive.picks import Picks
+from vecstore.archive.places import local_name, lock
 from vecstore.archive.search import ArchiveSearch, Where
 from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows
 from vecstore.codecs.plain import F32
 from vecstore.codecs.tiers import tier as tier_of
-from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError
+from vecstore.errors import ConflictError, CorruptError, FormatError, SpecError
 from vecstore.formats.base import Batch
 from vecstore.kernels.threads import get_threads
 from vecstore.ledger import Ledger
@@ -53,10 +53,13 @@ class Archive:
     reading the file it opened when another takes its name. It can be pickled (by path) and used after fork.
     tier: dimensions, or bytes as in '16B' (`vecstore.codecs.tiers`): codes are read as far as these go, and
     not beyond where they are stored apart. Raises NotFoundError, InputError for a file that is no archive,
-    CorruptError, FormatError for a newer one, SpecError for a tier that its codec has not.
+    CorruptError, FormatError for a newer one, SpecError for a tier that its codec has not. codec: that of a
+    file which has only its identity, as the segments of a store.
     """
 
-    def __init__(self, path: str | os.PathLike[str], tier: int | str | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], tier: int | str | None = None, *, codec: AnyCodec | None = None
+    ) -> None:
         self.path = os.fspath(path)
         self._contents = Contents(self.path)
         self.format_version = self._contents.version
@@ -66,8 +69,9 @@ class Archive:
         self.card: dict[str, Any] = self._contents.card
         self.dim = self._contents.dim
         self.batch_rows = self._contents.batch_rows
-        self._starts = np.full((len(self._contents.code_names), self._contents.batches), -1, np.int64)
+        self._picks = Picks(self._contents)
         self._last: tuple[int, Rows] | None = None
+        self._given = codec
         self._codec: AnyCodec | None = None
         self._lookup: Lookup | None = None
         self._search: ArchiveSearch | None = None
@@ -101,7 +105,7 @@ class Archive:
         return self._codec
 
     def _load_codec(self) -> AnyCodec:
-        codec = loads(self._contents.state)
+        codec = self._read_codec()
         try:
             stored = ", ".join(map(str, code_types(codec, self.card)))
         except SpecError as error:
@@ -112,6 +116,15 @@ class Archive:
                 f"{self.path} has a codec of dim {codec.dim} and {stored} codes; they are {found}"
             )
         return codec
+
+    def _read_codec(self) -> AnyCodec:
+        if self._contents.state is not None:
+            return loads(self._contents.state)
+        if self._given is None:
+            raise FormatError(f"{self.path} is a segment of a store, which has its codec; open the store")
+        if self._given.identity != self._contents.codec_identity:
+            raise CorruptError(f"{self.path} was made by another codec than {self._given.identity}")
+        return self._given
 
     @property
     def tiers(self) -> dict[str, int]:
@@ -126,15 +139,15 @@ class Archive:
 
     def get(self, ids: Ids) -> Rows:
         """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
-        return self._rows(self._find(ids))
+        return self.rows_at(self._find(ids))
 
-    def _rows(self, rows: NDArray[np.int64], codec: AnyCodec | None = None) -> Rows:
-        """The rows with these numbers, by the archive's codec or by another of its tiers."""
+    def rows_at(self, rows: NDArray[np.int64], codec: AnyCodec | None = None) -> Rows:
+        """The rows (n, dim) with these numbers, by the archive's codec or by another of its tiers."""
         codec = codec or self.codec
         if isinstance(codec, Codec):
-            return codec.decode(self._gather(rows, codec.code_bytes))
+            return codec.decode(self._picks.codes(rows, codec.code_bytes))
         out = np.empty((len(rows), self.dim), np.float32)
-        batches, places = self._places(rows)
+        batches, places = self._picks.places(rows)
         order = np.argsort(batches, kind="stable")
         for run in np.split(order, np.flatnonzero(np.diff(batches[order])) + 1):
             if len(run):
@@ -162,11 +175,18 @@ class Archive:
         dimensions less twice the bits that differ), but those of the metric with `rerank`. SpecError for a
         codec that cannot. What is kept in memory is said in `vecstore.archive.search`.
         """
+        return self.searching.search(queries, k, metric or self.metric or "ip", where, rerank, symmetric)
+
+    @property
+    def searching(self) -> ArchiveSearch:
+        """What searches have in common, made at the first."""
         if self._search is None:
             codec, whole = self.codec, self._whole
-            finer = None if codec is whole else lambda numbers: self._rows(numbers, whole)
-            self._search = ArchiveSearch(self._contents, codec, self._decode_batch, self._rows, finer)
-        return self._search.search(queries, k, metric or self.metric or "ip", where, rerank, symmetric)
+            finer = None if codec is whole else lambda numbers: self.rows_at(numbers, whole)
+            self._search = ArchiveSearch(
+                self._contents, self._picks, codec, self._decode_batch, self.rows_at, finer
+            )
+        return self._search
 
     def _decode_batch(self, index: int) -> Rows:
         """The rows of a batch; Arrow's memory where they are stored as they are."""
@@ -182,18 +202,12 @@ class Archive:
         width = self.codec.code_bytes
         if width is None:
             raise SpecError(f"{self.path} is compressed by {self.spec}, block by block; use get")
-        return self._gather(rows, width)
+        return self._picks.codes(rows, width)
 
     def _find(self, ids: Ids) -> NDArray[np.int64]:
         wanted = as_ids(ids, self.id_type, self.path)
         rows = self._numbers().find(wanted) if len(self) else np.full(len(wanted), -1)
-        unknown = rows < 0
-        if unknown.any():
-            first = wanted[int(unknown.argmax())]
-            name = first.as_py() if isinstance(first, pa.Scalar) else int(first)
-            others = int(unknown.sum()) - 1
-            more = f" (nor {others} of the others asked for)" if others else ""
-            raise NotFoundError(f"{self.path} has no id {name!r}{more}")
+        all_found(wanted, rows, self.path)
         return rows
 
     def _numbers(self) -> Lookup:
@@ -204,27 +218,14 @@ class Archive:
                 self._lookup = make_lookup(pa.chunked_array(list(self.ids()), self.id_type))
         return self._lookup
 
-    def _gather(self, rows: NDArray[np.int64], width: int) -> Codes:
-        if len(rows) == 0:
-            return np.empty((0, width), np.uint8)
-        pages = self._contents.pages
-        view = pages.mapped()
-        batches, places = self._places(rows)
-        parts = []
-        for known, name in zip(self._starts, self._contents.columns_of(width), strict=False):
-            size = self.schema.field(name).type.byte_width
-            for index in np.unique(batches[known[batches] < 0]):
-                known[index] = self._contents.code_place(int(index), name)[0]
-            starts = known[batches] + places * size
-            pages.ensure(starts, size)
-            # Every position of the file seen as the start of a code.
-            windows = np.ndarray((len(view) - size + 1,), f"V{size}", view.data, 0, (1,))
-            parts.append(windows[starts].view(np.uint8).reshape(-1, size))
-        return first_bytes(parts, width)
+    def ids_at(self, rows: NDArray[np.int64]) -> pa.Array:
+        """The ids of the rows with these numbers."""
+        return self._picks.ids(rows)
 
-    def _places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The batch of each row, and its place in it."""
-        return rows >> (self.batch_rows.bit_length() - 1), rows & (self.batch_rows - 1)
+    @property
+    def tail_hash(self) -> str:
+        """xxh3_128 of the end of the file, whose checksums stand for all of it."""
+        return self._contents.tail_hash
 
     def _block(self, index: int) -> Rows:
         """The rows of a block; the last one used is kept."""
@@ -357,14 +358,8 @@ class Archive:
 
     def lock(self) -> None:
         """Keeps others from locking the same file until `close`; ConflictError if one has locked it."""
-        try:
-            fcntl.flock(self._contents.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(
-                f"{self.path} is being appended to by another process; try again later"
-            ) from error
-        except OSError:  # A mount without locks; `is_current` is the second guard.
-            return
+        if not lock(self._contents.descriptor):
+            raise ConflictError(f"{self.path} is being appended to by another process; try again later")
 
     def is_current(self) -> bool:
         """Whether the file's name still leads to this very file."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vecstore.archive.contents import Contents
 from vecstore.archive.layout import AnyCodec
+from vecstore.archive.picks import Picks
 from vecstore.codecs.base import Array, Codec, Codes, Rows
 from vecstore.codecs.scan import JoinedScan, Scan
 from vecstore.errors import ShapeError, SpecError
@@ -45,14 +46,14 @@ class ArchiveSearch:
     def __init__(
         self,
         contents: Contents,
+        picks: Picks,
         codec: AnyCodec,
         load: Callable[[int], Rows],
         decode: Callable[[NDArray[np.int64]], Rows],
         finer: Callable[[NDArray[np.int64]], Rows] | None = None,
     ) -> None:
-        self._contents, self._codec = contents, codec
+        self._contents, self._picks, self._codec = contents, picks, codec
         self._load, self._decode, self._finer = load, decode, finer
-        self._ids: pa.ChunkedArray | None = None
         self._last: tuple[pc.Expression, NDArray[np.bool_]] | None = None
         self._searchers: dict[bool, Searcher] = {}
 
@@ -78,19 +79,15 @@ class ArchiveSearch:
         self, queries: Array, k: int, metric: str, where: Where, rerank: int, symmetric: bool
     ) -> tuple[NDArray[Any], Rows]:
         """Ids (int64, or str objects) and scores, (queries, min(k, rows that match)) each."""
-        searcher, mask = self.searcher(symmetric), self._mask(where)
+        searcher, mask = self.searcher(symmetric), self.mask(where)
         numbers, found = searcher.search(
             queries, k, metric=metric, where=mask, rerank=rerank, finer=self._finer if rerank else None
         )
-        if self._contents.row_number_ids:
-            return numbers, found
-        if self._ids is None:
-            ids = [self._contents.ids(index) for index in range(self._contents.batches)]
-            self._ids = pa.chunked_array(ids, self._contents.schema.field(0).type)
-        names = self._ids.take(pa.array(numbers.reshape(-1))).to_numpy()
+        names = self._picks.ids(numbers.reshape(-1)).to_numpy(zero_copy_only=False)
         return names.reshape(numbers.shape), found
 
-    def _mask(self, where: Where) -> NDArray[np.bool_] | None:
+    def mask(self, where: Where) -> NDArray[np.bool_] | None:
+        """True for the rows (n,) that match; None: all of them."""
         if where is None:
             return None
         if isinstance(where, pa.BooleanArray | pa.ChunkedArray):

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from vecstore.archive.layout import ID, AnyCodec, Card
 from vecstore.archive.packers import BlockPacker, Packer, RowPacker, block_column
 from vecstore.archive.places import local_name
 from vecstore.archive.reader import Archive, CodeBatch
-from vecstore.archive.seal import PageSums, Seal, set_seal
+from vecstore.archive.seal import PageSums, Seal, hash128, set_seal
 from vecstore.codecs.base import BlockCodec
 from vecstore.codecs.parts import dumps
 from vecstore.errors import ConflictError, InputError
@@ -43,6 +43,8 @@ class ArchiveWriter:
     columns: the carried ones. An existing file is a ConflictError unless force is set.
     """
 
+    codec_apart: ClassVar[bool] = False  # whether the file has the codec's identity alone
+
     def __init__(
         self,
         target: str | os.PathLike[str] | BinaryIO,
@@ -62,8 +64,11 @@ class ArchiveWriter:
         self._sequential = True
         self._counts = {"codes": 0, "ids": 0, "carried": 0}
         self._offsets: list[int] = []
-        state = dumps(codec)
-        self._counts["shared"] = len(state)
+        if self.codec_apart:
+            state = {layout.CODEC_KEY: codec.identity.encode()}
+        else:
+            state = {layout.STATE_KEY: dumps(codec)}
+        self._counts["shared"] = len(state.get(layout.STATE_KEY, b""))
         if isinstance(codec, BlockCodec):
             self._packer: Packer = BlockPacker(codec, self.batch_rows, self._emit)
         else:
@@ -104,15 +109,15 @@ class ArchiveWriter:
         writer.previous = old
         try:
             for batch in old.code_batches():
-                writer._copy(batch)
-            writer._sequential = old.has_row_number_ids
+                writer.copy(batch)
         except BaseException:
             writer.abort()
             raise
         return writer
 
-    def _copy(self, batch: CodeBatch) -> None:
+    def copy(self, batch: CodeBatch) -> None:
         """Takes rows that are encoded already."""
+        self._note(batch.ids)
         carried = [] if batch.columns is None else batch.columns.columns
         extra = pa.RecordBatch.from_arrays([batch.ids, *carried], names=[ID, *self.columns.names])
         if not isinstance(batch.codes, memoryview):
@@ -135,11 +140,11 @@ class ArchiveWriter:
         """Where the archive goes, for messages."""
         return self._target.path
 
-    def _start(self, state: bytes) -> None:
+    def _start(self, state: dict[bytes, bytes]) -> None:
         self._tape = _Tape(self._target.file)
         as_file = not isinstance(self._target, _Stream)
         self._writer = (pa.ipc.new_file if as_file else pa.ipc.new_stream)(self._tape, self.schema)
-        self._writer.write_batch(self._empty(), custom_metadata={layout.STATE_KEY: state})
+        self._writer.write_batch(self._empty(), custom_metadata=state)
         self._head_end = self._tape.tell()
         self._head_hash = self._tape.end_head()
 
@@ -160,23 +165,26 @@ class ArchiveWriter:
         self.rows += n
 
     def _ids(self, batch: Batch) -> pa.Array:
-        numbers = np.arange(self.rows, self.rows + len(batch))
         if batch.ids is None:
             if not self._sequential or self.id_type != pa.int64():
                 raise InputError(
                     f"rows from {batch.path} have no ids; this archive has {self.id_type} ids of its own"
                 )
-            return pa.array(numbers)
+            return pa.array(np.arange(self.rows, self.rows + len(batch)))
         ids = _cast(batch.ids, self.id_type, f"ids from {batch.path}")
         if len(ids) != len(batch):
             raise InputError(f"{len(batch)} rows from {batch.path} have {len(ids)} ids; expected one each")
         if ids.null_count:
             row = batch.first + int(pc.index(ids.is_null(), True).as_py())
             raise InputError(f"row {row} of {batch.path} has no id; every row needs one")
-        self._sequential = (
-            self._sequential and self.id_type == pa.int64() and bool(np.array_equal(ids.to_numpy(), numbers))
-        )
+        self._note(ids)
         return ids
+
+    def _note(self, ids: pa.Array) -> None:
+        """Whether ids are still those of row numbers."""
+        numbers = np.arange(self.rows, self.rows + len(ids))
+        integers = self.id_type == pa.int64()
+        self._sequential = self._sequential and integers and np.array_equal(ids.to_numpy(), numbers)
 
     def _carried(self, batch: Batch) -> list[pa.Array]:
         given = [] if batch.columns is None else batch.columns.schema.names
@@ -253,6 +261,7 @@ class ArchiveWriter:
         place = tail.index(_BLANK_SUMMARY)
         tail[place : place + layout.SUMMARY_BYTES] = text.ljust(layout.SUMMARY_BYTES)
         set_seal(tail, seal)
+        self.tail_hash = hash128(memoryview(tail))
         self._target.file.write(tail)
         return ledger
 

@@ -1,4 +1,4 @@
-"""Sets of ids: hashing of strings, and an open-addressing set that finds what comes twice."""
+"""Hashing of ids."""
 
 from __future__ import annotations
 
@@ -42,30 +42,3 @@ def hash_strings(offsets: NDArray[np.int64], data: NDArray[np.uint8], keys: U64)
                 b = mix(b + word * np.uint64(0x9E3779B97F4A7C15))
                 word, shift = np.uint64(0), np.uint64(0)
         keys[i, 0], keys[i, 1] = a, b
-
-
-@kernel
-def insert(slots: U64, used: NDArray[np.uint8], keys: U64, repeats: NDArray[np.uint8]) -> int:
-    """Adds each key to the set; repeats[i] = 1 if key i was there already; gives the number added.
-
-    slots (s, w), s a power of two with more than n free places; used (s,); keys (n, w), w 1 or 2;
-    repeats (n,), written.
-    """
-    mask = np.uint64(slots.shape[0] - 1)
-    added = 0
-    for i in range(keys.shape[0]):
-        at = mix(keys[i, 0]) & mask
-        repeats[i] = 0
-        while used[at]:
-            same = slots[at, 0] == keys[i, 0]
-            if slots.shape[1] == 2:
-                same = same and slots[at, 1] == keys[i, 1]
-            if same:
-                repeats[i] = 1
-                break
-            at = (at + np.uint64(1)) & mask
-        if not repeats[i]:
-            used[at] = 1
-            slots[at] = keys[i]
-            added += 1
-    return added

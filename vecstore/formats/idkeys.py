@@ -1,0 +1,26 @@
+"""Ids as keys of one size, by which they are looked up and compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.kernels.ids import hash_strings
+
+
+def keys_of(ids: pa.Array) -> NDArray[np.uint64]:
+    """Keys of ids (n,) without nulls: integers as they are, (n, 1); of strings 128 bits of hash, (n, 2)."""
+    if pa.types.is_integer(ids.type):
+        values: NDArray[Any] = ids.to_numpy(zero_copy_only=False)
+        return values.astype(np.int64).view(np.uint64).reshape(-1, 1)
+    ids = ids.cast(pa.large_string())
+    keys = np.empty((len(ids), 2), np.uint64)
+    if len(ids):
+        _, offsets, data = ids.buffers()
+        places = np.frombuffer(offsets, np.int64, len(ids) + 1, 8 * ids.offset)
+        text = np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
+        hash_strings(places, text, keys)
+    return keys

@@ -1,0 +1,73 @@
+"""Where each id's row lies: a map in memory, made from segments and kept up to date with commits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.formats.idkeys import keys_of
+from vecstore.kernels import idmap
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+NONE = idmap.FREE
+
+_LEAST_SLOTS = 1 << 10
+_ROW_BITS = 40
+
+
+def place_of(segment: int, rows: I64) -> I64:
+    """Places of rows of the segment with this number."""
+    return (np.int64(segment) << _ROW_BITS) | rows
+
+
+def segment_of(places: I64) -> tuple[I64, I64]:
+    """The segment's number, and the row in it, of each place."""
+    return places >> _ROW_BITS, places & ((1 << _ROW_BITS) - 1)
+
+
+class IdMap:
+    """Places by id. A string counts as 128 bits of hash: among a billion of them two meet with a chance below
+    2**-67."""
+
+    def __init__(self) -> None:
+        self._used = 0
+        self._slots = np.empty((0, 0), np.uint64)
+        self._values = np.empty(0, np.int64)
+
+    def find(self, ids: pa.Array) -> I64:
+        """The place of each id, NONE where it has none; ids int64 or string."""
+        out = np.full(len(ids), NONE, np.int64)
+        if len(self._values) and len(ids):
+            idmap.find(self._slots, self._values, keys_of(ids), out)
+        return out
+
+    def put(self, ids: pa.Array, places: I64) -> I64:
+        """Gives ids their places; gives those that they had, NONE where they had none."""
+        keys = keys_of(ids)
+        self._grow(len(keys), keys.shape[1])
+        before = np.empty(len(keys), np.int64)
+        self._used += idmap.put(self._slots, self._values, keys, places, before)
+        return before
+
+    def remove(self, ids: pa.Array) -> I64:
+        """Forgets ids; gives the places that they had."""
+        before = np.full(len(ids), NONE, np.int64)
+        if len(self._values) and len(ids):
+            idmap.remove(self._slots, self._values, keys_of(ids), before)
+        return before
+
+    def _grow(self, more: int, width: int) -> None:
+        """Room for more keys, at most half of the slots taken."""
+        needed = 2 * (self._used + more) + 2
+        if needed <= len(self._values):
+            return
+        live = self._values >= 0
+        keys, places = self._slots[live], self._values[live]
+        size = max(_LEAST_SLOTS, 1 << int(2 * (len(keys) + more) + 1).bit_length())
+        self._slots = np.empty((size, width), np.uint64)
+        self._values = np.full(size, NONE, np.int64)
+        self._used = len(keys)
+        if len(keys):
+            idmap.put(self._slots, self._values, keys, places, np.empty(len(keys), np.int64))

@@ -1,0 +1,251 @@
+"""A store: a directory that takes writes, and is read at its newest version or an older one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.archive.ids import Ids
+from vecstore.archive.places import lock
+from vecstore.archive.search import Where
+from vecstore.codecs.base import Array, Rows
+from vecstore.errors import ConflictError, SpecError, StorageError
+from vecstore.formats.atomic import storage_errors
+from vecstore.ledger import Ledger
+from vecstore.search import METRICS
+from vecstore.spec import Spec, parse
+from vecstore.store import collect, layout, versions, writing
+from vecstore.store.manifest import Manifest
+from vecstore.store.view import View
+
+Columns = Mapping[str, Any]  # name -> one value a row
+
+
+class Store:
+    """An open store: `Store.create` makes one, `Store.open` opens it. It can be pickled, and used after fork.
+
+    Every change is one commit: durable when the call returns, whole or not at all, and a new version. A
+    reader stays at the version that it opened until `refresh`. One process writes at a time; a second one
+    gets a ConflictError and can try again.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, version: int | None = None, read_only: bool = False
+    ) -> None:
+        """`open` by another name."""
+        self.path = os.fspath(path)
+        self._pinned = version
+        self.read_only = read_only or version is not None
+        versions.check_format(self.path)
+        self._view: View | None = View(self.path, versions.read(self.path, version))
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        dim: int,
+        codec: str,
+        metric: str = "ip",
+        keep: str | None = "f16",
+        model: str | None = None,
+    ) -> Self:
+        """A new store without rows.
+
+        codec: the spec of what rows are compressed by, which is fitted on the first rows that are put; until
+        there are enough of them they are kept as they are. keep: the spec of finer codes that are kept beside
+        for exact scores, None for none. metric: ip, cosine or l2. Raises ConflictError if path exists,
+        SpecError for specs and a metric that are none.
+        """
+        if metric not in METRICS:
+            raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
+        if type(dim) is not int or dim < 1:
+            raise SpecError(f"dim is {dim!r}; expected a whole number, 1 or more")
+        for spec in filter(None, (codec, keep)):
+            writing.check_spec(spec, dim)
+        root = os.fspath(path)
+        card = {"dim": dim, "metric": metric} | ({} if model is None else {"model": model})
+        versions.create(root)
+        versions.finish(root, Manifest(0, writing.now(), card, codec, keep))
+        return cls(root)
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, version: int | None = None, read_only: bool = False
+    ) -> Self:
+        """An existing store. version: an older one, which can only be read. Raises NotFoundError, InputError
+        for what is no store, CorruptError, FormatError for a newer one."""
+        return cls(path, version=version, read_only=read_only)
+
+    @property
+    def view(self) -> View:
+        """What is read; StorageError after `close`."""
+        if self._view is None:
+            raise StorageError(f"{self.path} is closed; open it again")
+        return self._view
+
+    @property
+    def version(self) -> int:
+        """The number of the version that is read."""
+        return self.view.manifest.version
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a row."""
+        return self.view.manifest.dim
+
+    @property
+    def metric(self) -> str:
+        """What the store is searched by: ip, cosine or l2."""
+        return str(self.view.manifest.card.get("metric", "ip"))
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What is known of the space."""
+        return dict(self.view.manifest.card)
+
+    @property
+    def spec(self) -> Spec:
+        """The codec of rows to come; in full once it is fitted."""
+        manifest = self.view.manifest
+        return parse(manifest.spec) if manifest.codec is None else self.view.codecs[manifest.codec].spec
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The carried columns."""
+        return self.view.manifest.columns or pa.schema([])
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def versions(self) -> list[int]:
+        """Numbers of all versions that can be opened, ascending."""
+        return versions.versions(self.path)
+
+    def ledger(self) -> Ledger:
+        """The bytes of all files that this version needs."""
+        return self.view.ledger()
+
+    def get(self, ids: Ids) -> Rows:
+        """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
+        return self.view.get(ids)
+
+    def scan(self, batch_rows: int = 8192) -> Iterator[tuple[NDArray[Any], Rows]]:
+        """All rows in the order in which they came: ids (n,) and rows (n, dim), n at most batch_rows."""
+        for batch in self.view.batches(batch_rows):
+            assert batch.ids is not None
+            yield batch.ids.to_numpy(zero_copy_only=False), batch.rows
+
+    def search(
+        self,
+        queries: Array,
+        k: int = 10,
+        metric: str | None = None,
+        where: Where = None,
+        rerank: int = 0,
+    ) -> tuple[NDArray[Any], Rows]:
+        """Ids and scores of the best rows, (queries, min(k, rows that match)) each, as `Archive.search`.
+
+        where: an Arrow expression on carried columns and `id`, or its text; it is evaluated before rows are
+        scored. rerank: how many of the best rows of each segment are scored again, by the finer rows where
+        they are kept.
+        """
+        return self.view.search(queries, k, metric or self.metric, where, rerank)
+
+    def put(self, ids: Any, rows: Array, columns: Columns | None = None) -> None:
+        """Adds rows (n, dim) under their ids, int64 or strings, in place of those that these ids had.
+
+        columns: carried values, of the same names and types at every call. Raises InputError for ids that
+        repeat, rows of NaN, infinity or (cosine) zeros, ShapeError, ConflictError.
+        """
+        with self._commit() as view:
+            batch = writing.as_batch(view.manifest, ids, rows, columns)
+            if len(batch):
+                self._view = writing.put(view, batch)
+
+    def delete(self, ids: Ids) -> None:
+        """Deletes rows; NotFoundError names the first id that is not there, and then nothing is deleted.
+
+        Older versions keep them until `gc`; their bytes are gone once no version that is left has them.
+        """
+        with self._commit() as view:
+            self._view = writing.delete(view, view.places(ids))
+
+    def refit(self, codec: str | None = None) -> None:
+        """Fits the codec of rows to come, of another spec if one is given, on the rows that are there."""
+        with self._commit() as view:
+            self._view = writing.refit(view, codec)
+
+    def compact(self) -> None:
+        """Writes the live rows of small, old and thinned segments anew, by the codec of rows to come."""
+        with self._commit() as view:
+            self._view = writing.compact(view)
+
+    def gc(self, keep: int = 1) -> list[str]:
+        """Removes all versions but the newest `keep`, and every file that none of them names: their paths.
+
+        Readers that have such a version open go on reading it on this machine.
+        """
+        with self._commit() as view:
+            return collect.collect(view.root, keep)
+
+    def check(self) -> list[str]:
+        """Findings of a full check of what this version consists of; an empty list is sound."""
+        return collect.faults(self.view)
+
+    def refresh(self) -> None:
+        """Reads the newest version from now on; one that was opened by its number stays."""
+        if self._pinned is None:
+            newest = versions.versions(self.path)[-1]
+            if newest != self.version:
+                self._view = View(self.path, versions.read(self.path), self.view)
+
+    @contextmanager
+    def _commit(self) -> Iterator[View]:
+        """The newest version, which nobody else changes meanwhile."""
+        if self.read_only:
+            raise ConflictError(f"{self.path} is open to read only (an older version always is)")
+        with _lock(self.path):
+            self.refresh()
+            yield self.view
+
+    def close(self) -> None:
+        """Lets go of all files."""
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), os.path.abspath(self.path), self._pinned, self.read_only)
+
+
+def _reopen(kind: type[Store], path: str, version: int | None, read_only: bool) -> Store:
+    return kind(path, version=version, read_only=read_only)
+
+
+@contextmanager
+def _lock(root: str) -> Iterator[None]:
+    """Keeps other writers away; ConflictError if one is writing. Publishing is guarded by itself as well."""
+    path = os.path.join(root, layout.LOCK)
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if not lock(descriptor):
+            raise ConflictError(f"{root} is being written to by another process; try again")
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,108 @@
+"""The versions of a store: which there are, reading one, and publishing the next, which is the commit.
+
+What a manifest names is durable before it is published; the manifest is durable before it has its name; the
+name is durable before `publish` returns. So a commit that returned survives a power cut, and one that did not
+is as if it had never been, but for files that no manifest names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from vecstore.errors import ConflictError, CorruptError, FormatError, InputError, NotFoundError
+from vecstore.formats.atomic import AtomicFile, storage_errors
+from vecstore.store import layout
+from vecstore.store.manifest import MOST_BYTES, Manifest
+
+
+def create(root: str) -> None:
+    """Makes the folders of a new store; ConflictError if something is there already."""
+    with storage_errors(root, "create"):
+        try:
+            os.mkdir(root)
+        except FileExistsError as error:
+            if not os.path.isdir(root) or os.listdir(root):
+                raise ConflictError(f"{root} exists; choose another name") from error
+        except FileNotFoundError as error:
+            raise NotFoundError(f"cannot create {root}: there is no folder to put it in") from error
+        for folder in layout.FOLDERS:
+            os.mkdir(os.path.join(root, folder))
+        sync_folder(root)
+        sync_folder(os.path.dirname(os.path.abspath(root)))
+
+
+def finish(root: str, first: Manifest) -> None:
+    """Publishes the first version, then says that the folder is a store: without FORMAT it is none, but what
+    is left of a creation that was interrupted."""
+    publish(root, first)
+    with AtomicFile(os.path.join(root, layout.FORMAT)) as file:
+        file.write(json.dumps({"vecstore": layout.VERSION}).encode() + b"\n")
+
+
+def check_format(root: str) -> None:
+    """NotFoundError or InputError for what is no store, FormatError for a newer one."""
+    path = os.path.join(root, layout.FORMAT)
+    try:
+        with open(path, "rb") as file:
+            facts = json.loads(file.read(1 << 10))
+            version = int(facts["vecstore"])
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not os.path.exists(root):
+            raise NotFoundError(f"there is no store {root}; make it with vecstore create") from error
+        raise InputError(f"{root} is no store: it has no file {layout.FORMAT}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"{path} is damaged: {error!r}; restore it from a copy") from error
+    if version > layout.VERSION:
+        raise FormatError(f"{root} has format {version}; this vecstore reads 1 to {layout.VERSION}: upgrade")
+
+
+def versions(root: str) -> list[int]:
+    """Numbers of all versions, ascending."""
+    with storage_errors(root, "read"):
+        names = os.listdir(os.path.join(root, layout.VERSIONS))
+    return sorted(number for name in names if (number := layout.manifest_version(name)) is not None)
+
+
+def read(root: str, version: int | None = None) -> Manifest:
+    """A version, by default the newest; NotFoundError, or CorruptError for one that is damaged.
+
+    A damaged newest version is never passed over for the one before: what it committed would be lost unseen.
+    """
+    known = versions(root)
+    if not known:
+        raise CorruptError(f"{root} has no version left; restore {layout.VERSIONS} from a copy")
+    if version is None:
+        version = known[-1]
+    elif version not in known:
+        raise NotFoundError(f"{root} has no version {version}; it has {known[0]} to {known[-1]}")
+    path = os.path.join(root, layout.VERSIONS, layout.manifest_name(version))
+    with storage_errors(path, "read"), open(path, "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+            raise CorruptError(f"{path} has {size} bytes; expected at most {MOST_BYTES}")
+        found = Manifest.loads(file.read(), path)
+    if found.version != version:
+        raise CorruptError(f"{path} is version {found.version}; restore it from a copy")
+    return found
+
+
+def publish(root: str, manifest: Manifest) -> None:
+    """Commits a version; ConflictError if another writer has committed one of this number."""
+    path = os.path.join(root, layout.VERSIONS, layout.manifest_name(manifest.version))
+    try:
+        with AtomicFile(path) as file:
+            file.write(manifest.dumps())
+    except ConflictError as error:
+        raise ConflictError(
+            f"another writer has changed {root} (version {manifest.version} exists); nothing was written: "
+            "try again"
+        ) from error
+
+
+def sync_folder(path: str) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

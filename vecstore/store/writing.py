@@ -1,0 +1,333 @@
+"""The changes of a store, each of which makes one version from another."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore import registry
+from vecstore.archive.ids import as_ids
+from vecstore.archive.layout import RESERVED, plain_type
+from vecstore.archive.reader import Archive, CodeBatch
+from vecstore.codecs.base import Array, Codec, as_float32, check_rows
+from vecstore.errors import InputError, ShapeError
+from vecstore.formats.base import Batch
+from vecstore.registry import AnyCodec
+from vecstore.store import files, versions
+from vecstore.store.ids import NONE, IdMap, place_of, segment_of
+from vecstore.store.manifest import Manifest, Segment
+from vecstore.store.view import Part, View
+
+FIT_ROWS = 8192  # from which on a codec is fitted; fewer are kept as they are
+_SAMPLE_ROWS = 65_536  # that it is fitted on
+_RAW = "f32"
+_PROBE_ROWS = 16
+_SMALL_ROWS = 65_536  # segments of fewer are joined by compaction
+_THINNED = 0.2  # share of deleted rows from which on compaction writes a segment anew
+_MOST_DELETES = 8  # files of deleted rows a segment; more are made one
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def check_spec(spec: str, dim: int) -> None:
+    """SpecError for a spec that cannot be for rows of this width."""
+    probe = np.random.default_rng(0).standard_normal((_PROBE_ROWS, dim), dtype=np.float32)
+    registry.fit(spec, probe)
+
+
+def as_batch(manifest: Manifest, ids: Any, rows: Array, columns: Mapping[str, Any] | None) -> Batch:
+    """Rows with ids and columns as the store takes them."""
+    rows = check_rows(rows, manifest.dim)
+    kind = manifest.id_type or _kind_of(ids)
+    wanted = as_ids(ids, kind, "this store")
+    names = wanted if isinstance(wanted, pa.Array) else pa.array(wanted)
+    if len(names) != len(rows):
+        raise ShapeError(f"there are {len(names)} ids for {len(rows)} rows; expected one each")
+    if names.null_count:
+        raise InputError(f"row {int(np.asarray(names.is_null()).argmax())} has no id; every row needs one")
+    repeats = IdMap().put(names, np.zeros(len(names), np.int64)) != NONE
+    if repeats.any():
+        row = int(repeats.argmax())
+        raise InputError(f"row {row} repeats the id {names[row].as_py()!r}; an id may come once in a call")
+    if manifest.card.get("metric") == "cosine":
+        zero = ~np.asarray(rows != 0).any(axis=1)
+        if zero.any():
+            raise InputError(f"row {int(zero.argmax())} is all zeros, which has no direction for cosine")
+    return Batch(rows, names, _columns(manifest, columns or {}, len(rows)), "the rows given", 0)
+
+
+def _kind_of(ids: Any) -> pa.DataType:
+    """int64 or string, by what the first ids are."""
+    if isinstance(ids, pa.Array | pa.ChunkedArray):
+        return pa.int64() if pa.types.is_integer(ids.type) else pa.string()
+    first = np.asarray(ids).reshape(-1)[:1]
+    return pa.string() if first.dtype.kind in "UO" and not isinstance(first[:1].item(), int) else pa.int64()
+
+
+def _columns(manifest: Manifest, given: Mapping[str, Any], rows: int) -> pa.RecordBatch | None:
+    """The carried values as the store has them, or None where it has none."""
+    names = list(given) if manifest.columns is None else manifest.columns.names
+    if set(names) != set(given):
+        raise InputError(f"the rows carry the columns {sorted(given)}; this store has {sorted(names)}")
+    arrays = []
+    for name in names:
+        if name in RESERVED:
+            raise InputError(f"column {name!r} cannot be carried: that name is taken; rename or drop it")
+        try:
+            array = pa.array(given[name])
+            kind = (
+                plain_type(array.type, name)
+                if manifest.columns is None
+                else manifest.columns.field(name).type
+            )
+            array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+            arrays.append(array.cast(kind))
+        except (pa.ArrowException, TypeError) as error:
+            raise InputError(f"column {name!r} cannot be taken: {error}") from error
+        if len(arrays[-1]) != rows:
+            raise InputError(f"column {name!r} has {len(arrays[-1])} values for {rows} rows")
+    return pa.RecordBatch.from_arrays(arrays, names=names) if names else None
+
+
+def put(view: View, batch: Batch) -> View:
+    """Adds rows, in place of those that their ids had."""
+    assert batch.ids is not None
+    manifest = view.manifest
+    if manifest.columns is None:
+        columns = pa.schema([]) if batch.columns is None else batch.columns.schema
+        manifest = replace(manifest, id_type=batch.ids.type, columns=columns)
+    before = view.ids.find(batch.ids)
+    dead = _by_part(before[before != NONE])
+    pair = _codecs(view, manifest)
+    if pair is None:
+        waiting = view.manifest.rows - int((before != NONE).sum()) + len(batch)
+        if waiting >= FIT_ROWS or not _learns(manifest):
+            return _first_fit(view, manifest, batch, dead)
+        pair = _Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
+        files.write_codec(view.root, pair.coarse)
+    segment = files.write_segment(view.root, manifest, pair.coarse, pair.fine, [batch])
+    assert segment is not None
+    segments = _with_deletes(view, dead)
+    found = _published(view, manifest, [*segments, segment])
+    view.ids.put(batch.ids, place_of(len(segments), np.arange(len(batch))))
+    found.take_ids(view.ids)
+    return found
+
+
+def delete(view: View, places: NDArray[np.int64]) -> View:
+    """Marks rows as deleted."""
+    places = np.unique(places)
+    if not len(places):
+        return view
+    segments = _with_deletes(view, _by_part(places))
+    gone = [view.parts[n].archive.ids_at(rows) for n, rows in _by_part(places).items()]
+    found = _published(view, view.manifest, segments)
+    for names in gone:
+        view.ids.remove(names)
+    found.take_ids(view.ids)
+    return found
+
+
+def refit(view: View, spec: str | None) -> View:
+    """A new generation of codecs for rows to come."""
+    if spec is not None:
+        check_spec(spec, view.manifest.dim)
+    manifest = view.manifest if spec is None else replace(view.manifest, spec=spec)
+    if not len(view):
+        raise InputError(f"{view.root} has no rows to fit a codec on; put some first")
+    fitted = _fit(view, manifest, _sample(view))
+    return _published(view, fitted, list(manifest.segments))
+
+
+def compact(view: View) -> View:
+    """Writes live rows of small, thinned and older segments into one."""
+    manifest = view.manifest
+    pair = _codecs(view, manifest)
+    if pair is None:
+        if not len(view):
+            return view
+        manifest = _fit(view, manifest, _sample(view))
+        pair = _codecs(view, manifest)
+        assert pair is not None
+    chosen = [n for n, part in enumerate(view.parts) if _worth(part, manifest)]
+    small = [n for n, part in enumerate(view.parts) if part.segment.rows < _SMALL_ROWS]
+    chosen = sorted({*chosen, *(small if len(small) > 1 else [])})
+    if not chosen:
+        return view
+    parts = [(view.parts[n], view.parts[n].live) for n in chosen]
+    segment = _merge(view, manifest, pair, parts, None)
+    kept: list[Segment] = []
+    for number, part in enumerate(view.parts):
+        if number not in chosen:
+            kept.append(part.segment)
+        elif number == chosen[0] and segment is not None:
+            kept.append(segment)
+    return _published(view, manifest, kept)
+
+
+@dataclass(frozen=True)
+class _Codecs:
+    """What new rows are encoded by."""
+
+    coarse: AnyCodec
+    fine: Codec | None
+
+
+def _codecs(view: View, manifest: Manifest) -> _Codecs | None:
+    """None where no codec has been fitted yet."""
+    if manifest.codec is None:
+        return None
+    known = dict(view.codecs)
+    for identity in (manifest.codec, manifest.fine):
+        if identity and identity not in known:
+            known[identity] = files.read_codec(view.root, identity)
+    fine = known[manifest.fine] if manifest.fine else None
+    assert fine is None or isinstance(fine, Codec)
+    return _Codecs(known[manifest.codec], fine)
+
+
+def _learns(manifest: Manifest) -> bool:
+    """Whether the codec is another on other rows."""
+    rng = np.random.default_rng(0)
+    probes = rng.standard_normal((2, _PROBE_ROWS, manifest.dim), dtype=np.float32)
+    specs = [manifest.spec, *([manifest.keep] if manifest.keep else [])]
+    return any(len({registry.fit(spec, probe).identity for probe in probes}) > 1 for spec in specs)
+
+
+def _fit(view: View, manifest: Manifest, sample: Array) -> Manifest:
+    """The manifest with codecs fitted on a sample, which are kept."""
+    coarse = files.write_codec(view.root, registry.fit(manifest.spec, sample))
+    fine = None
+    if manifest.keep is not None:
+        fine = files.write_codec(view.root, registry.fit(manifest.keep, sample))
+    return replace(manifest, codec=coarse, fine=None if fine == coarse else fine)
+
+
+def _sample(view: View) -> Array:
+    """Live rows, the finest that there are, of all segments alike."""
+    rng = np.random.default_rng(0)
+    share = min(1.0, _SAMPLE_ROWS / max(len(view), 1))
+    found = []
+    for part in view.parts:
+        rows = part.live_rows()
+        chosen = np.sort(rng.permutation(len(rows))[: int(np.ceil(share * len(rows)))])
+        found.append(part.fine.rows_at(rows[chosen]))
+    return np.concatenate(found) if found else np.empty((0, view.manifest.dim), np.float32)
+
+
+def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDArray[np.int64]]) -> View:
+    """Fits codecs on the rows that waited and those that come, and encodes them all."""
+    live: list[tuple[Part, NDArray[np.bool_] | None]] = []
+    for number, part in enumerate(view.parts):
+        mask = np.ones(part.segment.rows, np.bool_) if part.live is None else part.live.copy()
+        mask[dead.get(number, np.empty(0, np.int64))] = False
+        live.append((part, mask))
+    waiting = [part.archive.rows_at(np.flatnonzero(mask)) for part, mask in live if mask is not None]
+    sample = np.concatenate([*waiting, as_float32(batch.rows)])
+    if len(sample) > _SAMPLE_ROWS:
+        sample = sample[np.sort(np.random.default_rng(0).permutation(len(sample))[:_SAMPLE_ROWS])]
+    manifest = _fit(view, manifest, sample)
+    pair = _codecs(view, manifest)
+    assert pair is not None
+    segment = _merge(view, manifest, pair, live, batch)
+    return _published(view, manifest, [] if segment is None else [segment])
+
+
+def _merge(
+    view: View,
+    manifest: Manifest,
+    pair: _Codecs,
+    parts: list[tuple[Part, NDArray[np.bool_] | None]],
+    batch: Batch | None,
+) -> Segment | None:
+    """A segment of the live rows of parts, and of a batch behind them; codes of the same codec are copied."""
+
+    def rows() -> Iterator[files.Rows]:
+        for part, live in parts:
+            same = part.segment.codec == manifest.codec and part.segment.fine_codec == manifest.fine
+            if same and isinstance(pair.coarse, Codec):
+                fine = _live_codes(part.fine, live) if pair.fine is not None else None
+                yield from _pairs(_live_codes(part.archive, live), fine)
+            else:
+                yield from _live_batches(part, live)
+        if batch is not None:
+            yield batch
+
+    return files.write_segment(view.root, manifest, pair.coarse, pair.fine, rows())
+
+
+def _pairs(coarse: Iterator[CodeBatch], fine: Iterator[CodeBatch] | None) -> Iterator[files.Rows]:
+    """Codes, and those of the finer rows where they are kept; the batches of the two need not be as long."""
+    for codes in coarse:
+        yield codes, None
+    for codes in fine or ():
+        yield None, codes
+
+
+def _live_codes(archive: Archive, live: NDArray[np.bool_] | None) -> Iterator[CodeBatch]:
+    for batch in archive.code_batches():
+        if live is None:
+            yield batch
+            continue
+        keep = np.flatnonzero(live[batch.first : batch.first + len(batch)])
+        if len(keep):
+            taken = pa.array(keep)
+            columns = None if batch.columns is None else batch.columns.take(taken)
+            assert not isinstance(batch.codes, memoryview)
+            yield CodeBatch(batch.first, batch.ids.take(taken), batch.codes[keep], columns)
+
+
+def _live_batches(part: Part, live: NDArray[np.bool_] | None) -> Iterator[Batch]:
+    """The finest rows that there are, with the segment's ids and columns."""
+    for batch in part.archive.batches():
+        numbers = np.arange(batch.first, batch.first + len(batch))
+        keep = numbers if live is None else numbers[live[numbers]]
+        if len(keep):
+            taken = pa.array(keep - batch.first)
+            assert batch.ids is not None
+            columns = None if batch.columns is None else batch.columns.take(taken)
+            yield Batch(part.fine.rows_at(keep), batch.ids.take(taken), columns, batch.path, batch.first)
+
+
+def _worth(part: Part, manifest: Manifest) -> bool:
+    """Whether a segment is thinned, or of another generation."""
+    segment = part.segment
+    other = (segment.codec, segment.fine_codec) != (manifest.codec, manifest.fine)
+    return other or segment.deleted > _THINNED * segment.rows
+
+
+def _by_part(places: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Rows by the number of their part."""
+    numbers, rows = segment_of(places)
+    return {int(number): rows[numbers == number] for number in np.unique(numbers)}
+
+
+def _with_deletes(view: View, dead: Mapping[int, NDArray[np.int64]]) -> list[Segment]:
+    """The segments, with more rows deleted."""
+    found = []
+    for number, part in enumerate(view.parts):
+        segment = part.segment
+        if (rows := dead.get(number)) is not None:
+            known = segment.deletes
+            if len(known) >= _MOST_DELETES:
+                assert part.live is not None
+                known, rows = (), np.concatenate([rows, np.flatnonzero(~part.live)])
+            segment = replace(segment, deletes=(*known, files.write_deletes(view.root, rows)))
+        found.append(segment)
+    return found
+
+
+def _published(view: View, manifest: Manifest, segments: Iterable[Segment]) -> View:
+    """Commits the next version, and opens it."""
+    following = replace(manifest, version=view.manifest.version + 1, created=now(), segments=tuple(segments))
+    versions.publish(view.root, following)
+    return View(view.root, following, view)
