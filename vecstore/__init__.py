@@ -1,6 +1,6 @@
 """vecstore: embedding compression and storage, counted to the byte."""
 
-from vecstore.api import check, compress, decompress, fit, open, tier
+from vecstore.api import Store, check, compress, decompress, fit, open, tier
 from vecstore.archive import Archive
 from vecstore.codecs.base import BlockCodec, Codec, Transform
 from vecstore.errors import (
@@ -37,6 +37,7 @@ __all__ = [
     "SpaceMismatchError",
     "SpecError",
     "StorageError",
+    "Store",
     "Transform",
     "VecstoreError",
     "check",

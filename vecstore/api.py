@@ -22,6 +22,9 @@ from vecstore.ledger import parse_budget
 from vecstore.planner.choose import choose
 from vecstore.planner.room import Room
 from vecstore.registry import AnyCodec
+from vecstore.store import Collection, open_collection
+from vecstore.store import Store as Store
+from vecstore.store import check as check_collection
 from vecstore.stream.compress import Job, Progress, Summary
 from vecstore.stream.compress import compress as run_compress
 from vecstore.stream.decompress import Restored
@@ -32,6 +35,7 @@ from vecstore.stream.sources import as_source
 PathLike: TypeAlias = "str | os.PathLike[str]"
 RaggedInput: TypeAlias = "Sequence[Array] | pa.Array | pa.ChunkedArray"
 _QUERY_ROWS = 8192
+_PUT_ROWS = 1 << 16  # a commit
 Input: TypeAlias = "PathLike | Array | pa.Table | pa.RecordBatchReader | Source"
 
 
@@ -152,18 +156,48 @@ def decompress(
     return run_decompress(os.fspath(source), os.fspath(target), dtype=dtype, force=force, progress=progress)
 
 
-def open(path: PathLike, tier: int | str | None = None) -> Archive:
-    """Opens an archive to read, of which with tier only the first bytes of each code are read (see `tier`).
+def open(path: PathLike, tier: int | str | None = None) -> Collection:
+    """Opens an archive or a store to read; `Store.open` opens a store to write.
 
-    Where they are stored apart, the rest is not touched, except by a search with rerank. Raises
-    NotFoundError, InputError, CorruptError, FormatError, and SpecError for a tier that its codec has not.
+    tier: of an archive only the first bytes of each code are read (see `tier`). Where they are stored apart,
+    the rest is not touched, except by a search with rerank. Raises NotFoundError, InputError, CorruptError,
+    FormatError, and SpecError for a tier that its codec has not.
     """
-    return Archive(os.fspath(path), tier)
+    return open_collection(os.fspath(path), tier)
+
+
+def put(
+    path: PathLike,
+    source: Input,
+    *,
+    ids: Any = None,
+    vectors: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[int, int]:
+    """Adds the rows of a source, which comes as to `compress`, to a store: how many, and the version then.
+
+    Rows without ids get their numbers. They are committed as they come, so that of a source that fails the
+    first rows are there.
+    """
+    if threads is not None:
+        set_threads(threads)
+    with Store.open(path) as store, as_source(source, ids=ids, vectors=vectors) as opened:
+        done = 0
+        for batch in opened.batches(_PUT_ROWS):
+            names = np.arange(done, done + len(batch)) if batch.ids is None else batch.ids
+            carried = batch.columns or pa.RecordBatch.from_arrays([], names=[])
+            columns = dict(zip(carried.schema.names, carried.columns, strict=True))
+            store.put(names, batch.rows, columns)
+            done += len(batch)
+            if progress is not None:
+                progress(done, opened.rows)
+        return done, store.version
 
 
 def check(path: PathLike) -> list[str]:
-    """Findings of a full check of an archive: every byte, every block. An empty list is sound."""
-    return Archive.examine(os.fspath(path))
+    """Findings of a full check of an archive or a store: every byte, every block. An empty list is sound."""
+    return check_collection(os.fspath(path))
 
 
 def search(

@@ -57,6 +57,8 @@ class Archive:
     file which has only its identity, as the segments of a store.
     """
 
+    generations = 1  # codecs that its rows are encoded by
+
     def __init__(
         self, path: str | os.PathLike[str], tier: int | str | None = None, *, codec: AnyCodec | None = None
     ) -> None:

@@ -1,4 +1,4 @@
-"""vecstore cat: the rows of an archive as text, JSON lines or an Arrow stream."""
+"""vecstore cat: the rows of an archive or a store as text, JSON lines or an Arrow stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vecstore check: whether every byte of an archive is what was written."""
+"""vecstore check: whether every byte of an archive or a store is what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vecstore info: what an archive holds and what each part of it costs."""
+"""vecstore info: what an archive or a store holds and what each part of it costs."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from vecstore.cli.output import json_option, print_json, print_pairs, size
 @click.argument("path", metavar="PATH")
 @json_option
 def info(path: str, as_json: bool) -> None:
-    """Shows rows, codec and the byte account of the archive PATH.
+    """Shows rows, codec and the byte account of PATH, an archive or a store.
 
     Example: vecstore info items.arrow
     """
     with api.open(path) as archive:
-        ledger = archive.ledger()
+        ledger, codec = archive.ledger(), archive.codec
         found = {
             "rows": len(archive),
             "dim": archive.dim,
             "spec": str(archive.spec),
             "metric": archive.metric,
             "format_version": archive.format_version,
-            "generations": 1,
+            "generations": archive.generations,
             "tiers": archive.tiers,
-            "codec_identity": archive.codec.identity,
+            "codec_identity": None if codec is None else codec.identity,
             "columns": {field.name: str(field.type) for field in archive.columns},
             "id_type": str(archive.id_type),
             "card": archive.card,
             "ledger": ledger.as_dict(),
         }
+        if isinstance(archive, api.Store):
+            found |= {"version": archive.version, "versions": len(archive.versions()), "keep": archive.keep}
     if as_json:
         print_json(found)
         return

@@ -15,12 +15,17 @@ from vecstore.cli.bench import bench
 from vecstore.cli.cat import cat
 from vecstore.cli.check import check
 from vecstore.cli.codecs import codecs
+from vecstore.cli.compact import compact
 from vecstore.cli.completion import completion
 from vecstore.cli.compress import compress
+from vecstore.cli.create import create
 from vecstore.cli.decompress import decompress
+from vecstore.cli.delete import delete
 from vecstore.cli.demo import demo
+from vecstore.cli.gc import gc
 from vecstore.cli.get import get
 from vecstore.cli.info import info
+from vecstore.cli.put import put
 from vecstore.cli.search import search
 from vecstore.errors import StorageError, VecstoreError
 
@@ -75,5 +80,8 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-for command in (demo, compress, decompress, info, check, get, cat, search, codecs, bench, completion):
+for command in (
+    demo, compress, decompress, info, check, get, cat, search,
+    create, put, delete, compact, gc, codecs, bench, completion,
+):  # fmt: skip
     main.add_command(command)

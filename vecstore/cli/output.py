@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vecstore.errors import NotFoundError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 force_option = click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
@@ -98,3 +101,15 @@ def progress() -> Iterator[Callable[[str, str], Report | None]]:
             return report
 
         yield begin
+
+
+def parsed_ids(texts: Sequence[str], kind: pa.DataType, path: str) -> list[int] | list[str]:
+    """Ids as a collection has them; NotFoundError for a text where ids are whole numbers."""
+    if not pa.types.is_integer(kind):
+        return list(texts)
+    try:
+        return [int(text) for text in texts]
+    except ValueError as error:
+        raise NotFoundError(
+            f"{path} has whole numbers for ids; {str(error).split(': ')[-1]} is none"
+        ) from None

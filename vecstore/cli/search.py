@@ -1,4 +1,4 @@
-"""vecstore search: the rows of an archive that are best for each of many queries."""
+"""vecstore search: the rows of an archive or a store that are best for each of many queries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vecstore.cli.output import json_option, print_json, threads_option
 @click.option(
     "--metric",
     type=click.Choice(["ip", "cosine", "l2"]),
-    help="In place of the archive's own; l2 is squared.",
+    help="In place of the collection's own; l2 is squared.",
 )
 @click.option("--where", metavar="EXPR", help="Only rows whose carried columns are such; see below.")
 @click.option(

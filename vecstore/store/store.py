@@ -9,20 +9,22 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids
 from vecstore.archive.places import lock
-from vecstore.archive.search import Where
-from vecstore.codecs.base import Array, Rows
+from vecstore.codecs.base import Array, Rows, check_rows
 from vecstore.errors import ConflictError, SpecError, StorageError
 from vecstore.formats.atomic import storage_errors
+from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
+from vecstore.registry import AnyCodec
 from vecstore.search import METRICS
 from vecstore.spec import Spec, parse
 from vecstore.store import collect, layout, versions, writing
 from vecstore.store.manifest import Manifest
-from vecstore.store.view import View
+from vecstore.store.view import Asked, View
 
 Columns = Mapping[str, Any]  # name -> one value a row
 
@@ -34,6 +36,8 @@ class Store:
     reader stays at the version that it opened until `refresh`. One process writes at a time; a second one
     gets a ConflictError and can try again.
     """
+
+    format_version = layout.VERSION
 
     def __init__(
         self, path: str | os.PathLike[str], *, version: int | None = None, read_only: bool = False
@@ -117,6 +121,32 @@ class Store:
         return parse(manifest.spec) if manifest.codec is None else self.view.codecs[manifest.codec].spec
 
     @property
+    def codec(self) -> AnyCodec | None:
+        """The codec of rows to come; None until there are rows enough to fit it on."""
+        identity = self.view.manifest.codec
+        return None if identity is None else self.view.codecs[identity]
+
+    @property
+    def generations(self) -> int:
+        """How many codecs its rows are encoded by."""
+        return len({segment.codec for segment in self.view.manifest.segments})
+
+    @property
+    def tiers(self) -> dict[str, int]:
+        """None: codes lie whole."""
+        return {}
+
+    @property
+    def keep(self) -> str | None:
+        """The spec of the finer codes that are kept of rows to come."""
+        return self.view.manifest.keep
+
+    @property
+    def id_type(self) -> pa.DataType:
+        """int64 or string; int64 as long as there are no rows."""
+        return self.view.manifest.id_type or pa.int64()
+
+    @property
     def columns(self) -> pa.Schema:
         """The carried columns."""
         return self.view.manifest.columns or pa.schema([])
@@ -142,21 +172,27 @@ class Store:
             assert batch.ids is not None
             yield batch.ids.to_numpy(zero_copy_only=False), batch.rows
 
+    def batches(self, batch_rows: int = 8192) -> Iterator[Batch]:
+        """All rows in the order in which they came, with ids and carried columns."""
+        return self.view.batches(batch_rows)
+
     def search(
         self,
         queries: Array,
         k: int = 10,
         metric: str | None = None,
-        where: Where = None,
+        where: str | pc.Expression | None = None,
         rerank: int = 0,
+        symmetric: bool = False,
     ) -> tuple[NDArray[Any], Rows]:
         """Ids and scores of the best rows, (queries, min(k, rows that match)) each, as `Archive.search`.
 
         where: an Arrow expression on carried columns and `id`, or its text; it is evaluated before rows are
-        scored. rerank: how many of the best rows of each segment are scored again, by the finer rows where
-        they are kept.
+        scored. The best rows of each segment, `rerank` of them or as many as its codec needs, are scored
+        again by the finer rows where these are kept.
         """
-        return self.view.search(queries, k, metric or self.metric, where, rerank)
+        asked = Asked(k, metric or self.metric, where, rerank, symmetric)
+        return self.view.search(check_rows(queries, self.dim), asked)
 
     def put(self, ids: Any, rows: Array, columns: Columns | None = None) -> None:
         """Adds rows (n, dim) under their ids, int64 or strings, in place of those that these ids had.
@@ -182,10 +218,13 @@ class Store:
         with self._commit() as view:
             self._view = writing.refit(view, codec)
 
-    def compact(self) -> None:
-        """Writes the live rows of small, old and thinned segments anew, by the codec of rows to come."""
+    def compact(self, thinned: float = 0.0) -> None:
+        """Writes the live rows of small, older and thinned segments anew, by the codec of rows to come.
+
+        thinned: the share of a segment's rows above which deleted ones have it written anew.
+        """
         with self._commit() as view:
-            self._view = writing.compact(view)
+            self._view = writing.compact(view, thinned)
 
     def gc(self, keep: int = 1) -> list[str]:
         """Removes all versions but the newest `keep`, and every file that none of them names: their paths.

@@ -6,17 +6,18 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids, all_found, as_ids
 from vecstore.archive.reader import Archive
-from vecstore.archive.search import Where
 from vecstore.codecs.base import Array, Rows
-from vecstore.errors import SpecError
+from vecstore.errors import ShapeError, SpecError
 from vecstore.formats.atomic import storage_errors
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
@@ -26,6 +27,21 @@ from vecstore.store.ids import IdMap, place_of, segment_of
 from vecstore.store.manifest import Manifest, Segment
 
 I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a search is for besides its queries, as in `Store.search`."""
+
+    k: int
+    metric: str
+    where: str | pc.Expression | None
+    rerank: int
+    symmetric: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.where, str | pc.Expression | None):
+            raise ShapeError(f"where is a {type(self.where).__name__}; expected text or an Arrow expression")
 
 
 class Part:
@@ -144,17 +160,16 @@ class View:
                     ids = batch.ids.take(pa.array(keep))
                     yield Batch(batch.rows[keep], ids, columns, batch.path, batch.first + int(keep[0]))
 
-    def search(
-        self, queries: Array, k: int, metric: str, where: Where, rerank: int
-    ) -> tuple[NDArray[Any], Rows]:
+    def search(self, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
         """Ids and scores (queries, min(k, rows that match)), best first, ties in the order of the rows."""
-        found = [_search(part, queries, (k, metric, where, rerank)) for part in self.parts]
+        found = [_search(part, queries, asked) for part in self.parts]
         integers = self.manifest.id_type in (None, pa.int64())
         ids: list[NDArray[Any]] = [np.empty((len(queries), 0), np.int64 if integers else object)]
         scores: list[Rows] = [np.empty((len(queries), 0), np.float32)]
         ids, scores = ids + [part[0] for part in found], scores + [part[1] for part in found]
         names, values = np.concatenate(ids, axis=1), np.concatenate(scores, axis=1)
-        best = np.argsort(values if metric == "l2" else -values, axis=1, kind="stable")[:, :k]
+        rises = asked.metric == "l2" and (asked.rerank or not asked.symmetric)
+        best = np.argsort(values if rises else -values, axis=1, kind="stable")[:, : asked.k]
         return np.take_along_axis(names, best, axis=1), np.take_along_axis(values, best, axis=1)
 
     def ledger(self) -> Ledger:
@@ -176,16 +191,20 @@ class View:
             part.close()
 
 
-def _search(part: Part, queries: Array, asked: tuple[int, str, Where, int]) -> tuple[NDArray[Any], Rows]:
+def _search(part: Part, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
     """The best live rows of a segment, scored again by its finer rows if it has any."""
-    k, metric, where, rerank = asked
     searching = part.archive.searching
-    mask = searching.mask(where)
+    mask = searching.mask(asked.where)
     if part.live is not None:
         mask = part.live if mask is None else mask & part.live
-    finer = None if part.segment.fine_codec is None else part.fine.rows_at
-    numbers, scores = searching.searcher().search(
-        queries, k, metric=metric, where=mask, rerank=rerank, finer=finer
+    again = part.segment.fine_codec is not None and (asked.rerank > 0 or not asked.symmetric)
+    numbers, scores = searching.searcher(asked.symmetric).search(
+        queries,
+        asked.k,
+        metric=asked.metric,
+        where=mask,
+        rerank=asked.rerank,
+        finer=part.fine.rows_at if again else None,
     )
     names = part.archive.ids_at(numbers.reshape(-1)).to_numpy(zero_copy_only=False)
     return names.reshape(numbers.shape), scores

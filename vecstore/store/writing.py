@@ -29,7 +29,6 @@ _SAMPLE_ROWS = 65_536  # that it is fitted on
 _RAW = "f32"
 _PROBE_ROWS = 16
 _SMALL_ROWS = 65_536  # segments of fewer are joined by compaction
-_THINNED = 0.2  # share of deleted rows from which on compaction writes a segment anew
 _MOST_DELETES = 8  # files of deleted rows a segment; more are made one
 
 
@@ -148,7 +147,7 @@ def refit(view: View, spec: str | None) -> View:
     return _published(view, fitted, list(manifest.segments))
 
 
-def compact(view: View) -> View:
+def compact(view: View, thinned: float) -> View:
     """Writes live rows of small, thinned and older segments into one."""
     manifest = view.manifest
     pair = _codecs(view, manifest)
@@ -158,7 +157,7 @@ def compact(view: View) -> View:
         manifest = _fit(view, manifest, _sample(view))
         pair = _codecs(view, manifest)
         assert pair is not None
-    chosen = [n for n, part in enumerate(view.parts) if _worth(part, manifest)]
+    chosen = [n for n, part in enumerate(view.parts) if _worth(part, manifest, thinned)]
     small = [n for n, part in enumerate(view.parts) if part.segment.rows < _SMALL_ROWS]
     chosen = sorted({*chosen, *(small if len(small) > 1 else [])})
     if not chosen:
@@ -298,11 +297,11 @@ def _live_batches(part: Part, live: NDArray[np.bool_] | None) -> Iterator[Batch]
             yield Batch(part.fine.rows_at(keep), batch.ids.take(taken), columns, batch.path, batch.first)
 
 
-def _worth(part: Part, manifest: Manifest) -> bool:
+def _worth(part: Part, manifest: Manifest, thinned: float) -> bool:
     """Whether a segment is thinned, or of another generation."""
     segment = part.segment
     other = (segment.codec, segment.fine_codec) != (manifest.codec, manifest.fine)
-    return other or segment.deleted > _THINNED * segment.rows
+    return other or segment.deleted > thinned * segment.rows
 
 
 def _by_part(places: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:

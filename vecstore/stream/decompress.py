@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from vecstore.archive import Archive
 from vecstore.errors import InputError, SpecError
 from vecstore.formats import open_sink
+from vecstore.store import open_collection
 from vecstore.stream.compress import Progress
 
 
@@ -35,11 +35,11 @@ class Restored:
 def decompress(
     source: str, target: str, *, dtype: str, force: bool, progress: Progress | None = None
 ) -> Restored:
-    """Decodes every row of the archive at `source` into the file `target`, in bounded memory."""
+    """Decodes every row of the archive or store at `source` into the file `target`, in bounded memory."""
     if dtype not in ("float32", "float16"):
         raise SpecError(f"dtype is {dtype!r}; expected 'float32' or 'float16'")
     started = time.perf_counter()
-    with Archive(source) as archive:
+    with open_collection(source) as archive:
         sink = open_sink(
             target, dim=archive.dim, dtype=np.dtype(dtype), id_type=archive.id_type,
             columns=archive.columns, rows=len(archive), force=force,

@@ -10,32 +10,32 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.archive import Archive, is_archive
 from vecstore.errors import ShapeError, SpecError
 from vecstore.formats import open_source
 from vecstore.formats.base import Batch, Source
+from vecstore.store import is_collection, open_collection
 from vecstore.stream.memory import ArraySource, ReaderSource
 
 
-class ArchiveSource(Source):
-    """An archive, decoded: so that it can be compressed again with another codec."""
+class CollectionSource(Source):
+    """An archive or a store, decoded: so that it can be compressed again with another codec."""
 
     def __init__(self, path: str) -> None:
-        self._archive = Archive(path)
+        self._rows = open_collection(path)
         self.path = path
-        self.dim = self._archive.dim
+        self.dim = self._rows.dim
         self.dtype = np.dtype(np.float32)
-        self.rows = len(self._archive)
-        self.id_type = self._archive.id_type
-        self.columns = self._archive.columns
+        self.rows = len(self._rows)
+        self.id_type = self._rows.id_type
+        self.columns = self._rows.columns
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """Decoded rows with their ids and carried columns."""
-        return self._archive.batches()
+        return self._rows.batches()
 
     def close(self) -> None:
-        """Closes the archive."""
-        self._archive.close()
+        """Closes the collection."""
+        self._rows.close()
 
 
 def _without(source: Source, path: str, ids: Any, vectors: str | None) -> Source:
@@ -47,13 +47,13 @@ def _without(source: Source, path: str, ids: Any, vectors: str | None) -> Source
 
 
 def as_source(source: object, *, ids: Any = None, vectors: str | None = None) -> Source:
-    """A Source from a path, an archive's path, an array (n, dim), an Arrow table or reader, or a Source."""
+    """A Source from a path (also of an archive or store), an array (n, dim), an Arrow table or reader."""
     if isinstance(source, Source):
         return _without(source, source.path, ids, vectors)
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
-        if is_archive(path):
-            return _without(ArchiveSource(path), path, ids, vectors)
+        if is_collection(path):
+            return _without(CollectionSource(path), path, ids, vectors)
         return open_source(path, vectors=vectors, ids=ids)
     if isinstance(source, pa.Table | pa.RecordBatch | pa.RecordBatchReader):
         return ReaderSource(source, vectors=vectors, ids=ids)

@@ -1,0 +1,99 @@
+"""A store by the command line: made, filled, read, thinned."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from pyarrow import parquet
+
+from vecstore.cli.main import main
+from vecstore.store import writing
+
+
+@pytest.fixture
+def call():
+    def call(*arguments, code=0):
+        done = CliRunner().invoke(main, list(map(str, arguments)))
+        assert done.exit_code == code, (done.output, done.exception)
+        return done.stdout if code == 0 else done.stderr
+
+    return call
+
+
+@pytest.fixture
+def filled(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "FIT_ROWS", 100)
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    vectors = pa.FixedSizeListArray.from_arrays(rows.reshape(-1), 8)
+    table = pa.table({"id": [f"w{i}" for i in range(300)], "vector": vectors, "year": range(300)})
+    parquet.write_table(table, tmp_path / "items.parquet")
+    store = tmp_path / "items.store"
+    call("create", store, "--dim", 8, "--codec", "sq:bits=8", "--metric", "l2")
+    assert json.loads(call("put", store, tmp_path / "items.parquet", "--json")) == {"rows": 300, "version": 1}
+    np.save(tmp_path / "queries.npy", rows[:3])
+    return store, rows
+
+
+def test_a_store_is_read_as_an_archive_is(filled, call, tmp_path):
+    store, rows = filled
+    info = json.loads(call("info", store, "--json"))
+    assert (info["rows"], info["dim"], info["metric"], info["version"], info["keep"]) == (
+        300,
+        8,
+        "l2",
+        1,
+        "f16",
+    )
+    assert info["spec"].startswith("sq:bits=8") and info["columns"] == {"year": "int64"}
+    assert "generations" in call("info", store)
+    found = json.loads(call("get", store, "w7", "--json"))
+    assert np.allclose(found["vectors"], rows[7:8], atol=0.05)
+    assert len(call("cat", store, "--limit", 5).splitlines()) == 5
+    found = json.loads(
+        call("search", store, tmp_path / "queries.npy", "-k", 2, "--where", "year < 200", "--json")
+    )
+    assert [ids[0] for ids in found["ids"]] == ["w0", "w1", "w2"]
+    assert call("check", store).strip() == "sound"
+    call("decompress", store, tmp_path / "back.parquet")
+    assert parquet.read_table(tmp_path / "back.parquet").num_rows == 300
+    call("compress", store, tmp_path / "one.arrow", "--codec", "f16")
+    assert json.loads(call("info", tmp_path / "one.arrow", "--json"))["rows"] == 300
+
+
+def test_rows_are_deleted_compacted_and_collected(filled, call):
+    store, _ = filled
+    call("delete", store, "w1", "w2")
+    assert "no id 'w1'" in call("get", store, "w1", code=3)
+    call("compact", store)
+    assert any("segments" in line for line in call("gc", store).splitlines())
+    info = json.loads(call("info", store, "--json"))
+    assert info["rows"] == 298 and info["versions"] == 1
+    assert "no id 'w1'" in call("delete", store, "w1", code=3)
+
+
+def test_rows_without_ids_get_their_numbers(call, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((4, 3), np.float32))
+    call("create", tmp_path / "x.store", "--dim", 3, "--codec", "f32", "--keep", "none")
+    call("put", tmp_path / "x.store", tmp_path / "x.npy")
+    call("put", tmp_path / "x.store", tmp_path / "x.npy")
+    assert json.loads(call("info", tmp_path / "x.store", "--json"))["rows"] == 4
+    assert "'w' is none" in call("get", tmp_path / "x.store", "w", code=3)
+
+
+def test_damage_is_reported(filled, call):
+    store, _ = filled
+    segment = next((store / "segments").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    assert "do not match their checksum" in CliRunner().invoke(main, ["check", str(store)]).output
+    (store / "versions" / f"{1:020d}.json").write_bytes(b"{}")
+    assert "damaged" in call("info", store, code=4)
+
+
+def test_what_is_there_is_not_made_again(filled, call):
+    store, _ = filled
+    assert "exists" in call("create", store, "--dim", 8, "--codec", "f16", code=5)
+    assert "has no tiers" in call("search", store, store, "--tier", "4", code=2)

@@ -1,0 +1,42 @@
+"""One door to what is stored, be it an archive or a store."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeAlias
+
+from vecstore.archive import Archive, is_archive
+from vecstore.errors import CorruptError, SpecError
+from vecstore.store import layout
+from vecstore.store.store import Store
+
+Collection: TypeAlias = "Archive | Store"
+
+
+def open_collection(path: str, tier: int | str | None = None) -> Collection:
+    """Opens an archive, or a store to read. SpecError for a tier of a store, whose codes lie whole."""
+    if not _is_store(path):
+        return Archive(path, tier)
+    if tier is not None:
+        raise SpecError(f"{path} is a store, which has no tiers; leave out the tier")
+    return Store.open(path, read_only=True)
+
+
+def is_collection(path: str) -> bool:
+    """Whether a path is an archive or a store, be it damaged."""
+    return _is_store(path) or is_archive(path)
+
+
+def check(path: str) -> list[str]:
+    """Findings of a full check, also of what is damaged too much to be opened; an empty list is sound."""
+    if not _is_store(path):
+        return Archive.examine(path)
+    try:
+        with Store.open(path, read_only=True) as store:
+            return store.check()
+    except CorruptError as error:
+        return [str(error)]
+
+
+def _is_store(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, layout.FORMAT)) and os.path.isdir(path)
