@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from vecstore import api
@@ -18,7 +20,7 @@ def info(path: str, as_json: bool) -> None:
     """
     with api.open(path) as archive:
         ledger, codec = archive.ledger(), archive.codec
-        found = {
+        found: dict[str, Any] = {
             "rows": len(archive),
             "dim": archive.dim,
             "spec": str(archive.spec),
@@ -38,10 +40,10 @@ def info(path: str, as_json: bool) -> None:
         print_json(found)
         return
     shown = {key: value for key, value in found.items() if key not in ("ledger", "columns", "card", "tiers")}
-    tiers = ", ".join(f"{name} ({size} bytes)" for name, size in archive.tiers.items()) or "none"
-    columns = ", ".join(f"{field.name} ({field.type})" for field in archive.columns) or "none"
+    tiers = ", ".join(f"{name} ({size} bytes)" for name, size in found["tiers"].items()) or "none"
+    columns = ", ".join(f"{name} ({kind})" for name, kind in found["columns"].items()) or "none"
     lines: list[tuple[str, object]] = [*shown.items(), ("tiers", tiers), ("carried columns", columns)]
-    rows = max(len(archive), 1)
+    rows = max(found["rows"], 1)
     for name, count in ledger.as_dict().items():
         if count:
             lines.append((f"bytes {name}", f"{size(count)} ({count / rows:.2f} a row)"))
