@@ -20,8 +20,8 @@ OPTIONAL = (
 # A module imports from lower floors, or from its own part; registry holds the table of what is in codecs.
 FLOORS = (
     ("errors",), ("spec", "ledger"), ("kernels",), ("codecs",), ("registry",), ("search",), ("formats",),
-    ("archive",), ("store",), ("stream", "train"), ("planner",), ("bench",), ("api",), ("__init__",), ("cli",),
-    ("__main__",),
+    ("archive",), ("store",), ("stream", "train"), ("planner",), ("bench",), ("api",), ("__init__",),
+    ("cli",), ("__main__",),
 )  # fmt: skip
 FLOOR = {part: at for at, parts in enumerate(FLOORS) for part in parts}
 
