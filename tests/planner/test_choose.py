@@ -115,4 +115,5 @@ def test_what_is_chosen_finds_as_many_neighbours_as_any_candidate(budget):
     chosen = choose(rows, room, metric="cosine")
     assert chosen.code_bytes <= room.budget.amount
     others = {spec: recall(vs.fit(spec, rows)) for spec in candidates(room)}
-    assert len(others) > 3 and recall(chosen) >= max(others.values()) - 0.02
+    # A trial of 374 queries tells recall to about .01, and of those alike the smaller error is taken.
+    assert len(others) > 3 and recall(chosen) >= max(others.values()) - 0.025
