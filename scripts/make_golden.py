@@ -49,6 +49,7 @@ SPECS = {
     "groupcenter": "groupcenter:by=year,least=12+sq:bits=8",
     "fde": "fde:reps=1,bits=2,dim=2+f16",
     "relative": "normalize+relative:anchors=8+f16",
+    "lsq": "lsq:m=3",
 }
 TIERS = {"tiers": ("pca+sq:bits=4", [2, 4]), "tiers_in_bytes": ("normalize+rq:m=3", ["3B", "4B"])}
 ROWS, DIM = 600, 8

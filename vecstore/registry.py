@@ -35,6 +35,7 @@ from vecstore.codecs.hadamard import Hadamard
 from vecstore.codecs.itq import Itq
 from vecstore.codecs.klt import Klt
 from vecstore.codecs.lossless import Lossless
+from vecstore.codecs.lsq import Lsq
 from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.parts import loads as load_parts
 from vecstore.codecs.plain import BF16, F16, F32
@@ -66,7 +67,7 @@ AnyCodec = Codec | BlockCodec
 
 CODECS: Mapping[str, type[Codec] | type[BlockCodec]] = {
     codec.name: codec
-    for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Klt, Tcq, Rabitq, Rq, Prq)
+    for codec in (F32, F16, BF16, Lossless, Sq, Pq, Sign, Itq, Hadamard, Rbe, Klt, Tcq, Rabitq, Rq, Prq, Lsq)
 }
 TRANSFORMS: Mapping[str, type[Transform]] = {
     transform.name: transform

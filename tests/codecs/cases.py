@@ -24,6 +24,7 @@ SPECS = [
     "jl:dim=3+f32", "center+jl:dim=5,density=0.5+sq",
     "rq:m=3,beam=2", "rq:bytes=2", "prq:m=5,splits=2", "center+prq:m=4,splits=1",
     "opq:m=2+pq:m=2", "opq:m=3,bits=4+f32",
+    "lsq:m=3,beam=2", "lsq:bytes=2,iters=0", "center+lsq:m=4,iters=3",
 ]  # fmt: skip
 
 

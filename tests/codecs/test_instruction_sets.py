@@ -18,6 +18,7 @@ specs += " whiten+sq:bits=6 normalize+relative:anchors=50+sq"
 specs += " tcq:bytes=11,stages=2,states=64 tcq:bits=5.5,states=64,stages=0 klt:bits=3"
 specs += " tcq:bytes=9,stages=1,states=64,scale=length klt:bytes=12,scale=mse"
 specs += " opq:m=7,dim=40+pq:m=7 rq:m=3 prq:m=5,splits=2,beam=3"
+specs += " lsq:m=3"
 for spec in specs.split():
     codec = vs.fit(spec, rows[:400])
     codes = codec.encode(rows)

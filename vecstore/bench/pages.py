@@ -170,7 +170,7 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
         yield (_title(name, merged), *_table(merged, _METHOD_COLUMNS))
     yield from _quality_tables(good)
     if pairs := [record for record in good if record["kind"] == "pair"]:
-        order = ("pq", "pq4", "sq", "rotated", "lossless")
+        order = ("pq", "pq4", "additive", "sq", "rotated", "lossless")
         pairs.sort(key=lambda record: (record["threads"], order.index(record["topic"])))
         yield ("Pairs: ours against a peer, runs taken in turn", *_table(pairs, _PAIR_COLUMNS))
     bad = [record for record in records if "error" in record or "missing" in record]

@@ -67,7 +67,7 @@ def add_up(points: F32, codes: U8, centroids: F32, sums: F64, counts: I64) -> bo
     Centroids that have no point get one each of those farthest from theirs, and codes tell so; returns
     whether there were such points.
     """
-    _add_up(points, codes, sums, counts)
+    sum_up(points, codes, sums, counts)
     return not counts.all() and _fill_empty(points, codes, centroids, sums, counts)
 
 
@@ -157,7 +157,7 @@ def _measure(points: F32, chosen: I64, mean: F64) -> tuple[float, int]:
 
 
 @kernel
-def _add_up(points: F32, codes: U8, sums: F64, counts: I64) -> None:
+def sum_up(points: F32, codes: U8, sums: F64, counts: I64) -> None:
     """sums[codes[i]] += points[i], counts[codes[i]] += 1; points (n, d), codes (n, 1)."""
     for i in range(points.shape[0]):
         c = codes[i, 0]

@@ -18,6 +18,8 @@ _SQ_PEERS = {"f16": "QT_fp16", "sq:bits=8": "QT_8bit", "sq:bits=6": "QT_6bit", "
 CELLS = "cells "  # of labels: the trellis search of what comes behind, without the rotation before it
 _CELLS_DIM = 384
 
+_ADDITIVE = ("rq", "lsq")
+_ADDITIVE_BYTES = 8
 _ROTATED = {"hadamard": "eden", "rabitq": "rabitq"}
 
 
@@ -25,7 +27,7 @@ _ROTATED = {"hadamard": "eden", "rabitq": "rabitq"}
 class Pair:
     """Two contenders that do the same at the same size, timed in turn in one process."""
 
-    topic: str  # pq | pq4 | sq | rotated | lossless
+    topic: str  # pq | pq4 | additive | sq | rotated | lossless
     setting: str  # what the two have in common
     ours: str
     peer: str
@@ -38,8 +40,9 @@ def contenders(dim: int) -> dict[str, Contender]:
     found += [FaissPq(m) for m in subspaces(dim)] + [FaissPq(m, 4) for m in subspaces(dim)]
     found += [FaissSq(kind) for kind in _SQ_PEERS.values()]
     found += [FaissOpq(m) for m in subspaces(dim)[1:2]]
-    peers = {pair.peer for pair in _rotated_pairs()}
-    found += [index for index in faiss_indexes(dim, (), (1, 2, 4)) if index.label in peers]
+    peers = {pair.peer for pair in (*_additive_pairs(), *_rotated_pairs())}
+    indexes = faiss_indexes(dim, (_ADDITIVE_BYTES,), (1, 2, 4))
+    found += [index for index in indexes if index.label in peers]
     found += all_lossless()
     return {contender.label: contender for contender in found}
 
@@ -50,6 +53,7 @@ def specs(dim: int) -> list[str]:
     found += [f"sq:bits={bits}" for bits in (8, 6, 4)]
     found += [f"pq:m={m}" for m in subspaces(dim)]
     found += [f"pq:m={m},bits=4" for m in subspaces(dim)]
+    found += [pair.ours for pair in _additive_pairs()]
     found += [f"{name}:bits={bits}" for name in _ROTATED for bits in (1, 2, 4)]
     small = max(1, dim // 2)
     found += [f"pca:dim={dim}+pq:m={m}" for m in subspaces(dim)[1:]]
@@ -63,7 +67,7 @@ def specs(dim: int) -> list[str]:
 
 def pairs(dim: int) -> list[Pair]:
     """All pairs for rows of this width."""
-    return [*_product_pairs(dim), *_scalar_pairs(), *_rotated_pairs(), *_lossless_pairs()]
+    return [*_product_pairs(dim), *_additive_pairs(), *_scalar_pairs(), *_rotated_pairs(), *_lossless_pairs()]
 
 
 def cells(dim: int) -> list[str]:
@@ -83,6 +87,13 @@ def _product_pairs(dim: int) -> Iterator[Pair]:
     for m in subspaces(dim):
         ours, peer = f"pq:m={m},bits=4", f"faiss pq:m={m},bits=4"
         yield Pair("pq4", f"{dim // m} dimensions a nibble", ours, peer, fits=True)
+
+
+def _additive_pairs() -> Iterator[Pair]:
+    """Both sides with their own defaults: beams of 5 in rq, and in lsq 16 iterations of FAISS's search."""
+    for name in _ADDITIVE:
+        setting = f"{name}, {_ADDITIVE_BYTES} bytes"
+        yield Pair("additive", setting, f"{name}:m={_ADDITIVE_BYTES}", f"faiss {name}:m={_ADDITIVE_BYTES}")
 
 
 def _scalar_pairs() -> Iterator[Pair]:
