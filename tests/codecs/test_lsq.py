@@ -131,6 +131,11 @@ def test_odd_widths_constant_dimensions_and_repeated_rows(dim):
     assert np.isfinite(codec.decode(codec.encode(rows))).all()
 
 
+def test_no_first_bytes_are_a_code():
+    with pytest.raises(vs.SpecError, match="no tiers"):
+        vs.fit("lsq:m=3", make_rows(100, 8)).prefix(2)
+
+
 def test_the_number_of_codebooks_is_chosen_for_any_width():
     for dim, m in ((3, 1), (100, 2), (1536, 16)):
         assert vs.fit("lsq", make_rows(20, dim)).m == m

@@ -53,6 +53,10 @@ class Lsq(Residual):
         if (self.moves >= (self.m, self.books.shape[1])).any():
             raise ValueError("lsq has moves to centroids that are not there")
 
+    def prefix(self, size: int) -> Self:
+        """None: a codebook says no more than the next."""
+        raise SpecError(f"lsq has no tiers, and {size} bytes were asked for; rq has")
+
     @cached_property
     def _searches(self) -> list[Search]:
         return [LocalSearch(self.books, self.beam, self.moves)]
