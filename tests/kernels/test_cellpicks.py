@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vecstore.kernels import bytedots, isa, lookup, top
-from vecstore.kernels.cellpicks import lay_out, pack, pick, push, sizes, tabulate
+from vecstore.kernels.cellpicks import lay_out, pack, pick, push, tables_of_signs, tabulate
 
 ON_EACH = """
 import runpy, sys
@@ -47,11 +47,15 @@ def test_products_are_those_of_levels(bits, dim):
     check_pick(bits, dim)
 
 
-def test_sizes_of_queries():
-    queries = np.array([[3, -4, 0], [0, 0, 0]], np.float32)
-    out = np.empty((2, 3))
-    sizes(queries, out)
-    assert out.tolist() == [[-1, 5, 4], [0, 0, 0]]
+def test_tables_hold_what_signs_add():
+    queries = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
+    values = np.empty((2, 4, 16), np.float32)
+    tables_of_signs(queries, 0.5, 2.0, values)
+    padded = np.pad(queries, ((0, 0), (0, 10))).reshape(2, 4, 4)
+    signs = 2 * (np.arange(16)[:, None] >> np.arange(4) & 1) - 1
+    wanted = (padded[:, :, None] * signs).sum(axis=3)
+    wanted[:, 0] += (0.5 * np.linalg.norm(queries, axis=1) + 2 * np.abs(queries).max(axis=1))[:, None]
+    assert np.allclose(values, wanted, atol=1e-5)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="without compiling there is one instruction set")

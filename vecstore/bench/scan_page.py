@@ -17,10 +17,11 @@ HEADER = [
     "share of memory's speed", "GB/s read",
 ]  # fmt: skip
 NOT_SHOWN = """\
-Quality: what each code finds is in [codecs.md](codecs.md). Sets larger than 20,000 rows repeat them,
-which does not change what has to be read and added. All searches are exhaustive, by inner product, and
-give ten rows a query. Ours scores the best 36 rows once more with decoded rows, in float64, and gives
-these scores; fast scan indexes of FAISS give those of their rounded tables. With 20,000 rows and one
+Quality: what each code finds is in [codecs.md](codecs.md). Sets larger than 20,000 rows repeat them, which
+does not change what has to be read and added. All searches are exhaustive, by inner product, and give ten
+rows a query. Ours scores the best 36 rows once more without rounding the query (hadamard and rabitq: all
+rows that a bound from one bit a dimension lets in), and gives these scores; fast scan indexes of FAISS give
+those of their rounded tables. Symmetric searches give what codes tell of codes. With 20,000 rows and one
 query, what a call costs in Python and that rescoring are a good part of it. GB/s is of reading as many
 bytes as ours has codes, in the same run; a share near one means that a scan waits for memory. Speeds vary
 between runs and machines by more than ratios do: read the ratios first; they are of runs taken in turn in

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs import tablescan
-from vecstore.codecs.bitscan import BitScan, bit_weights
 from vecstore.codecs.gridscan import GridScan
 from vecstore.codecs.scan import By, Codes, Places, PulledScan, Rows, ScaledScan, Scan
 from vecstore.kernels import cellpicks, cells, scalar
@@ -40,7 +39,7 @@ class CellScan(Scan):
 
     exact = False
     bounds = True
-    step = BitScan.step
+    step = tablescan.TableScan.step
 
     def __init__(self, codes: Codes, dim: int, levels: Rows, factors: Rows, pull: Pull) -> None:
         """codes (n, width), packed as `kernels.cells` does; levels (2**bits,), bits <= 4; factors (n,)."""
@@ -52,7 +51,7 @@ class CellScan(Scan):
         # |f s - l| / f, which is all but the same for all rows.
         apart = np.sqrt(np.maximum(dim - sizes * sizes / squares, 0)).max(initial=0.0)
         self._spread = float(_DEVIATIONS * apart / np.sqrt(dim - 1))
-        self._near = BitScan(above, [above.shape[1]], self._weigh)
+        self._near = tablescan.TableScan(above, 16, self._tabulate)
         self._stretches = (factors * (squares / sizes)).astype(np.float32)
         self._bits = len(levels).bit_length() - 1
         if self._bits == 3:
@@ -61,13 +60,13 @@ class CellScan(Scan):
         self._cells = cellpicks.lay_out(codes), self._width, cellpicks.tabulate(levels), factors
         self.nbytes = self._near.nbytes + self._cells[0].nbytes + 2 * factors.nbytes
 
-    def _weigh(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        """Weights of the bits, and how far above their sum the bound is."""
-        weights, facts = bit_weights(2 * queries, (self._dim + 7) // 8), np.empty((len(queries), 3))
-        cellpicks.sizes(queries, facts)
-        # Each nibble's entry is off by half a step or less, evenly spread; a step is 8 weights / 255 at most.
+    def _tabulate(self, queries: Rows) -> Rows:
+        """What the signs of four dimensions add, and how far above that the bound is."""
+        # Each entry is off by half a step or less, evenly spread; a step is 8 values / 255 at most.
         rounded = _DEVIATIONS * 8 / 255 * math.sqrt(self._dim / 48)
-        return weights, facts[:, 1] * self._spread + facts[:, 2] * rounded - facts[:, 0]
+        values = np.empty((len(queries), (self._dim + 7) // 8 * 2, 16), np.float32)
+        cellpicks.tables_of_signs(queries, self._spread, rounded, values)
+        return values
 
     def prepare(self, queries: Rows) -> Prepared:
         """For the bounds, for the inner products, and what is added to both."""

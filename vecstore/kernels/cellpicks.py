@@ -66,16 +66,26 @@ def tabulate(levels: F32) -> F32:
 
 
 @kernel
-def sizes(queries: F32, out: F64) -> None:
-    """out[j] = the sum of the values of query j, its length, and the largest size of a value."""
+def tables_of_signs(queries: F32, spread: float, rounded: float, values: F32) -> None:
+    """values[j, t, b] = what the signs of dimensions 4 t to 4 t + 3 add for query j, - where b has no bit.
+
+    To the first table goes how far above their sum a bound is: spread times the query's length, and rounded
+    times the largest size of its values. queries (q, dim); values (q, at least dim / 4, 16), written.
+    """
     for j in range(queries.shape[0]):
-        total, square, largest = 0.0, 0.0, np.float32(0)
+        square, largest = 0.0, np.float32(0)
         for t in range(queries.shape[1]):
-            value = np.float64(queries[j, t])
-            total += value
-            square += value * value
+            square += np.float64(queries[j, t]) * np.float64(queries[j, t])
             largest = max(largest, abs(queries[j, t]))
-        out[j, 0], out[j, 1], out[j, 2] = total, np.sqrt(square), largest
+        above = np.float32(spread * np.sqrt(square) + rounded * np.float64(largest))
+        for t in range(values.shape[1]):
+            values[j, t, 0] = above if t == 0 else np.float32(0)
+            for bit in range(4):
+                at = 4 * t + bit
+                value = queries[j, at] if at < queries.shape[1] else np.float32(0)
+                for b in range(1 << bit):
+                    values[j, t, (1 << bit) + b] = values[j, t, b] + value
+                    values[j, t, b] -= value
 
 
 @kernel
