@@ -24,6 +24,7 @@ from vecstore.search import METRICS
 from vecstore.spec import Spec, parse
 from vecstore.store import collect, layout, versions, writing
 from vecstore.store.manifest import Manifest
+from vecstore.store.streaming import StreamWriter, joined
 from vecstore.store.view import Asked, View
 
 Columns = Mapping[str, Any]  # name -> one value a row
@@ -204,6 +205,23 @@ class Store:
             batch = writing.as_batch(view.manifest, ids, rows, columns)
             if len(batch):
                 self._view = writing.put(view, batch)
+
+    def writer(self, source: str) -> StreamWriter:
+        """A writer of the stream with this name, which commits offsets with rows; a context manager."""
+        return StreamWriter(source, lambda: self.view.manifest, self._take_in)
+
+    def _take_in(self, batches: list[Batch], source: str, offset: int) -> None:
+        with self._commit() as view:
+            known = view.manifest.sources.get(source)
+            if known is not None and known >= offset:
+                raise ConflictError(
+                    f"another writer has taken {source} in up to offset {known}; go on behind that"
+                )
+            batch = joined(batches)
+            columns = batch.columns
+            given = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
+            checked = writing.as_batch(view.manifest, batch.ids, batch.rows, given)
+            self._view = writing.put(view, checked, {source: offset})
 
     def delete(self, ids: Ids) -> None:
         """Deletes rows; NotFoundError names the first id that is not there, and then nothing is deleted.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,10 @@ def _columns(manifest: Manifest, given: Mapping[str, Any], rows: int) -> pa.Reco
     return pa.RecordBatch.from_arrays(arrays, names=names) if names else None
 
 
-def put(view: View, batch: Batch) -> View:
-    """Adds rows, in place of those that their ids had."""
+def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType({})) -> View:
+    """Adds rows, in place of those that their ids had. sources: how far each stream is taken in with them."""
     assert batch.ids is not None
-    manifest = view.manifest
+    manifest = replace(view.manifest, sources={**view.manifest.sources, **sources})
     if manifest.columns is None:
         columns = pa.schema([]) if batch.columns is None else batch.columns.schema
         manifest = replace(manifest, id_type=batch.ids.type, columns=columns)

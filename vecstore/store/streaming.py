@@ -1,0 +1,96 @@
+"""Writing a stream into a store so that after any interruption nothing of it is lost or there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from vecstore.errors import InputError, SpecError
+from vecstore.formats.base import Batch
+from vecstore.formats.columns import choose
+from vecstore.store.ids import IdMap
+from vecstore.store.manifest import Manifest
+
+# Takes rows and the offset that they end at, and commits both at once.
+Commit = Callable[[list[Batch], str, int], None]
+
+
+class StreamWriter:
+    """Batches of one source, whose offset is committed together with their rows.
+
+    A producer that was interrupted goes on behind `last_offset`; what it sends again up to there is left out.
+    """
+
+    def __init__(self, source: str, manifest: Callable[[], Manifest], commit: Commit) -> None:
+        """manifest: gives the newest. commit: see `Commit`."""
+        if not source or not isinstance(source, str):
+            raise SpecError(f"source is {source!r}; expected the name of a stream")
+        self.source = source
+        self._manifest, self._commit = manifest, commit
+        self._waiting: list[Batch] = []
+        self._offset = self.last_offset
+        self._rows = 0
+
+    @property
+    def last_offset(self) -> int | None:
+        """The offset of the last batch that is committed; None if none is."""
+        return self._manifest().sources.get(self.source)
+
+    def write(self, batch: pa.RecordBatch, offset: int) -> bool:
+        """Takes rows to be committed: an id column, a vector column, and the carried ones.
+
+        offset: of the batch in its stream, larger than that of the one before. False if it is committed
+        already, and is left out. An id that comes again in a later batch stands for the later row. Raises
+        InputError for a batch that the store does not take.
+        """
+        if type(offset) is not int:
+            raise SpecError(f"offset is {offset!r}; expected a whole number")
+        last = self.last_offset
+        if last is not None and offset <= last:
+            return False
+        if self._waiting and self._offset is not None and offset <= self._offset:
+            raise InputError(
+                f"offset {offset} of {self.source} comes behind {self._offset}; offsets must rise"
+            )
+        choice = choose(batch.schema, self.source, None, None)
+        if choice.id is None:
+            raise InputError(f"a batch of {self.source} has no id column; it has {batch.schema.names}")
+        self._waiting.append(choice.batch(batch, self._manifest().dim, self._rows))
+        self._rows += len(batch)
+        self._offset = offset
+        return True
+
+    def commit(self) -> None:
+        """Makes what was written durable, rows and offset at once; nothing to do if nothing was."""
+        if self._waiting and self._offset is not None:
+            self._commit(self._waiting, self.source, self._offset)
+            self._waiting = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commits what waits, unless an error came."""
+        if kind is None:
+            self.commit()
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """One batch of several with ids; of rows of one id the last."""
+    ids = pa.concat_arrays([batch.ids for batch in batches])
+    numbers = np.arange(len(ids))
+    places = IdMap()
+    places.put(ids, numbers)
+    keep = pa.array(np.flatnonzero(places.find(ids) == numbers))
+    columns = None
+    if batches[0].columns is not None:
+        table = pa.Table.from_batches([batch.columns for batch in batches])
+        columns = table.combine_chunks().take(keep).to_batches()[0] if len(keep) else None
+    rows = np.concatenate([batch.rows for batch in batches])
+    return Batch(rows[keep.to_numpy()], ids.take(keep), columns, batches[0].path, batches[0].first)
