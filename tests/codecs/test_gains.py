@@ -135,7 +135,8 @@ def test_state_that_does_not_fit_together_is_refused(change):
     ("spec", "message"),
     [
         ("tcq:scale=yes", "expected one of none, mse, length, auto"), ("klt:scale=true", "no str"),
-        ("klt:bytes=1,scale=mse", "leaves 0 of 1 bytes"), ("tcq:bytes=2,stages=1,scale=mse", "leaves 0 of 1"),
+        ("klt:bytes=1,scale=mse", "none for cells"), ("tcq:bytes=2,stages=1,scale=mse", "none for cells"),
+        ("tcq:bytes=1,stages=1", "none for cells"), ("tcq:bytes=1,stages=2", "none for cells"),
         ("tcq:stages=3", "expected 0, 1 or 2"),
     ],
 )  # fmt: skip

@@ -65,8 +65,8 @@ def allot(sample: Rows, size: int, rates: Rates, scaled: bool) -> tuple[dict[str
 
     size: bytes of the words, and of the scale. The rows are enough to refine tables on.
     """
-    if scaled and size < 2:
-        raise SpecError(f"a scale is a byte, which leaves {size - 1} of {size} bytes for the cells")
+    if size <= scaled:
+        raise SpecError("stages and a scale take a byte each and leave none for cells; expected more bytes=")
     mean = mean_row(sample)
     even = gains.evened(sample, mean) if scaled else sample
     values, vectors = spectrum(even, np.zeros_like(mean) if scaled else mean)
@@ -110,6 +110,12 @@ def have_length_one(rows: Rows) -> bool:
 
 def to_length_one(rows: Rows) -> None:
     """Scales rows (n, dim) in place; those without length stay."""
+    rows *= to_one(rows)[:, None]
+
+
+def to_one(rows: Rows) -> Rows:
+    """What makes each row (n, dim) one of length one, (n,); 1 for rows without length."""
     lengths = np.empty(len(rows))
     scores.squares(rows, lengths)
-    rows *= (1 / np.sqrt(np.where(lengths > _NONE, lengths, 1.0))).astype(np.float32)[:, None]
+    found: Rows = (1 / np.sqrt(np.where(lengths > _NONE, lengths, 1.0))).astype(np.float32)
+    return found

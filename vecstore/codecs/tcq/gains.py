@@ -92,7 +92,7 @@ def divided(turned: F32, scales: F32, gains: F32) -> F32:
 
 def sizes(turned: F32, scales: F32) -> F64:
     """The root of the mean square (n,) of rows (n, d), each axis over its deviation where it has one."""
-    some = scales > 0
+    some = scales >= np.finfo(np.float32).tiny  # of less there is no inverse
     inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=some)
     found: F64 = np.sqrt(_squares(turned * inverse) / max(int(some.sum()), 1))
     return found

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs import tablescan
 from vecstore.codecs.scan import Codes, Rows, ScaledScan, Scan
-from vecstore.codecs.tcq import stages
+from vecstore.codecs.tcq import fitting, stages
 from vecstore.codecs.tcq.allocation import GROUP
 from vecstore.codecs.transforms.center import offsets
 from vecstore.kernels import bytedots, scores, trellisdots
@@ -38,9 +38,7 @@ def _factors(codec: Tcq, codes: Codes) -> Rows:
     found = np.empty(len(codes), np.float32)
     for start in range(0, len(codes), _BLOCK_ROWS):
         part = codes[start : start + _BLOCK_ROWS]
-        lengths = np.empty(len(part))
-        scores.squares(codec.restored(part), lengths)
-        found[start : start + len(part)] = 1 / np.sqrt(np.where(lengths > 0, lengths, 1))
+        found[start : start + len(part)] = fitting.to_one(codec.restored(part))
     return found
 
 
