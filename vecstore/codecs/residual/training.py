@@ -14,6 +14,7 @@ from vecstore.codecs.residual.coding import Sums
 from vecstore.codecs.transforms.center import mean_row
 from vecstore.codecs.transforms.pca import principal_axes, product
 from vecstore.kernels import beams, kmeans, levels
+from vecstore.kernels.bytedots import Weights
 from vecstore.kernels.threads import spread
 
 F32 = NDArray[np.float32]
@@ -25,7 +26,7 @@ _BYTES = 1 << 27  # of the rows times the beam
 _LEAST_ROWS = 13_000
 _POINTS, _VALUES = 65_536, 1 << 23  # that a codebook is learned from, at most
 _PART_POINTS, _PART_VALUES = 16_384, 1 << 22  # that one pass looks at
-_LAST_VALUES, _LAST_MOST = 3 << 23, 10  # that the last passes look at together, and how many they are
+_LAST_VALUES, _LAST_MOST = 5 << 22, 10  # that the last passes look at together, and how many they are
 _LITTLE, _NOTHING = 1e-2, 1e-10  # of the rows' squared lengths
 _AXES, _GROWTH = 2, 1.8  # the first axes, and how many times as many come next
 _ROWS = 1024  # of which the nearest centroids are found at once
@@ -95,22 +96,24 @@ def cluster(points: F32, k: int, passes: int) -> F32:
         for again in range(passes, 0, -1):
             part = np.ascontiguousarray(points[at : at + size, :width])
             at = at + size if at + size < n else 0
-            kmeans.move(centroids, *means(part, centroids), kmeans.STEP if again > 1 else 1)
+            sums = means(part, levels.of_rows(part), centroids)
+            kmeans.move(centroids, *sums, kmeans.STEP if again > 1 else 1)
         width = min(dim, math.ceil(width * _GROWTH))
         centroids = np.concatenate([centroids, np.zeros((k, width - centroids.shape[1]), np.float32)], axis=1)
+    weights = levels.of_rows(points)
     for again in range(min(_LAST_MOST, max(2, _LAST_VALUES // points.size)) - 1, 0, -1):
-        kmeans.move(centroids, *means(points, centroids), kmeans.STEP if again > 1 else 1)
-    return shrunk(points, *means(points, centroids))
+        kmeans.move(centroids, *means(points, weights, centroids), kmeans.STEP if again > 1 else 1)
+    return shrunk(points, *means(points, weights, centroids))
 
 
-def means(points: F32, centroids: F32) -> tuple[F64, I64]:
-    """Sums (k, d) and counts (k,) of the points (n, d) that are nearest to each of centroids (k, d)."""
+def means(points: F32, weights: Weights, centroids: F32) -> tuple[F64, I64]:
+    """Sums (k, d) and counts (k,) of the points (n, d) that are nearest to each of centroids (k, d); weights:
+    the points by `levels.of_rows`."""
     stage = beams.Stage.after(centroids[None][:0], centroids)
     codes = np.empty((len(points), 1), np.uint8)
 
     def work(start: int, stop: int) -> None:
-        weights = levels.of_rows(points[start:stop])
-        beams.nearest(beams.products(weights, stage, 0, stop - start), stage, codes[start:stop])
+        beams.nearest(beams.products(weights, stage, start, stop), stage, codes[start:stop])
 
     spread(len(points), _ROWS, work)
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids), np.int64)
