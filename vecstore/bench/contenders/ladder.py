@@ -33,6 +33,7 @@ _CHAINS = (
     "rotate+pq:m={size}",
     "pca:dim={quad}+pq:m={size}",
     "tcq:bytes={size},renormalize=false",
+    "tcq:bytes={size},renormalize=false,scale=none",
     "klt:bytes={size},renormalize=false",
 )
 
