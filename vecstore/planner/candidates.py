@@ -102,9 +102,9 @@ def _scale_bytes(scale: str) -> int:
     return 0 if scale == "none" else 1024
 
 
-def _rq(dim: int, size: int) -> tuple[str, int, int]:
-    """Few stages: each has a codebook of whole rows."""
-    return (f"rq:m={size}" if size <= 8 else ""), size, 1024 * dim * size
+def _lsq(dim: int, size: int) -> tuple[str, int, int]:
+    """Few codebooks: each is of whole rows. Those of rq, where lsq begins, lose more at every size."""
+    return (f"lsq:m={size}" if size <= 16 else ""), size, 1024 * dim * size
 
 
 def _prq(dim: int, size: int) -> tuple[str, int, int]:
@@ -140,7 +140,7 @@ FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     *((_tcq(stages, scale), _by_bytes) for stages in (0, 1, 2) for scale in ("none", "length")),
     (_hadamard, lambda dim: (4, 3, 2, 1)),
     (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
-    (_rq, _by_bytes), (_prq, _by_bytes), (_opq_pq, _by_dims), (_opq_pq_of_part(4), _by_dims),
+    (_lsq, _by_bytes), (_prq, _by_bytes), (_opq_pq, _by_dims), (_opq_pq_of_part(4), _by_dims),
 )  # fmt: skip
 
 
