@@ -1,14 +1,9 @@
 """Conditional modes against their definition in plain numpy."""
 
-import numba
 import numpy as np
 import pytest
 
 from vecstore.kernels import beams, icm
-
-pytestmark = pytest.mark.skipif(
-    numba.config.DISABLE_JIT, reason="the products of matmul exist only in compiled code"
-)
 
 F32 = np.float32
 
