@@ -17,10 +17,13 @@ IDS = st.lists(st.integers(0, 30), unique=True, max_size=12)
 class StoreMachine(RuleBasedStateMachine):
     """Rows are multiples of their id and a count of writes, so that each is known by its values."""
 
-    @initialize(keep=st.sampled_from([None, "f32"]), fit=st.sampled_from([1, 20]))
-    def begin(self, keep, fit):
+    @initialize(
+        keep=st.sampled_from([None, "f32"]), fit=st.sampled_from([1, 20]), small=st.sampled_from([2, 64])
+    )
+    def begin(self, keep, fit, small):
         self.folder = tempfile.mkdtemp()
-        self.before, writing.FIT_ROWS = writing.FIT_ROWS, fit
+        self.before = writing.FIT_ROWS, writing._MOST_SMALL
+        writing.FIT_ROWS, writing._MOST_SMALL = fit, small
         self.store = Store.create(f"{self.folder}/x.store", dim=3, codec="center+f32", keep=keep)
         self.rows, self.writes, self.history = {}, 0, {0: {}}
 
@@ -95,7 +98,7 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "store"):
             assert self.store.check() == []
             self.store.close()
-            writing.FIT_ROWS = self.before
+            writing.FIT_ROWS, writing._MOST_SMALL = self.before
             shutil.rmtree(self.folder)
 
 

@@ -57,6 +57,20 @@ def test_search_finds_what_an_exact_scan_of_all_rows_finds(make, metric, keep):
     assert np.array_equal(store.search(queries, k=7)[0], ids)
 
 
+def test_many_small_puts_are_joined(make, monkeypatch):
+    monkeypatch.setattr(writing, "_MOST_SMALL", 8)
+    store = make(codec="center+f32", keep="f16")
+    rows = some_rows(200)
+    for start in range(0, 200, 4):
+        store.put(np.arange(start, start + 4), rows[start : start + 4])
+        assert len(store.view.parts) <= 9
+    store.put(np.arange(0, 200, 3), rows[::3] + 1)
+    rows[::3] += 1
+    assert np.allclose(store.get(np.arange(200)), rows, atol=1e-5) and store.check() == []
+    again = Store.open(store.path)
+    assert np.allclose(again.get(np.arange(200)), rows, atol=1e-5)
+
+
 def test_columns_are_carried_and_filter_a_search(make):
     store = make()
     rows = some_rows(40)

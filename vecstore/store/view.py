@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -47,20 +48,23 @@ class Asked:
 class Part:
     """An open segment and which of its rows are live; immutable. Its open files serve later versions too."""
 
-    def __init__(self, root: str, segment: Segment, codecs: dict[str, AnyCodec], like: Part | None = None):
-        """like: the same segment in another version, whose open files serve this one."""
+    def __init__(self, root: str, segment: Segment, codecs: dict[str, AnyCodec], known: Part | int):
+        """known: the same segment in another version, whose open files and number serve this one; or a number
+        that no other part has."""
+        like = known if isinstance(known, Part) else None
         self.segment = segment
+        self.number: int = known.number if isinstance(known, Part) else known
         self._fine: list[Archive] = [] if like is None else like._fine  # one, once it is open
         if like is None:
             self.archive = files.open_segment(root, segment, codecs[segment.codec])
         else:
             self.archive = like.archive
         self._root, self._codecs = root, codecs
-        known = () if like is None else like.segment.deletes
-        if segment.deletes[: len(known)] != known:
-            known = ()
-        self.live: NDArray[np.bool_] | None = like.live if like and known else None  # (rows,), None: all
-        for deletes in segment.deletes[len(known) :]:
+        before = () if like is None else like.segment.deletes
+        if segment.deletes[: len(before)] != before:
+            before = ()
+        self.live: NDArray[np.bool_] | None = like.live if like and before else None  # (rows,), None: all
+        for deletes in segment.deletes[len(before) :]:
             live = np.ones(segment.rows, np.bool_) if self.live is None else self.live.copy()
             live[files.read_deletes(root, deletes, segment.rows)] = False
             self.live = live
@@ -98,13 +102,14 @@ class View:
             for identity in sorted(manifest.codecs)
         }
         before = {} if like is None else {part.segment.name: part for part in like.parts}
+        self._numbers: Iterator[int] = count() if like is None else like._numbers
         self.parts: list[Part] = []
         for segment in manifest.segments:
             known = before.get(segment.name)
-            if known is not None and known.segment == segment:
-                self.parts.append(known)
-            else:
-                self.parts.append(Part(root, segment, self.codecs, known))
+            if known is None or known.segment != segment:
+                known = Part(root, segment, self.codecs, next(self._numbers) if known is None else known)
+            self.parts.append(known)
+        self._by_number = {part.number: part for part in self.parts}
         self._map: IdMap | None = None
 
     def __len__(self) -> int:
@@ -116,12 +121,12 @@ class View:
 
     @property
     def ids(self) -> IdMap:
-        """Where each id's row lies; parts are numbered in order."""
+        """Where each id's row lies, by the number of its part."""
         if self._map is None:
             found = IdMap()
-            for number, part in enumerate(self.parts):
+            for part in self.parts:
                 rows = part.live_rows()
-                found.put(part.archive.ids_at(rows), place_of(number, rows))
+                found.put(part.archive.ids_at(rows), place_of(part.number, rows))
             self._map = found
         return self._map
 
@@ -141,7 +146,7 @@ class View:
         numbers, rows = segment_of(places)
         for number in np.unique(numbers):
             mine = numbers == number
-            out[mine] = self.parts[number].archive.rows_at(rows[mine])
+            out[mine] = self._by_number[int(number)].archive.rows_at(rows[mine])
         return out
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:

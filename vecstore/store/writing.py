@@ -30,6 +30,9 @@ _SAMPLE_ROWS = 65_536  # that it is fitted on
 _RAW = "f32"
 _PROBE_ROWS = 16
 _SMALL_ROWS = 65_536  # segments of fewer are joined by compaction
+_MOST_SMALL = (
+    64  # such segments; a put that finds as many joins them: each is an open file, and searched alone
+)
 _MOST_DELETES = 8  # files of deleted rows a segment; more are made one
 
 
@@ -114,11 +117,18 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
             return _first_fit(view, manifest, batch, dead)
         pair = _Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
         files.write_codec(view.root, pair.coarse)
-    segment = files.write_segment(view.root, manifest, pair.coarse, pair.fine, [batch])
+    small = [part for part in view.parts if part.segment.rows < _SMALL_ROWS]
+    joined = small if len(small) >= _MOST_SMALL else []
+    live = [(part, _without(part, dead.pop(part.number, None))) for part in joined]
+    segment = _merge(view, manifest, pair, live, batch)
     assert segment is not None
-    segments = _with_deletes(view, dead)
-    found = _published(view, manifest, [*segments, segment])
-    view.ids.put(batch.ids, place_of(len(segments), np.arange(len(batch))))
+    names = {part.segment.name for part in joined}
+    kept = [found for found in _with_deletes(view, dead) if found.name not in names]
+    found = _published(view, manifest, [*kept, segment])
+    last = found.parts[-1]
+    rows = np.arange(segment.rows)
+    # Those that were joined have other places now.
+    view.ids.put(last.archive.ids_at(rows) if joined else batch.ids, place_of(last.number, rows))
     found.take_ids(view.ids)
     return found
 
@@ -128,8 +138,9 @@ def delete(view: View, places: NDArray[np.int64]) -> View:
     places = np.unique(places)
     if not len(places):
         return view
-    segments = _with_deletes(view, _by_part(places))
-    gone = [view.parts[n].archive.ids_at(rows) for n, rows in _by_part(places).items()]
+    dead = _by_part(places)
+    segments = _with_deletes(view, dead)
+    gone = [part.archive.ids_at(dead[part.number]) for part in view.parts if part.number in dead]
     found = _published(view, view.manifest, segments)
     for names in gone:
         view.ids.remove(names)
@@ -158,20 +169,15 @@ def compact(view: View, thinned: float) -> View:
         manifest = _fit(view, manifest, _sample(view))
         pair = _codecs(view, manifest)
         assert pair is not None
-    chosen = [n for n, part in enumerate(view.parts) if _worth(part, manifest, thinned)]
-    small = [n for n, part in enumerate(view.parts) if part.segment.rows < _SMALL_ROWS]
-    chosen = sorted({*chosen, *(small if len(small) > 1 else [])})
+    small = [part for part in view.parts if part.segment.rows < _SMALL_ROWS]
+    old = [part for part in view.parts if _worth(part, manifest, thinned)]
+    chosen = {part.segment.name for part in [*old, *(small if len(small) > 1 else [])]}
     if not chosen:
         return view
-    parts = [(view.parts[n], view.parts[n].live) for n in chosen]
+    parts = [(part, part.live) for part in view.parts if part.segment.name in chosen]
     segment = _merge(view, manifest, pair, parts, None)
-    kept: list[Segment] = []
-    for number, part in enumerate(view.parts):
-        if number not in chosen:
-            kept.append(part.segment)
-        elif number == chosen[0] and segment is not None:
-            kept.append(segment)
-    return _published(view, manifest, kept)
+    kept = [part.segment for part in view.parts if part.segment.name not in chosen]
+    return _published(view, manifest, kept if segment is None else [segment, *kept])
 
 
 @dataclass(frozen=True)
@@ -226,12 +232,8 @@ def _sample(view: View) -> Array:
 
 def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDArray[np.int64]]) -> View:
     """Fits codecs on the rows that waited and those that come, and encodes them all."""
-    live: list[tuple[Part, NDArray[np.bool_] | None]] = []
-    for number, part in enumerate(view.parts):
-        mask = np.ones(part.segment.rows, np.bool_) if part.live is None else part.live.copy()
-        mask[dead.get(number, np.empty(0, np.int64))] = False
-        live.append((part, mask))
-    waiting = [part.archive.rows_at(np.flatnonzero(mask)) for part, mask in live if mask is not None]
+    live = [(part, _without(part, dead.get(part.number))) for part in view.parts]
+    waiting = [part.archive.rows_at(_rows_of(part, mask)) for part, mask in live]
     sample = np.concatenate([*waiting, as_float32(batch.rows)])
     if len(sample) > _SAMPLE_ROWS:
         sample = sample[np.sort(np.random.default_rng(0).permutation(len(sample))[:_SAMPLE_ROWS])]
@@ -240,6 +242,19 @@ def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDA
     assert pair is not None
     segment = _merge(view, manifest, pair, live, batch)
     return _published(view, manifest, [] if segment is None else [segment])
+
+
+def _without(part: Part, dead: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
+    """The live rows of a part (rows,) but for some more; None: all."""
+    if dead is None:
+        return part.live
+    live = np.ones(part.segment.rows, np.bool_) if part.live is None else part.live.copy()
+    live[dead] = False
+    return live
+
+
+def _rows_of(part: Part, live: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    return np.arange(part.segment.rows) if live is None else np.flatnonzero(live)
 
 
 def _merge(
@@ -314,9 +329,9 @@ def _by_part(places: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
 def _with_deletes(view: View, dead: Mapping[int, NDArray[np.int64]]) -> list[Segment]:
     """The segments, with more rows deleted."""
     found = []
-    for number, part in enumerate(view.parts):
+    for part in view.parts:
         segment = part.segment
-        if (rows := dead.get(number)) is not None:
+        if (rows := dead.get(part.number)) is not None:
             known = segment.deletes
             if len(known) >= _MOST_DELETES:
                 assert part.live is not None
