@@ -49,8 +49,8 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
     good = [record for record in records if "scan_ratio" in record]
     for rows, threads in sorted({(record["rows"], record["threads"]) for record in good}):
         found = [r for r in good if (r["rows"], r["threads"]) == (rows, threads)]
-        order = [(pair.ours, pair.peer) for pair in PAIRS]
-        found.sort(key=lambda r: (r["queries"], order.index((r["method"], r["peer"]))))
+        order = {(pair.ours, pair.peer): place for place, pair in enumerate(PAIRS)}
+        found.sort(key=lambda r: (r["queries"], order.get((r["method"], r["peer"]), len(PAIRS))))
         threads_text = "one thread" if threads == 1 else f"{threads} threads"
         yield (
             f"{rows:,} rows of {found[0]['dim']} dimensions, {threads_text}",

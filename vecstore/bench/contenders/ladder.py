@@ -25,6 +25,7 @@ _BITS = (1, 2, 4, 6, 8)  # bits a dimension that come on top of these
 _OPQ = 96  # subspaces; beyond, FAISS's Procrustes steps take minutes
 _MOST_CHOSEN = 96  # bytes a row that a budget's choice is measured at: beyond, all find nearly all
 _FEW = 3  # a codec that fits fewer sizes than this has sizes of its own
+_NO_SCALE = "tcq:bytes={size},renormalize=false,scale=none"  # which no probe of few rows has
 _CHAINS = (
     "pca:dim={size}+sq:bits=8",
     "pca:dim={double}+sq:bits=4",
@@ -33,7 +34,6 @@ _CHAINS = (
     "rotate+pq:m={size}",
     "pca:dim={quad}+pq:m={size}",
     "tcq:bytes={size},renormalize=false",
-    "tcq:bytes={size},renormalize=false,scale=none",
     "klt:bytes={size},renormalize=false",
 )
 
@@ -103,7 +103,8 @@ def own_specs(dim: int, wanted: Sequence[int], but_for: Sequence[str] = ()) -> l
             _enter(known, name, dim)
     for spec in _chains(dim, wanted):
         _enter(known, spec, dim)
-    return [spec for spec in known.values() if spec not in but_for]
+    unscaled = [spec for size in wanted if _enter({}, spec := _NO_SCALE.format(size=size), dim)]
+    return [spec for spec in known.values() if spec not in but_for] + unscaled
 
 
 def _chains(dim: int, wanted: Sequence[int]) -> Iterator[str]:
