@@ -117,7 +117,7 @@ def _against(what: str, peer: Record, ours: list[Record], sampled: bool) -> Line
         return Line(what, "-", None, COMMAND)
     best = _best(ours)
     found = f"{_shown(best)} against {_shown(peer)}"
-    least = float(peer["recall_at_10"]) + (float(best["recall_at_10_error"]) if sampled else 0)
+    least = float(peer["recall_at_10"]) + (best.get("recall_at_10_error") or 0.0 if sampled else 0.0)
     return Line(what, found, best["recall_at_10"] > least, COMMAND)
 
 

@@ -88,7 +88,8 @@ machines by more than ratios do: read the ratios first; they are of runs taken i
 Targets that are missed: PQ decode copies centroids, and both sides reach the speed of memory where the result
 does not fit the cache, so that twice FAISS is out of reach when it is given its array. Word vectors that were
 normalised hold few different values a row, which zstd at level 19 finds (at 3 MB/s); of the vectors as they
-are stored, `word2vec_as_stored`, lossless is the smallest."""
+are stored, `word2vec_as_stored`, lossless is the smallest. tcq turns every decoded row back by a matrix: 384
+by 384 take 2.6 us at nine tenths of what one thread can multiply and add, where 1 GB/s leaves 1.5 us."""
 
 
 COLUMNS = """\
