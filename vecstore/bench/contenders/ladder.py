@@ -26,6 +26,7 @@ _OPQ = 96  # subspaces; beyond, FAISS's Procrustes steps take minutes
 _MOST_CHOSEN = 96  # bytes a row that a budget's choice is measured at: beyond, all find nearly all
 _FEW = 3  # a codec that fits fewer sizes than this has sizes of its own
 _NO_SCALE = "tcq:bytes={size},renormalize=false,scale=none"  # which no probe of few rows has
+_UNSCALED = (_NO_SCALE, _NO_SCALE + ",stages=2")
 _CHAINS = (
     "pca:dim={size}+sq:bits=8",
     "pca:dim={double}+sq:bits=4",
@@ -103,7 +104,8 @@ def own_specs(dim: int, wanted: Sequence[int], but_for: Sequence[str] = ()) -> l
             _enter(known, name, dim)
     for spec in _chains(dim, wanted):
         _enter(known, spec, dim)
-    unscaled = [spec for size in wanted if _enter({}, spec := _NO_SCALE.format(size=size), dim)]
+    unscaled = [text.format(size=size) for size in wanted for text in _UNSCALED]
+    unscaled = [spec for spec in unscaled if _enter({}, spec, dim)]
     return [spec for spec in known.values() if spec not in but_for] + unscaled
 
 
