@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vecstore.bench import targets
+from vecstore.bench import fidelity, targets
+from vecstore.bench.line import Line
 from vecstore.bench.plots import Picture
 from vecstore.errors import FormatError
 
@@ -53,7 +54,7 @@ _SHOWN_SET = "classic3_minilm"
 _SHOWN = (
     "f16", "lossless:mode=best", "pcodec:level=8", "parquet:byte_stream_split+zstd",
     "sq:bits=8", "sq:bits=4", "faiss sq:8bit", "faiss sq:4bit",
-    "pq:m=96", "pq:m=48", "pq:m=24", "pca:dim=384+pq:m=48", "faiss pq:m=96", "faiss pq:m=48", "faiss pq:m=24",
+    "klt", "tcq", "pq:m=96", "pq:m=48", "pq:m=24", "lsq:m=8", "pca:dim=384+pq:m=48", "faiss pq:m=96", "faiss pq:m=48", "faiss pq:m=24",
 )  # fmt: skip
 _SHOWN_COLUMNS = ("method", "bytes/row", "relative MSE", "recall@10", "encode MB/s", "decode MB/s")
 _PAIR_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
@@ -118,7 +119,7 @@ def page(records: Sequence[Record], pictures: Sequence[Picture] = ()) -> str:
         "<!-- Made by `vecstore bench codecs --page`; edit vecstore/bench/pages.py instead. -->",
         _introduction(records),
         "## Targets",
-        markdown(("", *_target_table(records))),
+        markdown(("", *_target_table(targets.judge(records)))),
     ]
     if pictures:
         parts += ["## Error and recall by bytes a row", HOW_TO_READ]
@@ -130,7 +131,12 @@ def page(records: Sequence[Record], pictures: Sequence[Picture] = ()) -> str:
 
 def summary(records: Sequence[Record]) -> str:
     """The README block without its markers: targets, and one data set's most telling rows."""
-    parts = [markdown(("", *_target_table(records)))]
+    lines = targets.judge(records)
+    loss = [line for line in lines if line.command == fidelity.COMMAND]
+    parts = [markdown(("", *_target_table([line for line in lines if line not in loss])))]
+    if loss:
+        kept = sum(line.kept is True for line in loss)
+        parts.append(f"Of {len(loss)} targets of error and recall at given bytes, {kept} are kept.")
     shown = [
         record
         for record in records
@@ -228,9 +234,8 @@ def _introduction(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def _target_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+def _target_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     header = ["target", "found", "kept", "made by bench codecs with"]
-    lines = targets.judge(records)
     return header, [
         [line.what, line.found, line.verdict, f"`{line.command}`" if line.command else "all"]
         for line in lines
