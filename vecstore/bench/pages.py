@@ -54,7 +54,8 @@ _SHOWN_SET = "classic3_minilm"
 _SHOWN = (
     "f16", "lossless:mode=best", "pcodec:level=8", "parquet:byte_stream_split+zstd",
     "sq:bits=8", "sq:bits=4", "faiss sq:8bit", "faiss sq:4bit",
-    "klt", "tcq", "pq:m=96", "pq:m=48", "pq:m=24", "lsq:m=8", "pca:dim=384+pq:m=48", "faiss pq:m=96", "faiss pq:m=48", "faiss pq:m=24",
+    "klt", "tcq", "pq:m=96", "pq:m=48", "pq:m=24", "lsq:m=8",
+    "pca:dim=384+pq:m=48", "faiss pq:m=96", "faiss pq:m=48", "faiss pq:m=24",
 )  # fmt: skip
 _SHOWN_COLUMNS = ("method", "bytes/row", "relative MSE", "recall@10", "encode MB/s", "decode MB/s")
 _PAIR_COLUMNS: list[tuple[str, Callable[[Record], str]]] = [
