@@ -24,16 +24,14 @@ def collect(root: str, keep: int) -> list[str]:
     known = versions.versions(root)
     manifests = [versions.read(root, version) for version in known[-keep:]]
     needed = {path for manifest in manifests for path in paths_of(root, manifest)}
-    folder = os.path.join(root, layout.VERSIONS)
-    gone = [os.path.join(folder, layout.manifest_name(version)) for version in known[:-keep]]
-    _remove(gone)
-    for name in (layout.SEGMENTS, layout.FINE, layout.CODECS, layout.DELETES, layout.VERSIONS):
+    gone: list[str] = []
+    for name in (layout.VERSIONS, layout.SEGMENTS, layout.FINE, layout.CODECS, layout.DELETES):
         folder = os.path.join(root, name)
         with storage_errors(folder, "read"):
             found = [os.path.join(folder, entry) for entry in sorted(os.listdir(folder))]
-        more = [path for path in found if path not in needed]
-        _remove(more)
-        gone += more
+        unneeded = [path for path in found if path not in needed]
+        _remove(unneeded)
+        gone += unneeded
     return gone
 
 
