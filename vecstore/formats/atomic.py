@@ -32,6 +32,15 @@ def storage_errors(path: str, verb: str = "write") -> Iterator[None]:
         raise StorageError(f"cannot {verb} {path}: {reason}") from error
 
 
+def sync_folder(descriptor: int) -> None:
+    """Makes the names in an open folder durable, where the mount can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # Some mounts cannot sync folders.
+            raise
+
+
 class AtomicFile:
     """A file under construction: write to `file`, then `commit` publishes it under its name.
 
@@ -123,7 +132,7 @@ class AtomicFile:
                 self.file.flush()
                 os.fsync(self.file.fileno())
                 self._publish()
-                self._sync_folder()
+                sync_folder(self._folder)
         finally:
             self.abort()
 
@@ -166,13 +175,6 @@ class AtomicFile:
         except FileExistsError:
             return False
         return True
-
-    def _sync_folder(self) -> None:
-        try:
-            os.fsync(self._folder)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # Some mounts cannot sync folders.
-                raise
 
     def abort(self) -> None:
         """Leaves nothing behind; harmless after `commit`."""

@@ -54,7 +54,7 @@ def _remove(paths: list[str]) -> None:
             os.unlink(path)
     for folder in {os.path.dirname(path) for path in paths}:
         with storage_errors(folder, "write"):
-            versions.sync_folder(folder)
+            versions.sync_names(folder)
 
 
 def faults(view: View) -> list[str]:

@@ -11,7 +11,7 @@ import json
 import os
 
 from vecstore.errors import ConflictError, CorruptError, FormatError, InputError, NotFoundError
-from vecstore.formats.atomic import AtomicFile, storage_errors
+from vecstore.formats.atomic import AtomicFile, storage_errors, sync_folder
 from vecstore.store import layout
 from vecstore.store.manifest import MOST_BYTES, Manifest
 
@@ -28,8 +28,8 @@ def create(root: str) -> None:
             raise NotFoundError(f"cannot create {root}: there is no folder to put it in") from error
         for folder in layout.FOLDERS:
             os.mkdir(os.path.join(root, folder))
-        sync_folder(root)
-        sync_folder(os.path.dirname(os.path.abspath(root)))
+        sync_names(root)
+        sync_names(os.path.dirname(os.path.abspath(root)))
 
 
 def finish(root: str, first: Manifest) -> None:
@@ -99,10 +99,10 @@ def publish(root: str, manifest: Manifest) -> None:
         ) from error
 
 
-def sync_folder(path: str) -> None:
+def sync_names(path: str) -> None:
     """Makes the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync_folder(descriptor)
     finally:
         os.close(descriptor)
