@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from vecstore import atomic
+from vecstore.atomic import AtomicFile
 from vecstore.errors import ConflictError, NotFoundError, StorageError
-from vecstore.formats import atomic
-from vecstore.formats.atomic import AtomicFile
 
 ROOT = Path(__file__).parent.parent
 
@@ -171,7 +171,7 @@ def test_kill_9_at_any_moment_leaves_nothing_or_the_whole(tmp_path, named):
     code = f"""
 import os, sys
 {"del os.O_TMPFILE" if named else ""}
-from vecstore.formats.atomic import AtomicFile
+from vecstore.atomic import AtomicFile
 print("go", flush=True)
 with AtomicFile(sys.argv[1]) as file:
     for _ in range(400):

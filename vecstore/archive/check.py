@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from vecstore.archive.contents import Contents, block_of
 from vecstore.archive.layout import ID, AnyCodec
 from vecstore.archive.pages import Bytes
+from vecstore.atomic import storage_errors
 from vecstore.codecs.base import BlockCodec
 from vecstore.errors import CorruptError, VecstoreError
-from vecstore.formats.atomic import storage_errors
 
 
 def faults(contents: Contents, codec: AnyCodec) -> list[str]:

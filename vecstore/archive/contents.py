@@ -15,8 +15,8 @@ from vecstore.archive.layout import CODE, ID, MAGIC
 from vecstore.archive.pages import Bytes, PageFile
 from vecstore.archive.places import open_descriptor
 from vecstore.archive.seal import find_seal, hash128
+from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, InputError
-from vecstore.formats.atomic import storage_errors
 from vecstore.ledger import Ledger
 
 _COPY_BYTES = 1 << 20

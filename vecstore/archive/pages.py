@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vecstore.archive.layout import PAGE_BYTES
 from vecstore.archive.seal import Sums
+from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, StorageError
-from vecstore.formats.atomic import storage_errors
 
 Bytes = NDArray[np.uint8]
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pyarrow import fs
 
 from vecstore.archive.seal import head_is_ours, tail_is_ours
+from vecstore.atomic import storage_errors
 from vecstore.errors import InputError, NotFoundError, VecstoreError
-from vecstore.formats.atomic import storage_errors
 from vecstore.formats.files import Location, locate
 
 _COPY_BYTES = 1 << 20

@@ -21,10 +21,10 @@ from vecstore.archive.packers import BlockPacker, Packer, RowPacker, block_colum
 from vecstore.archive.places import local_name
 from vecstore.archive.reader import Archive, CodeBatch
 from vecstore.archive.seal import PageSums, Seal, hash128, set_seal
+from vecstore.atomic import AtomicFile
 from vecstore.codecs.base import BlockCodec
 from vecstore.codecs.parts import dumps
 from vecstore.errors import ConflictError, InputError
-from vecstore.formats.atomic import AtomicFile
 from vecstore.formats.base import Batch
 from vecstore.formats.files import locate
 from vecstore.formats.writing import UriFile

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
+from vecstore.atomic import AtomicFile
 from vecstore.codecs.base import BFLOAT16
 from vecstore.errors import ConflictError, InputError, NotFoundError, ShapeError, StorageError
-from vecstore.formats.atomic import AtomicFile
 from vecstore.formats.base import Batch, RowLayout, Sink
 from vecstore.formats.files import Location
 from vecstore.formats.fit import fit

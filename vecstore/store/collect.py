@@ -6,8 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
-from vecstore.formats.atomic import storage_errors
 from vecstore.store import files, layout, versions
 from vecstore.store.ids import NONE, IdMap
 from vecstore.store.manifest import Manifest

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from vecstore.archive.reader import Archive, CodeBatch
 from vecstore.archive.writer import ArchiveWriter
+from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.codecs.base import Codec
 from vecstore.errors import ConflictError, CorruptError, NotFoundError
-from vecstore.formats.atomic import AtomicFile, storage_errors
 from vecstore.formats.base import Batch
 from vecstore.registry import AnyCodec, dumps, loads
 from vecstore.store import layout

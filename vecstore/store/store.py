@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids
 from vecstore.archive.places import lock
+from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Array, Rows, check_rows
 from vecstore.errors import ConflictError, SpecError, StorageError
-from vecstore.formats.atomic import storage_errors
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
 from vecstore.registry import AnyCodec

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 
+from vecstore.atomic import AtomicFile, storage_errors, sync_folder
 from vecstore.errors import ConflictError, CorruptError, FormatError, InputError, NotFoundError
-from vecstore.formats.atomic import AtomicFile, storage_errors, sync_folder
 from vecstore.store import layout
 from vecstore.store.manifest import MOST_BYTES, Manifest
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids, all_found, as_ids
 from vecstore.archive.reader import Archive
+from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Array, Rows
 from vecstore.errors import ShapeError, SpecError
-from vecstore.formats.atomic import storage_errors
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
 from vecstore.registry import AnyCodec
