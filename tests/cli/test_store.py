@@ -69,8 +69,24 @@ def test_rows_are_deleted_compacted_and_collected(filled, call):
     call("compact", store)
     assert any("segments" in line for line in call("gc", store).splitlines())
     info = json.loads(call("info", store, "--json"))
-    assert info["rows"] == 298 and info["versions"] == 1
+    assert info["rows"] == 298 and info["versions"] == [3] and info["tags"] == {}
     assert "no id 'w1'" in call("delete", store, "w1", code=3)
+
+
+def test_versions_are_named_and_kept(filled, call):
+    store, _ = filled
+    call("tag", store, "import")
+    call("delete", store, "w1")
+    call("tag", store, "empty", "--version", 0)
+    call("gc", store)
+    assert json.loads(call("tag", store, "--json")) == {"empty": 0, "import": 1}
+    assert "0 to 2\ntags             empty (0), import (1)" in call("info", store)
+    call("tag", store, "import", "--delete")
+    assert call("tag", store) == "empty  0\n"
+    assert call("gc", store, "--older-than", "1h") == ""
+    assert "expected a number" in call("gc", store, "--older-than", "soon", code=2)
+    assert "--delete takes" in call("tag", store, "--delete", code=2)
+    assert "no tag" in call("tag", store, "import", "--delete", code=3)
 
 
 def test_rows_without_ids_get_their_numbers(call, tmp_path):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from vecstore import api
+from vecstore.errors import SpecError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @click.command()
@@ -17,11 +22,20 @@ from vecstore import api
     metavar="N",
     help="Newest versions to keep.",
 )
-def gc(store: str, keep: int) -> None:
-    """Removes older versions of STORE and every file that none of the others needs; says which.
+@click.option("--older-than", metavar="AGE", help="Keep, too, what was the newest since: 30m, 12h or 7d ago.")
+def gc(store: str, keep: int, older_than: str | None) -> None:
+    """Removes older versions of STORE and every file that none of the others, and no tag, needs; says which.
 
-    Example: vecstore gc items.store --keep 5
+    Example: vecstore gc items.store --keep 5 --older-than 7d
     """
+    age = None if older_than is None else _seconds(older_than)
     with api.Store.open(store) as opened:
-        for path in opened.gc(keep):
+        for path in opened.gc(keep, age):
             click.echo(path)
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if not found:
+        raise SpecError(f"--older-than is {text!r}; expected a number and s, m, h or d, as in 7d")
+    return int(found[1]) * _SECONDS[found[2]]

@@ -35,16 +35,36 @@ def info(path: str, as_json: bool) -> None:
             "ledger": ledger.as_dict(),
         }
         if isinstance(archive, api.Store):
-            found |= {"version": archive.version, "versions": len(archive.versions()), "keep": archive.keep}
+            found |= {
+                "version": archive.version,
+                "versions": archive.versions(),
+                "tags": archive.tags(),
+                "keep": archive.keep,
+            }
     if as_json:
         print_json(found)
         return
-    shown = {key: value for key, value in found.items() if key not in ("ledger", "columns", "card", "tiers")}
+    apart = ("ledger", "columns", "card", "tiers", "versions", "tags")
+    shown = {key: value for key, value in found.items() if key not in apart}
     tiers = ", ".join(f"{name} ({size} bytes)" for name, size in found["tiers"].items()) or "none"
     columns = ", ".join(f"{name} ({kind})" for name, kind in found["columns"].items()) or "none"
     lines: list[tuple[str, object]] = [*shown.items(), ("tiers", tiers), ("carried columns", columns)]
+    if "versions" in found:
+        tags = ", ".join(f"{name} ({version})" for name, version in found["tags"].items()) or "none"
+        lines += [("versions", _ranges(found["versions"])), ("tags", tags)]
     rows = max(found["rows"], 1)
     for name, count in ledger.as_dict().items():
         if count:
             lines.append((f"bytes {name}", f"{size(count)} ({count / rows:.2f} a row)"))
     print_pairs(lines)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers as in '1, 4 to 6'."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in found)

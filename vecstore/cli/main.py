@@ -27,6 +27,7 @@ from vecstore.cli.get import get
 from vecstore.cli.info import info
 from vecstore.cli.put import put
 from vecstore.cli.search import search
+from vecstore.cli.tag import tag
 from vecstore.errors import StorageError, VecstoreError
 
 INTERRUPTED = 130
@@ -82,6 +83,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 for command in (
     demo, compress, decompress, info, check, get, cat, search,
-    create, put, delete, compact, gc, codecs, bench, completion,
+    create, put, delete, compact, gc, tag, codecs, bench, completion,
 ):  # fmt: skip
     main.add_command(command)

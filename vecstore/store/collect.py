@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 from collections.abc import Iterator
 
 from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
-from vecstore.store import files, layout, versions
+from vecstore.store import files, layout, tags, versions
 from vecstore.store.ids import NONE, IdMap
 from vecstore.store.manifest import Manifest
 from vecstore.store.view import View
 
 
-def collect(root: str, keep: int) -> list[str]:
-    """Removes all versions but the newest `keep`, then files that none of those names; gives their paths.
+def collect(root: str, keep: int, older_than: float | None = None) -> list[str]:
+    """Removes old versions, then files that no version that is left and no tag names; gives their paths.
 
-    Versions go first, so that none is left whose files are gone. Nobody may be writing meanwhile.
+    keep: how many of the newest versions stay. older_than: in seconds; those stay, too, that were the newest
+    at any time since. Versions go first, so that none is left whose files are gone, and the oldest first, so
+    that those left have no gaps. Nobody may be writing meanwhile.
     """
     if type(keep) is not int or keep < 1:
         raise SpecError(f"keep is {keep!r}; expected a whole number, 1 or more")
-    known = versions.versions(root)
-    manifests = [versions.read(root, version) for version in known[-keep:]]
-    needed = {path for manifest in manifests for path in paths_of(root, manifest)}
+    known = versions.numbers(root)
+    first = max(0, len(known) - keep)
+    if older_than is not None:
+        if not older_than >= 0:
+            raise SpecError(f"older_than is {older_than!r}; expected seconds, 0 or more")
+        since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=older_than)
+        # One was the newest until the next was made.
+        while first and versions.read(root, known[first]).made >= since:
+            first -= 1
+    manifests = [versions.read(root, version) for version in known[first:]]
+    needed = {versions.path_of(root, manifest.version) for manifest in manifests}
+    for name, manifest in tags.held(root).items():
+        needed.add(layout.tag_path(root, name))
+        manifests.append(manifest)
+    needed |= {path for manifest in manifests for path in paths_of(root, manifest)}
     gone: list[str] = []
-    for name in (layout.VERSIONS, layout.SEGMENTS, layout.FINE, layout.CODECS, layout.DELETES):
+    for name in layout.FOLDERS:
         folder = os.path.join(root, name)
         with storage_errors(folder, "read"):
             found = [os.path.join(folder, entry) for entry in sorted(os.listdir(folder))]
@@ -36,8 +51,7 @@ def collect(root: str, keep: int) -> list[str]:
 
 
 def paths_of(root: str, manifest: Manifest) -> Iterator[str]:
-    """Every file that a version needs, its manifest first."""
-    yield os.path.join(root, layout.VERSIONS, layout.manifest_name(manifest.version))
+    """Every file that a version needs besides its manifest."""
     for identity in manifest.codecs:
         yield layout.codec_path(root, identity)
     for segment in manifest.segments:
@@ -81,4 +95,5 @@ def faults(view: View) -> list[str]:
             files.read_codec(view.root, identity)
         except CorruptError as error:
             found.append(str(error))
+    found += tags.faults(view.root)
     return list(dict.fromkeys(found))

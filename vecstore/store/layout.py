@@ -6,17 +6,19 @@ import os
 import re
 import secrets
 
-from vecstore.errors import CorruptError
+from vecstore.errors import CorruptError, SpecError
 
 VERSION = 1
 FORMAT = "FORMAT"  # written once, last of all that a new store has: a folder with it is a store
-VERSIONS, SEGMENTS, FINE, CODECS, DELETES = "versions", "segments", "fine", "codecs", "deletes"
-FOLDERS = (VERSIONS, SEGMENTS, FINE, CODECS, DELETES)
+VERSIONS, TAGS = "versions", "tags"
+SEGMENTS, FINE, CODECS, DELETES = "segments", "fine", "codecs", "deletes"
+FOLDERS = (VERSIONS, TAGS, SEGMENTS, FINE, CODECS, DELETES)
 LOCK = "LOCK"  # of the one process that writes
 
 _MANIFEST = re.compile(r"([0-9]{20})\.json")
 _NAME = re.compile(r"[0-9a-f]{32}")
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
+_TAG = re.compile(r"(?!\d+$)[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def new_name() -> str:
@@ -47,6 +49,22 @@ def checked_identity(identity: object, where: str) -> str:
     if not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
         raise CorruptError(f"{where} names a codec {str(identity)[:80]!r}; expected 64 hexadecimal digits")
     return identity
+
+
+def checked_tag(name: object) -> str:
+    """A name that a tag may have; SpecError for anything else, which might lead out of the store or be taken
+    for a number."""
+    if not isinstance(name, str) or not _TAG.fullmatch(name):
+        raise SpecError(
+            f"a tag cannot be named {str(name)[:80]!r}; expected up to 100 letters, digits, '.', '_' and "
+            "'-', not digits only, and no '.' or '-' first"
+        )
+    return name
+
+
+def tag_path(root: str, name: str) -> str:
+    """The file of a tag, whose name has been checked."""
+    return os.path.join(root, TAGS, f"{name}.json")
 
 
 def segment_path(root: str, name: str) -> str:

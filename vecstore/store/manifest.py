@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,11 @@ class Manifest:
         return int(self.card["dim"])
 
     @property
+    def made(self) -> datetime.datetime:
+        """When."""
+        return datetime.datetime.fromisoformat(self.created).astimezone(datetime.UTC)
+
+    @property
     def rows(self) -> int:
         """Rows that are not deleted."""
         return sum(segment.rows - segment.deleted for segment in self.segments)
@@ -83,9 +89,9 @@ class Manifest:
         own = {identity for identity in (self.codec, self.fine) if identity}
         return {*own, *(segment.codec for segment in self.segments), *fine}
 
-    def dumps(self) -> bytes:
-        """JSON, and behind it a line with the checksum of what stands before."""
-        facts = {
+    def facts(self) -> dict[str, Any]:
+        """It as JSON has it."""
+        return {
             "format": VERSION,
             "version": self.version,
             "created": self.created,
@@ -99,17 +105,20 @@ class Manifest:
             "segments": [_segment_facts(segment) for segment in self.segments],
             "sources": dict(self.sources),
         }
-        body = json.dumps(facts, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        return body + f"{_SUM}{xxhash.xxh3_128_hexdigest(body)}\n".encode()
+
+    def dumps(self) -> bytes:
+        """The file of a version."""
+        return sealed(self.facts())
 
     @classmethod
     def loads(cls, data: bytes, path: str) -> Manifest:
         """The inverse of `dumps`; CorruptError, or FormatError for a newer format."""
-        body, found, digest = data.rpartition(_SUM.encode())
-        if not found or digest != f"{xxhash.xxh3_128_hexdigest(body)}\n".encode():
-            raise CorruptError(f"{path} is damaged: it does not match its checksum; restore it from a copy")
+        return cls.of(unsealed(data, path), path)
+
+    @classmethod
+    def of(cls, facts: Any, path: str) -> Manifest:
+        """The inverse of `facts`; CorruptError, or FormatError for a newer format."""
         try:
-            facts = json.loads(body)
             if facts["format"] > VERSION:
                 raise FormatError(
                     f"{path} has format {facts['format']}; this vecstore reads 1 to {VERSION} (upgrade it)"
@@ -117,6 +126,23 @@ class Manifest:
             return cls(**_parsed(facts, path))
         except _SHAPES as error:
             raise CorruptError(f"{path} is not laid out as a manifest: {error!r}") from error
+
+
+def sealed(facts: Mapping[str, Any]) -> bytes:
+    """JSON, and behind it a line with the checksum of what stands before."""
+    body = json.dumps(facts, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    return body + f"{_SUM}{xxhash.xxh3_128_hexdigest(body)}\n".encode()
+
+
+def unsealed(data: bytes, path: str) -> Any:
+    """The inverse of `sealed`; CorruptError."""
+    body, found, digest = data.rpartition(_SUM.encode())
+    if not found or digest != f"{xxhash.xxh3_128_hexdigest(body)}\n".encode():
+        raise CorruptError(f"{path} is damaged: it does not match its checksum; restore it from a copy")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise CorruptError(f"{path} is no JSON: {error}") from error
 
 
 def _segment_facts(segment: Segment) -> dict[str, Any]:
@@ -149,7 +175,7 @@ def _parsed(facts: dict[str, Any], path: str) -> dict[str, Any]:
     columns = facts["columns"]
     return {
         "version": _count(facts["version"]),
-        "created": str(facts["created"]),
+        "created": datetime.datetime.fromisoformat(facts["created"]).isoformat(),
         "card": card,
         "spec": str(facts["spec"]),
         "keep": None if facts["keep"] is None else str(facts["keep"]),

@@ -16,13 +16,13 @@ from vecstore.archive.ids import Ids
 from vecstore.archive.places import lock
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Array, Rows, check_rows
-from vecstore.errors import ConflictError, SpecError, StorageError
+from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError, StorageError
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
 from vecstore.registry import AnyCodec
 from vecstore.search import METRICS
 from vecstore.spec import Spec, parse
-from vecstore.store import collect, layout, versions, writing
+from vecstore.store import collect, layout, tags, versions, writing
 from vecstore.store.manifest import Manifest
 from vecstore.store.streaming import StreamWriter, joined
 from vecstore.store.view import Asked, View
@@ -41,14 +41,16 @@ class Store:
     format_version = layout.VERSION
 
     def __init__(
-        self, path: str | os.PathLike[str], *, version: int | None = None, read_only: bool = False
+        self, path: str | os.PathLike[str], *, version: int | str | None = None, read_only: bool = False
     ) -> None:
         """`open` by another name."""
         self.path = os.fspath(path)
         self._pinned = version
         self.read_only = read_only or version is not None
         versions.check_format(self.path)
-        self._view: View | None = View(self.path, versions.read(self.path, version))
+        self._view: View | None = (
+            _newest(self.path) if version is None else View(self.path, tags.resolve(self.path, version))
+        )
 
     @classmethod
     def create(
@@ -82,10 +84,10 @@ class Store:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, version: int | None = None, read_only: bool = False
+        cls, path: str | os.PathLike[str], *, version: int | str | None = None, read_only: bool = False
     ) -> Self:
-        """An existing store. version: an older one, which can only be read. Raises NotFoundError, InputError
-        for what is no store, CorruptError, FormatError for a newer one."""
+        """An existing store. version: an older one by its number or a tag, which can only be read. Raises
+        NotFoundError, InputError for what is no store, CorruptError, FormatError for a newer one."""
         return cls(path, version=version, read_only=read_only)
 
     @property
@@ -157,7 +159,25 @@ class Store:
 
     def versions(self) -> list[int]:
         """Numbers of all versions that can be opened, ascending."""
-        return versions.versions(self.path)
+        held = {manifest.version for manifest in tags.held(self.path).values()}
+        return sorted(held.union(versions.numbers(self.path)))
+
+    def tags(self) -> dict[str, int]:
+        """The version that each tag stands for."""
+        return {name: manifest.version for name, manifest in tags.held(self.path).items()}
+
+    def tag(self, name: str, version: int | str | None = None) -> None:
+        """Names a version, by default the newest, which `gc` then keeps; durable when it returns.
+
+        name: letters, digits, '.', '_' and '-'. Raises ConflictError if another version has the name.
+        """
+        with self._commit() as view:
+            tags.add(self.path, name, view.manifest if version is None else tags.resolve(self.path, version))
+
+    def untag(self, name: str) -> None:
+        """Takes a name away, and so what keeps its version; NotFoundError."""
+        with self._commit():
+            tags.remove(self.path, name)
 
     def ledger(self) -> Ledger:
         """The bytes of all files that this version needs."""
@@ -244,24 +264,23 @@ class Store:
         with self._commit() as view:
             self._view = writing.compact(view, thinned)
 
-    def gc(self, keep: int = 1) -> list[str]:
-        """Removes all versions but the newest `keep`, and every file that none of them names: their paths.
+    def gc(self, keep: int = 1, older_than: float | None = None) -> list[str]:
+        """Removes versions and every file that none of those left, and no tag, needs: their paths.
 
-        Readers that have such a version open go on reading it on this machine.
+        keep: how many of the newest stay. older_than: in seconds; what was the newest at any time since stays
+        too. Readers that have a version open go on reading it on this machine.
         """
         with self._commit() as view:
-            return collect.collect(view.root, keep)
+            return collect.collect(view.root, keep, older_than)
 
     def check(self) -> list[str]:
-        """Findings of a full check of what this version consists of; an empty list is sound."""
+        """Findings of a full check of what this version consists of, and of tags; an empty list is sound."""
         return collect.faults(self.view)
 
     def refresh(self) -> None:
         """Reads the newest version from now on; one that was opened by its number stays."""
         if self._pinned is None:
-            newest = versions.versions(self.path)[-1]
-            if newest != self.version:
-                self._view = View(self.path, versions.read(self.path), self.view)
+            self._view = _newest(self.path, self.view)
 
     @contextmanager
     def _commit(self) -> Iterator[View]:
@@ -290,8 +309,25 @@ class Store:
         return _reopen, (type(self), os.path.abspath(self.path), self._pinned, self.read_only)
 
 
-def _reopen(kind: type[Store], path: str, version: int | None, read_only: bool) -> Store:
+def _reopen(kind: type[Store], path: str, version: int | str | None, read_only: bool) -> Store:
     return kind(path, version=version, read_only=read_only)
+
+
+def _newest(root: str, like: View | None = None) -> View:
+    """The newest version, which is `like` if nothing was committed since.
+
+    A damaged one is never passed over for the one before: what it committed would be lost unseen.
+    """
+    version = versions.newest(root, None if like is None else like.manifest.version)
+    while like is None or version != like.manifest.version:
+        try:
+            return View(root, versions.read(root, version), like)
+        except (NotFoundError, CorruptError):
+            # It may have been collected since: then there is a newer one.
+            if (now := versions.newest(root)) == version:
+                raise
+            version = now
+    return like
 
 
 @contextmanager

@@ -57,38 +57,80 @@ def check_format(root: str) -> None:
         raise FormatError(f"{root} has format {version}; this vecstore reads 1 to {layout.VERSION}: upgrade")
 
 
-def versions(root: str) -> list[int]:
-    """Numbers of all versions, ascending."""
+def numbers(root: str) -> list[int]:
+    """Numbers of all versions that stand in the folder of versions, ascending."""
     with storage_errors(root, "read"):
         names = os.listdir(os.path.join(root, layout.VERSIONS))
     return sorted(number for name in names if (number := layout.manifest_version(name)) is not None)
 
 
-def read(root: str, version: int | None = None) -> Manifest:
-    """A version, by default the newest; NotFoundError, or CorruptError for one that is damaged.
+def newest(root: str, known: int | None = None) -> int:
+    """The number of the newest version; CorruptError if there is none.
 
-    A damaged newest version is never passed over for the one before: what it committed would be lost unseen.
+    known: one that was the newest before. Only those after it are looked for then, so that a commit costs the
+    same among any number of versions.
     """
-    known = versions(root)
-    if not known:
+    if known is not None:
+        at = known
+        while _is_there(root, at + 1):
+            at += 1
+        # Versions are removed oldest first: as long as one is there, nothing that came after it was removed.
+        if _is_there(root, at):
+            return at
+    found = numbers(root)
+    if not found:
         raise CorruptError(f"{root} has no version left; restore {layout.VERSIONS} from a copy")
-    if version is None:
-        version = known[-1]
-    elif version not in known:
-        raise NotFoundError(f"{root} has no version {version}; it has {known[0]} to {known[-1]}")
-    path = os.path.join(root, layout.VERSIONS, layout.manifest_name(version))
-    with storage_errors(path, "read"), open(path, "rb") as file:
-        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
-            raise CorruptError(f"{path} has {size} bytes; expected at most {MOST_BYTES}")
-        found = Manifest.loads(file.read(), path)
+    return found[-1]
+
+
+def read(root: str, version: int) -> Manifest:
+    """A version; NotFoundError, or CorruptError for one that is damaged."""
+    path = path_of(root, version)
+    try:
+        found = Manifest.loads(read_file(path), path)
+    except FileNotFoundError as error:
+        there = numbers(root)
+        known = f"it has {there[0]} to {there[-1]}" if there else "it has none"
+        raise NotFoundError(f"{root} has no version {version}; {known}") from error
     if found.version != version:
         raise CorruptError(f"{path} is version {found.version}; restore it from a copy")
     return found
 
 
+def read_file(path: str) -> bytes:
+    """A manifest's bytes; FileNotFoundError, CorruptError for too many of them."""
+    try:
+        file = open(path, "rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        with storage_errors(path, "read"):
+            raise error
+    with storage_errors(path, "read"), file:
+        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+            raise CorruptError(f"{path} has {size} bytes; expected at most {MOST_BYTES}")
+        return file.read()
+
+
+def path_of(root: str, version: int) -> str:
+    """The file of a version."""
+    return os.path.join(root, layout.VERSIONS, layout.manifest_name(version))
+
+
+def _is_there(root: str, version: int) -> bool:
+    """Unlike os.path.exists, takes no error for an answer."""
+    path = path_of(root, version)
+    with storage_errors(path, "read"):
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            return False
+    return True
+
+
 def publish(root: str, manifest: Manifest) -> None:
     """Commits a version; ConflictError if another writer has committed one of this number."""
-    path = os.path.join(root, layout.VERSIONS, layout.manifest_name(manifest.version))
+    path = path_of(root, manifest.version)
     try:
         with AtomicFile(path) as file:
             file.write(manifest.dumps())
