@@ -35,7 +35,7 @@ class PageFile:
         self._size = os.fstat(descriptor).st_size
         self._stop = stop
         self.sums = sums
-        self._verified = np.zeros(len(sums), np.bool_)
+        self.verified = np.zeros(len(sums), np.bool_)  # a page each
         self._map: mmap.mmap | None = None
         self._view: Bytes | None = None
 
@@ -53,7 +53,7 @@ class PageFile:
         buffer = buffer[:need]
         self._fill(buffer, page_start)
         for page in range(first, last):
-            if not self._verified[page]:
+            if not self.verified[page]:
                 self._verify(page, buffer[page * PAGE_BYTES - page_start :][:PAGE_BYTES])
         return buffer[start - page_start : stop - page_start]
 
@@ -70,7 +70,7 @@ class PageFile:
     def _verify(self, page: int, data: Bytes) -> None:
         if xxhash.xxh3_64_intdigest(data.data) != int(self.sums[page]):
             raise self.damaged(page)
-        self._verified[page] = True
+        self.verified[page] = True
 
     def damaged(self, page: int) -> CorruptError:
         """The error for a page whose checksum does not match."""
@@ -96,7 +96,7 @@ class PageFile:
                 try:
                     self._verify(page, data[offset : offset + PAGE_BYTES])
                 except CorruptError as error:
-                    self._verified[page] = False
+                    self.verified[page] = False
                     yield str(error)
 
     def _check_open(self) -> None:
@@ -129,12 +129,12 @@ class PageFile:
             self.read(int(page) * PAGE_BYTES, min((int(page) + 1) * PAGE_BYTES, self._stop))
 
     def _unverified(self, starts: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-        if self._verified.all() or len(starts) == 0:
+        if self.verified.all() or len(starts) == 0:
             return np.empty(0, np.int64)
         first, last = starts // PAGE_BYTES, (starts + max(width, 1) - 1) // PAGE_BYTES
         steps = range(int((last - first).max()) + 1)
         pages = np.unique(np.concatenate([np.minimum(first + step, last) for step in steps]))
-        found: NDArray[np.int64] = pages[~self._verified[pages]]
+        found: NDArray[np.int64] = pages[~self.verified[pages]]
         return found
 
     def close(self) -> None:

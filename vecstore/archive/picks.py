@@ -8,8 +8,48 @@ from numpy.typing import NDArray
 
 from vecstore.archive.contents import Contents, first_bytes
 from vecstore.codecs.base import Codes
+from vecstore.kernels import gather
 
 RowNumbers = NDArray[np.int64]
+
+
+class Column:
+    """One column of codes of one size: where each batch has them is kept as soon as it is known."""
+
+    def __init__(self, contents: Contents, name: str) -> None:
+        self.size: int = contents.schema.field(name).type.byte_width
+        self._contents, self._name = contents, name
+        self._places = np.zeros((contents.batches, 2), np.int64)
+        self._view = contents.pages.mapped()  # held, so that addresses last
+        self._verified = contents.pages.verified
+
+    def facts(self) -> list[int]:
+        """A line of the table of `kernels.gather`, whose addresses last as long as this object does."""
+        verified = 0 if self._verified.all() else self._verified.ctypes.data
+        shift = self._contents.batch_rows.bit_length() - 1
+        return [self._places.ctypes.data, shift, verified, self._contents.rows, 0]
+
+    def open(self, rows: RowNumbers) -> None:
+        """Finds and verifies the codes of rows; IndexError for rows that there are not."""
+        contents, shift = self._contents, self._contents.batch_rows.bit_length() - 1
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < contents.rows:
+            raise IndexError(f"{contents.path} has no row {int(rows.max())}; it has {contents.rows}")
+        batches = rows >> shift
+        for index in np.unique(batches[self._places[batches, 0] == 0]).tolist():
+            start = contents.code_place(index, self._name)[0]
+            self._places[index, 1] = start
+            self._places[index, 0] = self._view.ctypes.data + start  # last: others may be looking
+        starts = self._places[batches, 1] + (rows & (contents.batch_rows - 1)) * self.size
+        contents.pages.ensure(starts, self.size)
+
+    def take(self, rows: RowNumbers) -> Codes:
+        """The codes of rows (n,), (n, size)."""
+        self._contents.pages.mapped()  # whether it can be read still
+        codes = np.empty((len(rows), self.size), np.uint8)
+        todo = np.empty(len(rows), np.int64)
+        while missing := gather.gather(rows, np.array([self.facts()]), codes, todo):
+            self.open(rows[todo[:missing]])
+        return codes
 
 
 class Picks:
@@ -17,7 +57,7 @@ class Picks:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._starts = np.full((len(contents.code_names), contents.batches), -1, np.int64)
+        self._columns: dict[str, Column] = {}
         self._ids: pa.ChunkedArray | None = None
 
     def places(self, rows: RowNumbers) -> tuple[RowNumbers, RowNumbers]:
@@ -25,24 +65,16 @@ class Picks:
         batch_rows = self._contents.batch_rows
         return rows >> (batch_rows.bit_length() - 1), rows & (batch_rows - 1)
 
+    def column(self, name: str) -> Column:
+        """One of the columns of codes; made once, and shared by those who read at the same time."""
+        return self._columns.get(name) or self._columns.setdefault(name, Column(self._contents, name))
+
     def codes(self, rows: RowNumbers, width: int) -> Codes:
         """The first `width` bytes of the codes of rows (n,), (n, width)."""
-        if len(rows) == 0:
-            return np.empty((0, width), np.uint8)
-        contents = self._contents
-        pages = contents.pages
-        view = pages.mapped()
-        batches, places = self.places(rows)
-        parts = []
-        for known, name in zip(self._starts, contents.columns_of(width), strict=False):
-            size = contents.schema.field(name).type.byte_width
-            for index in np.unique(batches[known[batches] < 0]):
-                known[index] = contents.code_place(int(index), name)[0]
-            starts = known[batches] + places * size
-            pages.ensure(starts, size)
-            # Every position of the file seen as the start of a code.
-            windows = np.ndarray((len(view) - size + 1,), f"V{size}", view.data, 0, (1,))
-            parts.append(windows[starts].view(np.uint8).reshape(-1, size))
+        if len(rows) == 0 or width == 0:
+            return np.empty((len(rows), width), np.uint8)
+        rows = np.ascontiguousarray(rows, np.int64)
+        parts = [self.column(name).take(rows) for name in self._contents.columns_of(width)]
         return first_bytes(parts, width)
 
     def ids(self, rows: RowNumbers) -> pa.Array:

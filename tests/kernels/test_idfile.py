@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from numba.core import config
+
+from vecstore.kernels import gather, idfile
+from vecstore.kernels.idmap import FREE
+
+pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="reads addresses")
+
+
+def place(segment, row):
+    return (segment << gather.ROW_BITS) | row
+
+
+def look(words, keys, parts, table, verified=None):
+    """Places, and what has to be done first."""
+    verified = np.ones(words.nbytes // 65536 + 1, np.bool_) if verified is None else verified
+    out, todo = np.full(len(keys), FREE), np.empty(len(keys), np.int64)
+    count = idfile.find(words, verified, np.array(parts), np.array(table), keys, out, todo)
+    return out.tolist(), sorted(set(todo[:count].tolist()))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_file_of_ids_finds_what_a_dictionary_finds(width):
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 1 << 63, (20_000, width)).astype(np.uint64)
+    rows = np.arange(20_000)
+    words = np.full((26_000, width + 1), 2**64 - 1, np.uint64)
+    idfile.fill(words, keys, place(rows % 3, rows))
+    live = np.ones(20_000, np.bool_)
+    live[::7] = False
+    table = [[0, 0, 0, 20_000, 0], [0, 0, 0, 20_000, live.ctypes.data]]
+    parts = [1, -1, 0]  # the file's segment 1 is not in this version
+    found, todo = look(words, keys, parts, table)
+    twin = [
+        FREE if row % 3 == 1 or (row % 3 == 0 and not live[row]) else place(parts[row % 3], row)
+        for row in rows.tolist()
+    ]
+    assert found == twin and todo == []
+    strange = rng.integers(0, 1 << 63, (500, width)).astype(np.uint64)
+    assert look(words, strange, parts, table) == ([FREE] * 500, [])
+
+
+def test_a_deleted_row_leaves_the_place_to_the_next_of_its_id():
+    words = np.full((8, 2), 2**64 - 1, np.uint64)
+    keys = np.array([[5], [5], [5]], np.uint64)
+    idfile.fill(words, keys, np.array([place(0, 1), place(1, 2), place(2, 3)]))
+    dead, live = np.zeros(10, np.bool_), np.ones(10, np.bool_)
+    table = [[0, 0, 0, 10, dead.ctypes.data], [0, 0, 0, 10, live.ctypes.data]]
+    assert look(words, keys[:1], [0, -1, 1], table) == ([place(1, 3)], [])
+    assert look(words, keys[:1], [0, 1, -1], table) == ([place(1, 2)], [])
+    assert look(words, keys[:1], [0, -1, -1], table) == ([FREE], [])
+
+
+def test_what_is_not_verified_or_read_is_asked_for():
+    words = np.full((10_000, 3), 2**64 - 1, np.uint64)
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 1 << 63, (7000, 2)).astype(np.uint64)
+    idfile.fill(words, keys, np.arange(7000))
+    verified = np.zeros(words.nbytes // 65536 + 1, np.bool_)
+    found, todo = look(words, keys, [0], [[0, 0, 0, 7000, 0]], verified)
+    assert set(found) == {FREE} and todo == list(range(1, len(verified) + 1))
+    verified[1] = True
+    found, todo = look(words, keys, [0], [[0, 0, 0, 7000, 0]], verified)
+    assert sum(place != FREE for place in found) > 500 and 2 not in todo
+    found, todo = look(words, keys[:1], [1], [[0, 0, 0, 1, 0], [0, 0, 0, 7000, -1]])
+    assert (found, todo) == ([FREE], [-2])
+
+
+def test_lies_in_a_file_are_not_believed():
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 1 << 62, (1000, 2)).astype(np.uint64) * np.uint64(4)  # full, and nonsense
+    keys = words[:, :1].copy()
+    found, todo = look(words, keys, [0], [[0, 0, 0, 10, 0]])
+    assert todo == [] and all(at == FREE or at < 10 for at in found)
+
+
+def test_numbers_are_put_in_place_of_others():
+    places = np.array([place(4, 7), FREE, place(2, 0)])
+    idfile.renumber(places, np.array([-1, -1, 0, -1, 5]))
+    assert places.tolist() == [place(5, 7), FREE, place(0, 0)]
+
+
+def test_a_search_begins_anywhere_with_the_same_chance():
+    homes = np.empty(100_000, np.int64)
+    idfile.homes(np.arange(100_000, dtype=np.uint64).reshape(-1, 1), 10, homes)
+    assert np.abs(np.bincount(homes, minlength=10) - 10_000).max() < 500
