@@ -15,9 +15,10 @@ def place(segment, row):
 def look(words, keys, parts, table, verified=None):
     """Places, and what has to be done first."""
     verified = np.ones(words.nbytes // 65536 + 1, np.bool_) if verified is None else verified
-    out, todo = np.full(len(keys), FREE), np.empty(len(keys), np.int64)
-    count = idfile.find(words, verified, np.array(parts), np.array(table), keys, out, todo)
-    return out.tolist(), sorted(set(todo[:count].tolist()))
+    answers = np.full((2, len(keys)), FREE)
+    count = idfile.find(words, verified, np.array(parts), np.array(table), keys, answers)
+    assert count == np.count_nonzero(answers[1])
+    return answers[0].tolist(), sorted(set(answers[1].tolist()) - {0})
 
 
 @pytest.mark.parametrize("width", [1, 2])

@@ -76,13 +76,14 @@ def _search(words: U64, verified: U8, parts: I64, table: I64, key: U64) -> tuple
 
 
 @kernel
-def find(words: U64, verified: U8, parts: I64, table: I64, keys: U64, out: I64, todo: I64) -> int:
-    """out[i] = the place of key i where it was FREE and the key has a live row; gives the length of todo.
+def find(words: U64, verified: U8, parts: I64, table: I64, keys: U64, answers: I64) -> int:
+    """answers[0, i] = the place of key i where it was FREE and the key has a live row; gives how many of
+    answers[1] are not 0: those say what has to be done before another call can answer, and answers[0] is FREE.
 
     words (s, w + 1), as `fill` leaves them; verified: one byte a page of them; parts: the number in the table
-    of each segment that the file knows, -1 for one that is not read; table: as in `gather`; keys (n, w); out
-    (n,); todo (n,), written: what has to be done before another call finds the rest: a page + 1 to be
-    verified, or -1 - part whose deleted rows have to be read. Nothing in the words is believed.
+    of each segment that the file knows, -1 for one that is not read; table: as in `gather`; keys (n, w);
+    answers (2, n), of which the second row is written: a page + 1 that has to be verified, or -1 - the part
+    whose deleted rows have to be read. Nothing in the words is believed.
     """
     count, slots, size = keys.shape[0], words.shape[0], 8 * words.shape[1]
     start = address(words)
@@ -92,10 +93,10 @@ def find(words: U64, verified: U8, parts: I64, table: I64, keys: U64, out: I64, 
         for i in range(first, stop):
             prefetch(start + _home(keys[i, 0], np.uint64(slots)) * size)
         for i in range(first, stop):
-            if out[i] == FREE:
-                out[i], need = _search(words, verified, parts, table, keys[i])
-                if need != 0:
-                    todo[missing] = need
+            answers[1, i] = 0
+            if answers[0, i] == FREE:
+                answers[0, i], answers[1, i] = _search(words, verified, parts, table, keys[i])
+                if answers[1, i] != 0:
                     missing += 1
     return missing
 
