@@ -78,7 +78,7 @@ def _search(words: U64, verified: U8, parts: I64, table: I64, key: U64) -> tuple
 @kernel
 def find(words: U64, verified: U8, parts: I64, table: I64, keys: U64, answers: I64) -> int:
     """answers[0, i] = the place of key i where it was FREE and the key has a live row; gives how many of
-    answers[1] are not 0: those say what has to be done before another call can answer, and answers[0] is FREE.
+    answers[1] are not 0: those say what has to be done before another call can answer.
 
     words (s, w + 1), as `fill` leaves them; verified: one byte a page of them; parts: the number in the table
     of each segment that the file knows, -1 for one that is not read; table: as in `gather`; keys (n, w);
