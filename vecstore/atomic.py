@@ -48,7 +48,8 @@ class AtomicFile:
     that a killed process leaves nothing under `path`. `commit` makes it durable before it can be seen.
     Without `force` an existing file is a ConflictError, at the start and again at the end; with it the old
     file is replaced in one step, and readers that have it open keep the old content. As a context manager
-    it commits, or aborts on any exception. Errors of the system are StorageErrors with path and reason.
+    it commits, or aborts on any exception. Errors of the system are StorageErrors with path and reason; a
+    failed fsync is not tried again, since the next one would not say that bytes were lost.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -132,7 +133,14 @@ class AtomicFile:
                 self.file.flush()
                 os.fsync(self.file.fileno())
                 self._publish()
-                sync_folder(self._folder)
+                try:
+                    sync_folder(self._folder)
+                except OSError:
+                    # What was not acknowledged should not be found; an old file that it replaced is gone.
+                    if not self._force:
+                        with contextlib.suppress(OSError):
+                            os.unlink(self._name, dir_fd=self._folder)
+                    raise
         finally:
             self.abort()
 

@@ -21,6 +21,7 @@ from vecstore.formats.base import Batch
 from vecstore.registry import AnyCodec, dumps, loads
 from vecstore.store import layout
 from vecstore.store.manifest import Deletes, Manifest, Segment
+from vecstore.store.versions import sync_names
 
 # Rows on their way into a segment: to be encoded, or codes for one of its two files.
 Rows: TypeAlias = "Batch | tuple[CodeBatch | None, CodeBatch | None]"
@@ -110,8 +111,11 @@ def write_codec(root: str, codec: AnyCodec) -> str:
     try:
         with AtomicFile(layout.codec_path(root, identity)) as file:
             file.write(dumps(codec))
-    except ConflictError:  # It is kept already.
+    except ConflictError:  # It is kept already, perhaps by one that was killed before its name was durable.
         read_codec(root, identity)
+        path = layout.codec_path(root, identity)
+        with storage_errors(path):
+            sync_names(os.path.dirname(path))
     return identity
 
 

@@ -78,8 +78,7 @@ class Store:
             writing.check_spec(spec, dim)
         root = os.fspath(path)
         card = {"dim": dim, "metric": metric} | ({} if model is None else {"model": model})
-        versions.create(root)
-        versions.finish(root, Manifest(0, writing.now(), card, codec, keep))
+        versions.create(root, Manifest(0, writing.now(), card, codec, keep))
         return cls(root)
 
     @classmethod

@@ -59,11 +59,13 @@ def add(root: str, name: str, manifest: Manifest) -> None:
         with AtomicFile(path) as file:
             file.write(data)
     except ConflictError as error:
-        if read(root, name).version != manifest.version:
+        known = read(root, name).version
+        if known != manifest.version:
             raise ConflictError(
-                f"{root} has a tag {name!r} (version {read(root, name).version}); delete it first, or choose "
-                "another name"
+                f"{root} has a tag {name!r} (version {known}); delete it first, or choose another name"
             ) from error
+        with storage_errors(path):  # Whoever added it may have been killed before its name was durable.
+            versions.sync_names(os.path.dirname(path))
 
 
 def remove(root: str, name: str) -> None:

@@ -7,8 +7,10 @@ is as if it had never been, but for files that no manifest names.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 
 from vecstore.atomic import AtomicFile, storage_errors, sync_folder
 from vecstore.errors import ConflictError, CorruptError, FormatError, InputError, NotFoundError
@@ -16,28 +18,44 @@ from vecstore.store import layout
 from vecstore.store.manifest import MOST_BYTES, Manifest
 
 
-def create(root: str) -> None:
-    """Makes the folders of a new store; ConflictError if something is there already."""
-    with storage_errors(root, "create"):
+def create(root: str, first: Manifest) -> None:
+    """Makes a new store with its first version; ConflictError if something is there already.
+
+    FORMAT comes last: a folder without it is no store, but what is left of a creation that was interrupted.
+    """
+    made: list[str] = []
+    try:
+        with storage_errors(root, "create"):
+            _make_folders(root, made)
+        publish(root, first)
+        with AtomicFile(os.path.join(root, layout.FORMAT)) as file:
+            file.write(json.dumps({"vecstore": layout.VERSION}).encode() + b"\n")
+    except BaseException:
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(root)
+        raise
+
+
+def _make_folders(root: str, made: list[str]) -> None:
+    """Folders that are made join `made`, so that those of another process that makes this store stay."""
+    try:
+        os.mkdir(root)
+    except FileExistsError as error:
+        if not os.path.isdir(root) or os.listdir(root):
+            raise ConflictError(f"{root} exists; choose another name") from error
+    except FileNotFoundError as error:
+        raise NotFoundError(f"cannot create {root}: there is no folder to put it in") from error
+    for name in layout.FOLDERS:
+        folder = os.path.join(root, name)
         try:
-            os.mkdir(root)
+            os.mkdir(folder)
         except FileExistsError as error:
-            if not os.path.isdir(root) or os.listdir(root):
-                raise ConflictError(f"{root} exists; choose another name") from error
-        except FileNotFoundError as error:
-            raise NotFoundError(f"cannot create {root}: there is no folder to put it in") from error
-        for folder in layout.FOLDERS:
-            os.mkdir(os.path.join(root, folder))
-        sync_names(root)
-        sync_names(os.path.dirname(os.path.abspath(root)))
-
-
-def finish(root: str, first: Manifest) -> None:
-    """Publishes the first version, then says that the folder is a store: without FORMAT it is none, but what
-    is left of a creation that was interrupted."""
-    publish(root, first)
-    with AtomicFile(os.path.join(root, layout.FORMAT)) as file:
-        file.write(json.dumps({"vecstore": layout.VERSION}).encode() + b"\n")
+            raise ConflictError(f"{root} is being created by another process") from error
+        made.append(folder)
+    sync_names(root)
+    sync_names(os.path.dirname(os.path.abspath(root)))
 
 
 def check_format(root: str) -> None:
@@ -47,6 +65,8 @@ def check_format(root: str) -> None:
         with open(path, "rb") as file:
             facts = json.loads(file.read(1 << 10))
             version = int(facts["vecstore"])
+        if version < 1:
+            raise ValueError(f"version {version}")
     except (FileNotFoundError, NotADirectoryError) as error:
         if not os.path.exists(root):
             raise NotFoundError(f"there is no store {root}; make it with vecstore create") from error

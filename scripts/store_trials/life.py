@@ -1,0 +1,140 @@
+"""A short life of a store, step by step, and what it holds after each: the work that faults interrupt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from vecstore.store import Store, collect, layout, tags, versions
+
+ROWS = np.arange(800, dtype=np.float32).reshape(100, 8)  # float16 has them exactly
+SOURCE = "stream"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a reader finds: version, first values of rows by id, those that tags hold, the stream's offset."""
+
+    version: int = 0
+    rows: Mapping[int, float] = field(default_factory=dict)
+    tags: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call, and what it makes of a state."""
+
+    name: str
+    call: Callable[[Store], object]
+    after: Callable[[State], State] = lambda state: state
+
+
+def _put(ids: list[int], at: int) -> Step:
+    new = {number: float(ROWS[at + place, 0]) for place, number in enumerate(ids)}
+    return Step(
+        f"put {ids}",
+        lambda store: store.put(ids, ROWS[at : at + len(ids)]),
+        lambda state: replace(state, version=state.version + 1, rows={**state.rows, **new}),
+    )
+
+
+def _stream(ids: list[int], at: int, offset: int) -> Step:
+    def call(store: Store) -> None:
+        values = pa.array(ROWS[at : at + len(ids)].reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(values, 8)
+        with store.writer(SOURCE) as writer:
+            writer.write(pa.record_batch({"id": pa.array(ids), "vector": vectors}), offset=offset)
+
+    return Step(f"stream {ids}", call, lambda state: replace(_put(ids, at).after(state), offset=offset))
+
+
+def _delete(number: int) -> Step:
+    def after(state: State) -> State:
+        rows = {key: value for key, value in state.rows.items() if key != number}
+        return replace(state, version=state.version + 1, rows=rows)
+
+    return Step(f"delete {number}", lambda store: store.delete([number]), after)
+
+
+def _rewrite(name: str, call: Callable[[Store], object]) -> Step:
+    return Step(name, call, lambda state: replace(state, version=state.version + 1))
+
+
+def _tag(name: str) -> Step:
+    return Step(
+        f"tag {name}",
+        lambda store: store.tag(name),
+        lambda state: replace(state, tags={**state.tags, name: state.rows}),
+    )
+
+
+def _untag(name: str) -> Step:
+    def after(state: State) -> State:
+        return replace(state, tags={key: rows for key, rows in state.tags.items() if key != name})
+
+    return Step(f"untag {name}", lambda store: store.untag(name), after)
+
+
+STEPS = [
+    _put([1, 2, 3], 0),
+    _tag("first"),
+    _put([2, 4], 10),
+    _delete(1),
+    _stream([6, 7], 30, 5),
+    _rewrite("compact", lambda store: store.compact()),
+    Step("gc", lambda store: store.gc()),
+    _rewrite("refit", lambda store: store.refit("center+f32")),
+    _tag("second"),
+    _put([5], 20),
+    _untag("first"),
+    _rewrite("compact", lambda store: store.compact()),
+    Step("gc", lambda store: store.gc()),
+]
+
+
+def create(root: str) -> Store:
+    """The store in which the steps are taken."""
+    return Store.create(root, dim=8, codec="f16", keep="f32")
+
+
+def rows_of(store: Store) -> dict[int, float]:
+    """The first value of each row by id."""
+    return {
+        int(i): float(row[0].round()) for ids, rows in store.scan() for i, row in zip(ids, rows, strict=True)
+    }
+
+
+def state_of(root: str) -> State:
+    """What a reader finds now; raises if any version or tag cannot be read whole."""
+    with Store.open(root, read_only=True) as store:
+        held = {}
+        for version in [*store.versions(), *store.tags()]:
+            with Store.open(root, version=version) as old:
+                held[version] = rows_of(old)
+                findings = old.check()
+            if findings:
+                raise AssertionError(f"version {version}: {findings}")
+        found = rows_of(store)
+        if found and store.get(list(found))[:, 0].round().tolist() != list(found.values()):
+            raise AssertionError("get and scan differ")
+        return State(
+            store.version,
+            found,
+            {name: held[name] for name in store.tags()},
+            store.writer(SOURCE).last_offset,
+        )
+
+
+def left_over(root: str) -> set[str]:
+    """Files that no version and no tag needs."""
+    needed = {os.path.join(root, name) for name in (layout.FORMAT, layout.LOCK)}
+    for number in versions.numbers(root):
+        needed |= {versions.path_of(root, number), *collect.paths_of(root, versions.read(root, number))}
+    for name, manifest in tags.held(root).items():
+        needed |= {layout.tag_path(root, name), *collect.paths_of(root, manifest)}
+    return {os.path.join(place, name) for place, _, names in os.walk(root) for name in names} - needed
