@@ -1,6 +1,6 @@
 """vecstore: embedding compression and storage, counted to the byte."""
 
-from vecstore.api import Store, check, compress, decompress, fit, open, tier
+from vecstore.api import Store, Table, check, compress, decompress, fit, open, table, table_open, tier
 from vecstore.archive import Archive
 from vecstore.codecs.base import BlockCodec, Codec, Transform
 from vecstore.errors import (
@@ -17,7 +17,7 @@ from vecstore.errors import (
     VecstoreError,
 )
 from vecstore.kernels.threads import get_threads, set_threads
-from vecstore.ledger import Ledger
+from vecstore.ledger import Ledger, TableLedger
 from vecstore.registry import dumps, list_codecs, loads, register
 
 __version__ = "0.1.0"
@@ -38,6 +38,8 @@ __all__ = [
     "SpecError",
     "StorageError",
     "Store",
+    "Table",
+    "TableLedger",
     "Transform",
     "VecstoreError",
     "check",
@@ -51,5 +53,7 @@ __all__ = [
     "open",
     "register",
     "set_threads",
+    "table",
+    "table_open",
     "tier",
 ]

@@ -8,12 +8,15 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vecstore import registry
 from vecstore.archive import Archive
 from vecstore.archive.layout import TIERS
 from vecstore.codecs.base import Array, BlockCodec, Codec, Rows, as_float32
+from vecstore.codecs.tables.making import Wish, open_table
+from vecstore.codecs.tables.making import make as make_table
+from vecstore.codecs.tables.table import Table as Table
 from vecstore.codecs.tiers import tier as tier
 from vecstore.errors import ShapeError, SpaceMismatchError, SpecError
 from vecstore.formats.base import Source
@@ -193,6 +196,38 @@ def put(
             if progress is not None:
                 progress(done, opened.rows)
         return done, store.version
+
+
+def table(
+    method: str,
+    fields: Mapping[str, int],
+    *,
+    dim: int | Mapping[str, int] = 16,
+    budget: str | None = None,
+    league: str = "serve",
+    optimizer: str = "rowwise_adagrad",
+    seed: int = 0,
+    frequencies: Mapping[str, ArrayLike] | None = None,
+    empty_bags: str = "error",
+    **options: Any,
+) -> Table:
+    """A trainable table of a method (docs/tables.md) over fields {name: number of ids}, inside a budget.
+
+    dim: values of a vector, or {field: values}. budget: '791kB', '5%' of rows x dim x 4 bytes, '4B/row'; None
+    is no bound. league: what it bounds, 'serve' all that lookups need, 'train' the optimizer's state, too.
+    optimizer: sgd, rowwise_adagrad, adagrad, adam. frequencies: {field: how often each id comes}, for methods
+    that give frequent ids more. empty_bags: 'error', or 'zeros' for bags without ids. options: of the method.
+
+    Raises SpecError for what is unknown, BudgetError with the least feasible budget.
+    """
+    return make_table(
+        Wish(method, fields, dim, budget, league, optimizer, seed, frequencies, empty_bags, options)
+    )
+
+
+def table_open(path: PathLike) -> Table:
+    """The table that `Table.save` wrote. Raises NotFoundError, CorruptError, FormatError."""
+    return open_table(path)
 
 
 def check(path: PathLike) -> list[str]:

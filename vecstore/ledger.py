@@ -45,6 +45,43 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class TableLedger:
+    """Bytes of a trainable table by what they are for; the parts sum to `total`.
+
+    parameters: rows and matrices. codebooks: centroids. maps: what finds the row of an id. masks: which
+    parameters are there. sketches: counters. seeds: of hashes. optimizer: what it keeps of rows. training:
+    what is needed until training is finished, and not to serve.
+    """
+
+    parameters: int = 0
+    codebooks: int = 0
+    maps: int = 0
+    masks: int = 0
+    sketches: int = 0
+    seeds: int = 0
+    optimizer: int = 0
+    training: int = 0
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts, in bytes."""
+        return sum(dataclasses.astuple(self))
+
+    @property
+    def serve(self) -> int:
+        """Without what only training needs."""
+        return self.total - self.optimizer - self.training
+
+    def bound(self, league: str) -> int:
+        """The bytes that a budget of a league, `serve` or `train`, bounds."""
+        return self.serve if league == "serve" else self.total
+
+    def as_dict(self) -> dict[str, int]:
+        """The parts and `total`, for JSON."""
+        return {**dataclasses.asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True)
 class Budget:
     """A bound on bytes: `amount` of `unit`, one of `total`, `share`, `row` (bytes), `dim` (bits)."""
 

@@ -129,6 +129,13 @@ def require(array: NDArray[Any], shape: tuple[int | None, ...], dtype: type[np.g
 
 def dumps(part: Part) -> bytes:
     """The part as bytes that `loads` takes; the same part gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    write(part, sink)
+    return bytes(sink.getvalue())
+
+
+def write(part: Part, sink: Any) -> None:
+    """Writes the bytes of `dumps` to a file that is open, without a copy of its arrays."""
     described, columns, names = [], [], []
     for index, step in enumerate(part.steps):
         shapes = {}
@@ -143,11 +150,9 @@ def dumps(part: Part) -> bytes:
     header = json.dumps(facts, sort_keys=True, allow_nan=False)
     fields = [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)]
     schema = pa.schema(fields, metadata={_KEY: header.encode()})
-    sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         if columns:
             writer.write_batch(pa.record_batch(columns, schema=schema))
-    return bytes(sink.getvalue())
 
 
 def loads(data: bytes | memoryview, find: Finder) -> list[Part]:
@@ -201,5 +206,5 @@ def _identity(steps: Sequence[Part]) -> str:
         digest.update(json.dumps(described, sort_keys=True, allow_nan=False).encode())
         for key, array in sorted(step.arrays().items()):
             digest.update(f"{key} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -1,0 +1,170 @@
+"""From ids to rows: each kind of address is a function of the id alone, and of what it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.tables.ids import string_keys
+from vecstore.kernels.radix import NONE
+from vecstore.kernels.tablehash import hash_elements, hash_rows, sequence, split_digits
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+
+def salts(seed: int, field: str, *shape: int) -> U64:
+    """Salts of a field: splitmix64 from the table's seed, exclusive or the hash of the field's name."""
+    start = np.uint64(seed) ^ string_keys(np.array([field])).view(np.uint64)[0]
+    out = np.empty(int(np.prod(shape)), np.uint64)
+    sequence(start, out)
+    return out.reshape(shape)
+
+
+class Address:
+    """Rows of ids: called with keys (n,), gives (n, chunks, probes); ~row is subtracted, NONE is zeros.
+
+    closed: ids are row numbers of a vocabulary, checked before. seeded: the table's seed decides.
+    """
+
+    closed: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
+
+    def __call__(self, keys: I64) -> I64:
+        raise NotImplementedError
+
+    @property
+    def map_bytes(self) -> int:
+        """Bytes of what is kept besides the seed."""
+        return 0
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is kept, by name; the sum is `map_bytes`. Made at the first call."""
+        return {}
+
+
+@dataclass
+class Own(Address):
+    """Each id has its row, from `first` on."""
+
+    closed = True
+    first: int
+
+    def __call__(self, keys: I64) -> I64:
+        return (keys + self.first if self.first else keys).reshape(-1, 1, 1)
+
+
+@dataclass
+class Hashed(Address):
+    """Rows first..first + rows, hashed with salts (chunks, probes)."""
+
+    seeded = True
+    first: int
+    rows: int
+    salts: U64
+
+    def __call__(self, keys: I64) -> I64:
+        out = np.empty((len(keys), *self.salts.shape), np.int64)
+        hash_rows(keys.view(np.uint64), self.salts, self.first, self.rows, out)
+        return out
+
+
+@dataclass
+class Elements(Address):
+    """Single values of a flat array, in blocks that lie side by side; with signs."""
+
+    seeded = True
+    count: int
+    dim: int
+    block: int
+    salts: U64  # (blocks,)
+
+    def __call__(self, keys: I64) -> I64:
+        out = np.empty((len(keys), self.dim, 1), np.int64)
+        hash_elements(keys.view(np.uint64), self.salts, self.block, True, self.count, out)
+        return out
+
+
+@dataclass
+class Digits(Address):
+    """Digit j of the id, in a number system with these bases, is a row from firsts[j] on.
+
+    across: digits are chunks, else probes.
+    """
+
+    closed = True
+    firsts: tuple[int, ...]
+    bases: tuple[int, ...]
+    across: bool = False
+
+    def __call__(self, keys: I64) -> I64:
+        out = np.empty((len(keys), len(self.bases)), np.int64)
+        split_digits(keys, np.array(self.firsts, np.int64), np.array(self.bases, np.int64), out)
+        return out.reshape(len(keys), -1, 1) if self.across else out.reshape(len(keys), 1, -1)
+
+
+@dataclass
+class Fixed(Address):
+    """The same row for all ids."""
+
+    row: int
+
+    def __call__(self, keys: I64) -> I64:
+        return np.full((len(keys), 1, 1), self.row, np.int64)
+
+
+@dataclass
+class Hot(Address):
+    """Ids of a list have their own rows, from `first` on, in its order; others those of `cold`, or none.
+
+    The list is kept as one bit an id of the vocabulary, and a count of those before each 512 (4 bytes).
+    """
+
+    closed = True
+    seeded = True
+    first: int
+    hot: I64  # (h,), ascending
+    cardinality: int
+    cold: Address | None = None
+
+    def __post_init__(self) -> None:
+        self._bits: NDArray[np.uint8] | None = None
+        self._ranks: NDArray[np.uint32] | None = None
+
+    @property
+    def map_bytes(self) -> int:
+        blocks = -(-self.cardinality // 512)
+        return 64 * blocks + 4 * blocks
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        if self._bits is None:
+            blocks = -(-self.cardinality // 512)
+            member = np.zeros(blocks * 512, np.bool_)
+            member[self.hot] = True
+            self._bits = np.packbits(member, bitorder="little")
+            counts = member.reshape(blocks, 512).sum(1)
+            self._ranks = (np.cumsum(counts) - counts).astype(np.uint32)
+            self.hot = np.empty(0, np.int64)
+        assert self._ranks is not None
+        return {"bits": self._bits, "ranks": self._ranks}
+
+    def __call__(self, keys: I64) -> I64:
+        kept = self.arrays()
+        bits, ranks = kept["bits"], kept["ranks"]
+        rows = np.full(len(keys), NONE, np.int64)
+        if self.cold is not None:
+            rows = self.cold(keys).reshape(-1)
+        hot = np.flatnonzero(bits[keys >> 3] >> (keys & 7) & 1)
+        if len(hot):
+            ids = keys[hot]
+            block = bits.view(np.uint64).reshape(-1, 8)[ids >> 9]
+            word = (ids >> 6) & 7
+            whole = np.bitwise_count(block).astype(np.int64)
+            before = np.where(np.arange(8) < word[:, None], whole, 0).sum(1)
+            below = (np.uint64(1) << (ids & 63).astype(np.uint64)) - np.uint64(1)
+            inside = np.bitwise_count(block[np.arange(len(ids)), word] & below)
+            rows[hot] = self.first + ranks[ids >> 9] + before + inside
+        return rows.reshape(-1, 1, 1)

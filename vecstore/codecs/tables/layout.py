@@ -1,0 +1,91 @@
+"""What a table is made of, before it exists: stores of rows, and how vectors of each field come from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.tables.addresses import Address
+from vecstore.codecs.tables.combine import Combiner
+from vecstore.codecs.tables.optimizers import Optimizer
+from vecstore.codecs.tables.rows import RowsPlan
+from vecstore.ledger import TableLedger
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field as it was asked for: so many ids, vectors of `dim` values, and how often each id comes."""
+
+    name: str
+    cardinality: int
+    dim: int
+    frequencies: NDArray[np.float64] | None = None  # (cardinality,)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the plain table."""
+        return 4 * self.cardinality * self.dim
+
+
+@dataclass(frozen=True)
+class Term:
+    """Addresses in one store."""
+
+    address: Address
+    store: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """How the vectors of a field come about.
+
+    Without a combiner they are sums over terms and probes, chunks side by side. shared: stores whose rows,
+    all of them, are matrices for the combiner.
+    """
+
+    field: Field
+    terms: tuple[Term, ...]
+    combiner: Combiner | None = None
+    shared: tuple[int, ...] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether ids are numbers below the cardinality."""
+        return any(term.address.closed for term in self.terms)
+
+
+@dataclass
+class Layout:
+    """The whole table."""
+
+    stores: list[RowsPlan] = field(default_factory=list)
+    branches: dict[str, Branch] = field(default_factory=dict)
+
+    def add(self, plan: RowsPlan) -> int:
+        """The number of a new store."""
+        self.stores.append(plan)
+        return len(self.stores) - 1
+
+    @property
+    def addresses(self) -> dict[str, Address]:
+        """All addresses, by the names that their maps are saved under."""
+        return {
+            f"{name}.{at}": term.address
+            for name, branch in self.branches.items()
+            for at, term in enumerate(branch.terms)
+        }
+
+    def ledger(self, optimizer: Optimizer) -> TableLedger:
+        """The bytes that the table will have."""
+        parts = {"parameters": 0, "codebooks": 0}
+        for plan in self.stores:
+            parts[plan.role] += plan.bytes
+        addresses = self.addresses.values()
+        return TableLedger(
+            **parts,
+            maps=sum(address.map_bytes for address in addresses),
+            seeds=8 if any(address.seeded for address in addresses) else 0,
+            optimizer=sum(4 * plan.count * optimizer.state_width(plan.width) for plan in self.stores),
+        )

@@ -1,0 +1,124 @@
+"""Tables made of a method's name, fields and a budget, and made again from a file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vecstore.codecs.tables.budgets import bytes_of, solve
+from vecstore.codecs.tables.layout import Field
+from vecstore.codecs.tables.optimizers import Optimizer
+from vecstore.codecs.tables.presets import PRESETS, Preset, Shape
+from vecstore.codecs.tables.state import Setup, load
+from vecstore.codecs.tables.table import Table
+from vecstore.errors import InputError, ShapeError, SpecError
+
+LEAGUES = ("serve", "train")
+_MAX_DIM = 1 << 20
+
+
+@dataclass
+class Wish:
+    """What a table is asked to be; see `vs.table`."""
+
+    method: str
+    fields: Mapping[str, int]
+    dim: int | Mapping[str, int] = 16
+    budget: str | None = None
+    league: str = "serve"
+    optimizer: str = "rowwise_adagrad"
+    seed: int = 0
+    frequencies: Mapping[str, ArrayLike] | None = None
+    empty_bags: str = "error"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make(wish: Wish) -> Table:
+    """A new table. SpecError for what is unknown, BudgetError for a budget that cannot be kept."""
+    preset = _preset(wish.method)
+    if wish.league not in LEAGUES:
+        raise SpecError(f"league={wish.league!r}; expected one of {', '.join(LEAGUES)}")
+    if wish.empty_bags not in ("error", "zeros"):
+        raise SpecError(f"empty_bags={wish.empty_bags!r}; expected 'error' or 'zeros'")
+    fields = _fields(wish)
+    shape = Shape(fields, _seed(wish.seed), _options(wish.method, preset, wish.options))
+    optimizer = Optimizer.named(wish.optimizer)
+    knobs = preset.knobs(shape)
+    rows = sum(each.cardinality for each in fields)
+    values = sum(each.cardinality * each.dim for each in fields)
+    # Without a budget a method is as large as it gets, which is no larger than the plain table's rows.
+    bound = 1 << 62 if wish.budget is None else bytes_of(wish.budget, rows, values)
+
+    def cost(trial: Sequence[int]) -> int:
+        return preset.layout(shape, trial).ledger(optimizer).bound(wish.league)
+
+    solved = solve(knobs, cost, bound, f"{wish.method!r}")
+    setup = Setup(
+        wish.method, tuple((each.name, each.cardinality, each.dim) for each in fields), dict(shape.options),
+        tuple(solved), wish.optimizer, wish.league, shape.seed, wish.empty_bags == "zeros",
+    )  # fmt: skip
+    return Table(setup, preset.layout(shape, solved))
+
+
+def open_table(path: str | os.PathLike[str]) -> Table:
+    """The table of a file that `Table.save` wrote."""
+    state = load(path)
+    setup = state.setup
+    preset = _preset(setup.method)
+    shape = Shape([Field(*each) for each in setup.fields], setup.seed, setup.options)
+    table = Table(setup, preset.layout(shape, setup.knobs))
+    table.restore(state)
+    return table
+
+
+def _preset(method: str) -> Preset:
+    if method not in PRESETS:
+        near = difflib.get_close_matches(method, PRESETS, 3) or list(PRESETS)
+        raise SpecError(f"there is no table method {method!r}; did you mean {' or '.join(near)}?")
+    return PRESETS[method]
+
+
+def _options(method: str, preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = [name for name in given if name not in preset.options]
+    if unknown:
+        raise SpecError(
+            f"{method!r} has no option {unknown[0]!r}; it has {', '.join(sorted(preset.options))}"
+        )
+    return {**preset.options, **given}
+
+
+def _seed(seed: int) -> int:
+    if not 0 <= seed < 1 << 63:
+        raise SpecError(f"seed={seed}; expected 0 to 2**63 - 1")
+    return int(seed)
+
+
+def _fields(wish: Wish) -> list[Field]:
+    if not wish.fields:
+        raise SpecError("a table needs a field: fields={'user': 6040, 'item': 3706}")
+    found = []
+    for name, count in wish.fields.items():
+        if int(count) != count or count < 1:
+            raise SpecError(f"field {name!r} has {count} ids; expected a whole number from 1")
+        dim = wish.dim.get(name, 0) if isinstance(wish.dim, Mapping) else wish.dim
+        if int(dim) != dim or not 1 <= dim <= _MAX_DIM:
+            raise SpecError(f"field {name!r} has dim {dim}; expected a whole number from 1")
+        found.append(Field(name, int(count), int(dim), _frequencies(name, int(count), wish.frequencies)))
+    return found
+
+
+def _frequencies(name: str, count: int, given: Mapping[str, ArrayLike] | None) -> NDArray[np.float64] | None:
+    if given is None or name not in given:
+        return None
+    found = np.asarray(given[name], np.float64)
+    if found.shape != (count,):
+        raise ShapeError(f"frequencies of field {name!r} are {found.shape}; expected ({count},)")
+    if not (np.isfinite(found).all() and (found >= 0).all() and found.any()):
+        raise InputError(f"frequencies of field {name!r} are to be counts, at least one of them not zero")
+    return found

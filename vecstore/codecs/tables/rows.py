@@ -1,0 +1,182 @@
+"""A store of rows: their format, their bytes, what an optimizer keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.tables.ids import NO_OFFSETS, NO_WEIGHTS, Batch
+from vecstore.codecs.tables.optimizers import Optimizer
+from vecstore.errors import BudgetError, SpecError
+from vecstore.kernels import rowformats as formats
+from vecstore.kernels.radix import pack, sort_keys
+from vecstore.kernels.tablepool import pool, pool_elements
+from vecstore.kernels.tablestep import step_rows
+from vecstore.kernels.threads import get_threads, spread
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+KINDS = {
+    "f32": formats.F32, "f16": formats.F16, "int16": formats.I16, "int8": formats.I8, "int4": formats.I4,
+    "alpt16": formats.L16, "alpt": formats.L8, "alpt4": formats.L4,
+}  # fmt: skip
+_POOL_BAGS = 1024
+_INIT_VALUES = 1 << 16
+_MAX_ROWS = (1 << 32) - 1  # what keys of a step hold
+
+
+def kind_of(name: str) -> int:
+    """The number of a format of rows; SpecError for a name that is none."""
+    if name not in KINDS:
+        raise SpecError(f"rows={name!r} is no format of rows; expected one of {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+@dataclass(frozen=True)
+class RowsPlan:
+    """So many rows of a width and format, and between what values they begin."""
+
+    count: int
+    width: int
+    kind: int = formats.F32
+    low: float = -0.05
+    high: float = 0.05
+    role: str = "parameters"  # in the ledger; or codebooks
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return formats.row_bytes(self.kind, self.width)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all rows."""
+        return self.count * self.row_bytes
+
+
+@dataclass
+class Job:
+    """Gradients for one store: addresses (n, c, p) by bags, and of each bag the gradient (bags, c * w)."""
+
+    addresses: I64
+    offsets: I64
+    gradients: F32
+
+
+@dataclass
+class RowStore:
+    """Rows that exist."""
+
+    plan: RowsPlan
+    data: NDArray[np.uint8]  # (count, row bytes)
+    state: F32  # (count, what the optimizer keeps)
+    scratch: list[NDArray[np.uint64]] = field(default_factory=list)  # keys of a step, two to a thread
+
+    @classmethod
+    def new(cls, plan: RowsPlan, optimizer: Optimizer, seed: int) -> RowStore:
+        """Rows drawn evenly between low and high; BudgetError for more rows than addresses."""
+        if plan.count > _MAX_ROWS:
+            raise BudgetError(f"{plan.count:,} rows are more than a store addresses, {_MAX_ROWS:,}")
+        if plan.kind == formats.F32:
+            data = np.empty((plan.count, plan.width), np.float32).view(np.uint8)
+        else:
+            data = np.empty((plan.count, plan.row_bytes), np.uint8)
+        state = np.zeros((plan.count, optimizer.state_width(plan.width)), np.float32)
+        store = cls(plan, data, state)
+        rng = np.random.default_rng(seed)
+        block = max(1, _INIT_VALUES // max(plan.width, 1))
+        for start in range(0, plan.count, block):
+            stop = min(start + block, plan.count)
+            values = rng.random((stop - start, plan.width), np.float32)
+            values = values * np.float32(plan.high - plan.low) + np.float32(plan.low)
+            store.write(np.arange(start, stop), values, seed)
+        return store
+
+    @property
+    def values(self) -> F32:
+        """The rows themselves, (count, w), where they are float32."""
+        return self.data.view(np.float32)
+
+    def write(self, rows: I64, values: F32, seed: int) -> None:
+        """Rows (n,) become values (n, w); other formats than float32 round with the seed."""
+        if self.plan.kind == formats.F32:
+            self.values[rows] = values
+        else:
+            formats.encode_rows(
+                np.ascontiguousarray(values), self.data, rows, self.plan.kind, np.uint64(seed)
+            )
+
+    def pool(self, addresses: I64, batch: Batch, out: F32, *, adds: bool = False) -> None:
+        """out (bags, >= c * w) = or += sums over bags and probes of the rows at addresses (n, c, p)."""
+        kind, width = self.plan.kind, self.plan.width
+
+        def work(start: int, stop: int) -> None:
+            if len(batch.offsets):
+                inside, offsets, weights = addresses, batch.offsets[start : stop + 1], batch.weights
+            else:
+                inside, offsets = addresses[start:stop], NO_OFFSETS
+                weights = batch.weights[start:stop]
+            if width == 1 and kind == formats.F32:
+                pool_elements(self.values[:, 0], inside, offsets, weights, out[start:stop], adds)
+            else:
+                pool(self.data, inside, offsets, weights, out[start:stop], (kind, width, int(adds)))
+
+        spread(batch.bags, _POOL_BAGS, work)
+
+    def gather(self, addresses: I64) -> F32:
+        """The rows at addresses (n, k), (n, k, w)."""
+        flat = addresses.reshape(-1, 1, 1)
+        out = np.empty((len(flat), self.plan.width), np.float32)
+        self.pool(flat, Batch(flat[:, 0, 0], NO_OFFSETS, NO_WEIGHTS, False), out)
+        return out.reshape(*addresses.shape[:2], self.plan.width)
+
+    def step(self, jobs: Sequence[Job], optimizer: Optimizer, rate: float, count: int, seed: int) -> None:
+        """One step of an optimizer; the gradients of a row are summed first, in the order of the jobs.
+
+        The same bits on any number of threads: each has its own rows.
+        """
+        size = sum(job.addresses.size for job in jobs)
+        parts = get_threads() if size > 4096 else 1
+        width, bits = self.plan.width, max(self.plan.count - 1, 1).bit_length()
+        rule = optimizer.rule(self.plan.kind, rate, count, seed)
+        pieces = self._pieces(jobs)
+        for part in range(2 * parts):
+            if part == len(self.scratch):
+                self.scratch.append(np.empty(0, np.uint64))
+            if len(self.scratch[part]) < size:
+                self.scratch[part] = np.empty(size, np.uint64)
+
+        def work(part: int, _stop: int) -> None:
+            keys, spare = self.scratch[2 * part], self.scratch[2 * part + 1]
+            end, first = 0, 0
+            for job in jobs:
+                end = pack(job.addresses, job.offsets, first, (part, parts), keys, end)
+                first += job.gradients.size // width
+            counts = np.empty(2048, np.int64)
+            swapped = sort_keys(keys[:end], spare[:end], counts, bits)
+            ready = spare[:end] if swapped else keys[:end]
+            step_rows(self.data, self.state, ready, pieces, np.empty((2, width), np.float32), rule)
+
+        spread(parts, 1, work)
+
+    def _pieces(self, jobs: Sequence[Job]) -> I64:
+        """Where each piece of w gradients lies, as `step_rows` takes it."""
+        starts = [job.gradients.ctypes.data for job in jobs]
+        if len(jobs) == 1:
+            return np.array(starts, np.int64)
+        width = self.plan.width
+        each = [
+            start + np.arange(job.gradients.size // width, dtype=np.int64) * (4 * width)
+            for start, job in zip(starts, jobs, strict=True)
+        ]
+        return np.concatenate(each) if each else np.empty(0, np.int64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is kept: `rows`, and `state` where there is some."""
+        rows = self.values if self.plan.kind == formats.F32 else self.data
+        return {"rows": rows, "state": self.state} if self.state.size else {"rows": rows}

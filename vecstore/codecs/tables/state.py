@@ -1,0 +1,101 @@
+"""What a table is as data, and its file: one Arrow stream with a sha256, as codecs are stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.atomic import AtomicFile, storage_errors
+from vecstore.codecs.parts import Part, Scalar, loads, write
+from vecstore.errors import CorruptError, FormatError, NotFoundError
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a table was asked for, and the knobs that its budget came to: enough to make it again."""
+
+    method: str
+    fields: tuple[tuple[str, int, int], ...]  # name, ids, dim
+    options: Mapping[str, Any]
+    knobs: tuple[int, ...]
+    optimizer: str
+    league: str
+    seed: int
+    empty_bags: bool = False
+
+
+class TableState(Part):
+    """A table's setup, counters and arrays, as `codecs/parts.py` stores them."""
+
+    name = "table"
+
+    def __init__(self, setup: Setup, updates: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.setup = setup
+        self.updates = updates
+        self._arrays = dict(arrays)
+
+    def config(self) -> dict[str, Any]:
+        described = dataclasses.asdict(self.setup)
+        return {"version": _VERSION, "updates": self.updates, **described}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return self._arrays
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Scalar], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        given: dict[str, Any] = dict(config)
+        version = given.pop("version")
+        if version > _VERSION:
+            raise FormatError(f"a table of version {version}; this vecstore reads 1 to {_VERSION}: upgrade")
+        updates = given.pop("updates")
+        try:
+            fields = tuple((name, count, dim) for name, count, dim in given.pop("fields"))
+            setup = Setup(fields=fields, knobs=tuple(given.pop("knobs")), **given)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptError(f"a table is stored with a setup that does not fit: {error}") from error
+        return cls(setup, updates, arrays)
+
+    def fits(self, setup: Setup, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """FormatError unless this is the state of a table with this setup and arrays of these shapes."""
+        for name in ("method", "fields", "knobs", "optimizer", "seed"):
+            found, wanted = getattr(self.setup, name), getattr(setup, name)
+            if found != wanted:
+                raise FormatError(f"the state of a table with {name} {found!r}; this one has {wanted!r}")
+        mine = {key: (array.dtype, array.shape) for key, array in self._arrays.items()}
+        yours = {key: (array.dtype, array.shape) for key, array in arrays.items()}
+        if mine != yours:
+            odd = sorted(key for key in {*mine, *yours} if mine.get(key) != yours.get(key))
+            raise FormatError(
+                f"the state of another table: {odd[0]} is {mine.get(odd[0])}, not {yours.get(odd[0])}"
+            )
+
+
+def save(state: TableState, path: str | os.PathLike[str], *, force: bool) -> None:
+    """Writes a table's file; ConflictError if there is one, unless force."""
+    with AtomicFile(path, force=force) as target:
+        write(state, target.file)
+
+
+def load(path: str | os.PathLike[str]) -> TableState:
+    """Reads a table's file. NotFoundError, CorruptError, FormatError name it."""
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise NotFoundError(f"there is no table {name}")
+    try:
+        with storage_errors(name, "read"), pa.memory_map(name) as source:
+            found = loads(memoryview(source.read_buffer()), lambda _name: TableState)
+    except CorruptError as error:
+        raise CorruptError(f"{name} is no table, or damaged: {error}") from error
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from error
+    if len(found) != 1 or not isinstance(found[0], TableState):
+        raise CorruptError(f"{name} is no table")
+    return found[0]

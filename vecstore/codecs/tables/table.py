@@ -1,0 +1,233 @@
+"""A trainable table: ids of fields to rows, and gradients of rows into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.tables.ids import NO_OFFSETS, NO_WEIGHTS, Bags, Batch
+from vecstore.codecs.tables.layout import Branch, Layout
+from vecstore.codecs.tables.optimizers import Optimizer
+from vecstore.codecs.tables.rows import Job, RowsPlan, RowStore
+from vecstore.codecs.tables.state import Setup, TableState, save
+from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.kernels.finite import largest
+from vecstore.kernels.tablehash import first_outside, sequence
+from vecstore.ledger import TableLedger
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+
+@dataclass
+class Seen:
+    """A lookup of one field, as its gradients need it."""
+
+    batch: Batch
+    rows: F32  # (bags, dim), what came out
+    addresses: list[I64]  # of each term
+    parts: list[F32]  # what each term gave, for a combiner
+
+
+class Table:
+    """Rows of ids, by field, that are learned where they lie."""
+
+    def __init__(self, setup: Setup, layout: Layout) -> None:
+        self.setup = setup
+        self.layout = layout
+        self.optimizer = Optimizer.named(setup.optimizer)
+        self.updates = 0
+        seeds = np.empty(len(layout.stores), np.uint64)
+        sequence(np.uint64(setup.seed), seeds)
+        self.stores = [
+            RowStore.new(plan, self.optimizer, int(seed))
+            for plan, seed in zip(layout.stores, seeds, strict=True)
+        ]
+        self._seen: dict[str, Seen] | None = None
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """How many ids each field has."""
+        return {name: count for name, count, _ in self.setup.fields}
+
+    def lookup(self, batch: Mapping[str, Bags]) -> dict[str, F32]:
+        """{field: (n, dim) float32}, the rows of ids (n,), or sums of rows of bags.
+
+        batch: {field: ids}, or {field: (ids, offsets)} or {field: (ids, offsets, weights)}, offsets (bags +
+        1,) from 0 to the number of ids; ids (n, k) are n bags of k. Ids are integers, or strings where the
+        method hashes. InputError and ShapeError name field and position, SpecError an unknown field.
+        """
+        self._seen = self.trace(batch)
+        return {field: seen.rows for field, seen in self._seen.items()}
+
+    def update(self, gradients: Mapping[str, Any], lr: float) -> None:
+        """One step of the optimizer by the gradients of the last lookup's rows, {field: (n, dim)}.
+
+        Gradients of one row are summed first, then it takes one step. InputError if there was no lookup since
+        the last update, or where a gradient is no number; ShapeError for another shape; nothing is
+        changed then.
+        """
+        if self._seen is None:
+            raise InputError("there was no lookup since the last update; gradients are of a lookup's rows")
+        self.apply(self._seen, gradients, lr)
+        self._seen = None
+
+    def trace(self, batch: Mapping[str, Bags]) -> dict[str, Seen]:
+        """A lookup that `apply` takes back later; several may be under way."""
+        return {field: self._look(field, given) for field, given in batch.items()}
+
+    def apply(self, seen: Mapping[str, Seen], gradients: Mapping[str, Any], lr: float) -> None:
+        """As `update`, for a lookup of `trace`."""
+        if not 0 <= lr < float("inf"):
+            raise InputError(f"lr is {lr}; expected a positive number")
+        checked = {field: self._gradient(field, seen, given) for field, given in gradients.items()}
+        jobs: dict[int, list[Job]] = {}
+        for field, gradient in checked.items():
+            for store, job in self._back(self.layout.branches[field], seen[field], gradient):
+                jobs.setdefault(store, []).append(job)
+        self.updates += 1
+        seeds = np.empty(len(self.stores), np.uint64)
+        sequence(np.uint64(self.setup.seed) ^ np.uint64(self.updates), seeds)
+        for store, given in jobs.items():
+            self.stores[store].step(given, self.optimizer, lr, self.updates, int(seeds[store]))
+
+    def ledger(self) -> TableLedger:
+        """The bytes of everything that `arrays` holds."""
+        return self.layout.ledger(self.optimizer)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, `part of the ledger.what`: views, not copies."""
+        found: dict[str, NDArray[Any]] = {}
+        for at, store in enumerate(self.stores):
+            kept = store.arrays()
+            found[f"{store.plan.role}.{at}"] = kept["rows"]
+            if "state" in kept:
+                found[f"optimizer.{at}"] = kept["state"]
+        for name, address in self.layout.addresses.items():
+            found |= {f"maps.{name}.{key}": array for key, array in address.arrays().items()}
+        if any(address.seeded for address in self.layout.addresses.values()):
+            found["seeds"] = np.array([self.setup.seed], np.uint64)
+        return found
+
+    def state(self) -> TableState:
+        """What `save` writes: the setup, counters, and views of all arrays."""
+        return TableState(self.setup, self.updates, self.arrays())
+
+    def restore(self, state: TableState) -> None:
+        """Takes over what `state` of an equal table gave; FormatError for one of another make."""
+        state.fits(self.setup, self.arrays())
+        self.updates = state.updates
+        kept = self.arrays()
+        for name, array in state.arrays().items():
+            kept[name][...] = array
+        self._seen = None
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Writes everything to one file that appears whole or not at all; `vs.table_open` reads it.
+
+        ConflictError if it exists, unless force.
+        """
+        save(self.state(), path, force=force)
+
+    def branch(self, field: str) -> Branch:
+        """How a field is composed; SpecError for one that is not there."""
+        if field not in self.layout.branches:
+            raise SpecError(f"there is no field {field!r}; this table has {', '.join(self.layout.branches)}")
+        return self.layout.branches[field]
+
+    def _look(self, field: str, given: Bags) -> Seen:
+        branch = self.branch(field)
+        batch = Batch.of(field, given, empty=self.setup.empty_bags)
+        if branch.closed:
+            _check_ids(branch, batch)
+        addresses = [term.address(batch.keys) for term in branch.terms]
+        rows = np.empty((batch.bags, branch.field.dim), np.float32)
+        if branch.combiner is None:
+            for at, term in enumerate(branch.terms):
+                self.stores[term.store].pool(addresses[at], batch, rows, adds=at > 0)
+            return Seen(batch, rows, addresses, [])
+        parts = [
+            self.stores[term.store].gather(found.reshape(len(found), -1))
+            for term, found in zip(branch.terms, addresses, strict=True)
+        ]
+        vectors = branch.combiner.forward(parts, self._shared(branch))
+        if len(batch.offsets) or len(batch.weights):
+            _sums(vectors, batch, rows)
+        else:
+            rows = vectors
+        return Seen(batch, rows, addresses, parts)
+
+    def _shared(self, branch: Branch) -> list[F32]:
+        return [self.stores[store].values for store in branch.shared]
+
+    def _gradient(self, field: str, seen: Mapping[str, Seen], given: Any) -> F32:
+        if field not in seen:
+            raise InputError(f"there is a gradient for field {field!r}, which was not looked up")
+        gradient = np.ascontiguousarray(given, np.float32)
+        if gradient.shape != seen[field].rows.shape:
+            raise ShapeError(
+                f"the gradient of field {field!r} is {gradient.shape}; its rows were {seen[field].rows.shape}"
+            )
+        if gradient.size and not np.isfinite(largest(gradient)):
+            row, column = np.argwhere(~np.isfinite(gradient))[0]
+            raise InputError(
+                f"the gradient of field {field!r} is {gradient[row, column]} at row {row}, value {column}; "
+                "nothing was changed"
+            )
+        return gradient
+
+    def _back(self, branch: Branch, seen: Seen, gradient: F32) -> list[tuple[int, Job]]:
+        """The gradients of stores of the gradient of a field's rows."""
+        batch, offsets = seen.batch, seen.batch.offsets
+        if len(batch.weights) or (branch.combiner is not None and len(offsets)):
+            gradient = _each(gradient, batch)
+            offsets = NO_OFFSETS
+        if branch.combiner is None:
+            return [
+                (term.store, Job(addresses, offsets, gradient))
+                for term, addresses in zip(branch.terms, seen.addresses, strict=True)
+            ]
+        parts, shared = branch.combiner.backward(seen.parts, self._shared(branch), gradient)
+        found = [
+            (term.store, Job(addresses.reshape(-1, 1, 1), NO_OFFSETS, np.ascontiguousarray(part)))
+            for term, addresses, part in zip(branch.terms, seen.addresses, parts, strict=True)
+        ]
+        for store, slope in zip(branch.shared, shared, strict=True):
+            every = np.arange(len(slope), dtype=np.int64).reshape(-1, 1, 1)
+            found.append((store, Job(every, NO_OFFSETS, np.ascontiguousarray(slope))))
+        return found
+
+
+def _check_ids(branch: Branch, batch: Batch) -> None:
+    field = branch.field
+    if batch.hashed:
+        raise InputError(
+            f"field {field.name!r} is given strings; this method has a row number for each id: expected "
+            f"integers from 0 to {field.cardinality - 1}"
+        )
+    at = first_outside(batch.keys, field.cardinality)
+    if at >= 0:
+        raise InputError(
+            f"field {field.name!r}: id {batch.keys[at]} at position {at} is outside its vocabulary, "
+            f"0 to {field.cardinality - 1}"
+        )
+
+
+def _each(gradient: F32, batch: Batch) -> F32:
+    """The gradient of each id's vector, of that of sums."""
+    out = gradient
+    if len(batch.offsets):
+        out = np.repeat(gradient, np.diff(batch.offsets), axis=0)
+    return out * batch.weights[:, None] if len(batch.weights) else out
+
+
+def _sums(vectors: F32, batch: Batch, out: F32) -> None:
+    """Sums of vectors (n, d) over bags, with weights."""
+    every = np.arange(len(vectors), dtype=np.int64).reshape(-1, 1, 1)
+    store = RowStore(RowsPlan(*vectors.shape), np.ascontiguousarray(vectors).view(np.uint8), NO_WEIGHTS)
+    store.pool(every, batch, out)

@@ -1,0 +1,182 @@
+"""Sixteen float32 at once on every instruction set, of which only the first may count.
+
+LLVM makes as many registers of them as the machine needs. Sums over lanes are a tree of fixed shape and
+products are never fused with sums, so that all instruction sets give the same bits.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+
+from vecstore.kernels.simd import (
+    ADDRESS,
+    FLOAT,
+    INDEX,
+    Builder,
+    Value,
+    Vector,
+    emit_call,
+    emit_shuffle,
+    emit_splat,
+    instruction,
+)
+
+LANES = 16
+SIXTEEN = Vector(FLOAT, LANES)
+_BYTE, _HALF = ir.IntType(8), ir.IntType(16)
+
+
+def _first(builder: Builder, count: Value, lanes: int = LANES) -> Value:
+    """Which of the lanes are among the first `count`."""
+    kind = ir.VectorType(INDEX, lanes)
+    places = ir.Constant(kind, list(range(lanes)))
+    return builder.icmp_signed("<", places, emit_splat(builder, builder.trunc(count, INDEX), kind))
+
+
+def _load(
+    builder: Builder, at: Value, count: Value, element: ir.Type, name: str, lanes: int = LANES
+) -> Value:
+    """The first `count` elements from an address, zeros behind them; only they are read."""
+    kind = ir.VectorType(element, lanes)
+    place = builder.inttoptr(at, kind.as_pointer())
+    zeros = ir.Constant(kind, [0] * lanes)
+    how = [place, ir.Constant(INDEX, 1), _first(builder, count, lanes), zeros]
+    return emit_call(builder, f"llvm.masked.load.v{lanes}{name}.p0", kind, how)
+
+
+@instruction(SIXTEEN)
+def zeros(builder: Builder) -> Value:
+    """Sixteen zeros."""
+    return ir.Constant(SIXTEEN.llvm, [0.0] * LANES)
+
+
+@instruction(SIXTEEN, types.float32)
+def all_of(builder: Builder, value: Value) -> Value:
+    """The same float32 in every lane."""
+    return emit_splat(builder, value, SIXTEEN.llvm)
+
+
+@instruction(SIXTEEN, ADDRESS, types.int64)
+def load_floats(builder: Builder, at: Value, count: Value) -> Value:
+    """The first `count` float32 from an address (all from 16 on), zeros behind them."""
+    return _load(builder, at, count, FLOAT, "f32")
+
+
+@instruction(types.void, ADDRESS, SIXTEEN, types.int64)
+def store_floats(builder: Builder, at: Value, value: Value, count: Value) -> None:
+    """The first `count` lanes (all from 16 on) to an address."""
+    place = builder.inttoptr(at, SIXTEEN.llvm.as_pointer())
+    how = [value, place, ir.Constant(INDEX, 1), _first(builder, count)]
+    emit_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), how)
+
+
+@instruction(SIXTEEN, ADDRESS, types.int64)
+def load_bytes(builder: Builder, at: Value, count: Value) -> Value:
+    """The first `count` signed bytes from an address as numbers."""
+    return builder.sitofp(_load(builder, at, count, _BYTE, "i8"), SIXTEEN.llvm)
+
+
+@instruction(SIXTEEN, ADDRESS, types.int64)
+def load_shorts(builder: Builder, at: Value, count: Value) -> Value:
+    """The first `count` signed 16-bit integers from an address as numbers."""
+    return builder.sitofp(_load(builder, at, count, _HALF, "i16"), SIXTEEN.llvm)
+
+
+@instruction(SIXTEEN, ADDRESS, types.int64)
+def load_halves(builder: Builder, at: Value, count: Value) -> Value:
+    """The first `count` float16 from an address."""
+    halves = builder.bitcast(_load(builder, at, count, _HALF, "i16"), ir.VectorType(ir.HalfType(), LANES))
+    return builder.fpext(halves, SIXTEEN.llvm)
+
+
+@instruction(SIXTEEN, ADDRESS, types.int64)
+def load_nibbles(builder: Builder, at: Value, count: Value) -> Value:
+    """The first `count` numbers -8..7 from an address: two in a byte, plus 8, the lower nibble first."""
+    half = ir.VectorType(_BYTE, LANES // 2)
+    size = builder.lshr(builder.add(count, ir.Constant(count.type, 1)), ir.Constant(count.type, 1))
+    pairs = _load(builder, at, size, _BYTE, "i8", LANES // 2)
+    low = builder.and_(pairs, ir.Constant(half, [15] * 8))
+    high = builder.lshr(pairs, ir.Constant(half, [4] * 8))
+    both = emit_shuffle(builder, low, high, [lane // 2 + lane % 2 * 8 for lane in range(LANES)])
+    eight = ir.Constant(both.type, [8] * LANES)
+    numbers = builder.sitofp(builder.sub(both, eight), SIXTEEN.llvm)
+    nothing = ir.Constant(SIXTEEN.llvm, [0.0] * LANES)
+    return builder.select(_first(builder, count), numbers, nothing)
+
+
+@instruction(SIXTEEN, SIXTEEN, SIXTEEN)
+def plus(builder: Builder, a: Value, b: Value) -> Value:
+    """a + b in each lane."""
+    return builder.fadd(a, b)
+
+
+@instruction(SIXTEEN, SIXTEEN, SIXTEEN)
+def minus(builder: Builder, a: Value, b: Value) -> Value:
+    """a - b in each lane."""
+    return builder.fsub(a, b)
+
+
+@instruction(SIXTEEN, SIXTEEN, SIXTEEN)
+def times(builder: Builder, a: Value, b: Value) -> Value:
+    """a * b in each lane."""
+    return builder.fmul(a, b)
+
+
+@instruction(SIXTEEN, SIXTEEN, SIXTEEN)
+def over(builder: Builder, a: Value, b: Value) -> Value:
+    """a / b in each lane."""
+    return builder.fdiv(a, b)
+
+
+@instruction(SIXTEEN, SIXTEEN)
+def root(builder: Builder, a: Value) -> Value:
+    """The square root of each lane."""
+    return emit_call(builder, "llvm.sqrt.v16f32", SIXTEEN.llvm, [a])
+
+
+@instruction(types.float32, SIXTEEN)
+def total(builder: Builder, a: Value) -> Value:
+    """The sum of the lanes: halves are added to each other until one is left."""
+    lanes = LANES
+    while lanes > 1:
+        lanes //= 2
+        low = emit_shuffle(builder, a, a, range(lanes))
+        a = builder.fadd(low, emit_shuffle(builder, a, a, range(lanes, 2 * lanes)))
+    return builder.extract_element(a, ir.Constant(INDEX, 0))
+
+
+@instruction(types.float32, ADDRESS)
+def load_float(builder: Builder, at: Value) -> Value:
+    """One float32 from any address."""
+    return builder.load(builder.inttoptr(at, FLOAT.as_pointer()), align=1)
+
+
+@instruction(types.void, ADDRESS, types.float32)
+def store_float(builder: Builder, at: Value, value: Value) -> None:
+    """One float32 to any address."""
+    builder.store(value, builder.inttoptr(at, FLOAT.as_pointer()), align=1)
+
+
+@instruction(types.float32, ADDRESS)
+def load_short_float(builder: Builder, at: Value) -> Value:
+    """One float32 whose upper 16 bits (bfloat16) are at any address."""
+    short = builder.load(builder.inttoptr(at, _HALF.as_pointer()), align=1)
+    return builder.bitcast(builder.shl(builder.zext(short, INDEX), ir.Constant(INDEX, 16)), FLOAT)
+
+
+@instruction(types.float32, ADDRESS, types.float32)
+def store_short_float(builder: Builder, at: Value, value: Value) -> Value:
+    """The least bfloat16 that is no less than a value >= 0, to any address; gives it as float32."""
+    bits = builder.add(builder.bitcast(value, INDEX), ir.Constant(INDEX, 0xFFFF))
+    short = builder.trunc(builder.lshr(bits, ir.Constant(INDEX, 16)), _HALF)
+    builder.store(short, builder.inttoptr(at, _HALF.as_pointer()), align=1)
+    return builder.bitcast(builder.and_(bits, ir.Constant(INDEX, -65536)), FLOAT)
+
+
+@instruction(types.void, ADDRESS)
+def prefetch(builder: Builder, at: Value) -> None:
+    """Asks for the line of the cache at an address."""
+    place = builder.inttoptr(at, _BYTE.as_pointer())
+    how = [ir.Constant(INDEX, value) for value in (0, 3, 1)]  # to read, to keep, data
+    emit_call(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *how])

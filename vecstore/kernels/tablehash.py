@@ -1,0 +1,74 @@
+"""Addresses of ids in tables by hashing: part of what a saved table means, so never changed.
+
+Number i of a sequence with a start s is mix(s + (i + 1) * 0x9E3779B97F4A7C15), splitmix64. An id x with
+salt t falls into row ((mix(x + t) >> 32) * rows) >> 32 of `rows`, below 2**32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.kernels.ids import mix
+from vecstore.kernels.jit import kernel
+
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_UPPER = np.uint64(32)
+
+
+@kernel
+def sequence(start: np.uint64, out: U64) -> None:
+    """out[i] = number i of the sequence that has a start; out (n,), written."""
+    for i in range(out.size):
+        out[i] = mix(start + np.uint64(i + 1) * _GOLDEN)
+
+
+@kernel
+def hash_rows(keys: U64, salts: U64, first: int, rows: int, out: I64) -> None:
+    """out[i, c, p] = first + the row of key i with salt c, p; keys (n,), salts (c, p), out (n, c, p)."""
+    for i in range(keys.size):
+        for c in range(salts.shape[0]):
+            for p in range(salts.shape[1]):
+                upper = mix(keys[i] + salts[c, p]) >> _UPPER
+                out[i, c, p] = first + np.int64((upper * np.uint64(rows)) >> _UPPER)
+
+
+@kernel
+def hash_elements(keys: U64, salts: U64, block: int, signed: bool, rows: int, out: I64) -> None:
+    """out[i, c] = the element, below `rows`, of value c of key i; values lie side by side in blocks.
+
+    keys (n,); salts (blocks,), one for each `block` values; out (n, d, 1), written. Beyond the last element
+    the first comes. signed: half of them as ~element, by the lower half of the hash, bit c of the block.
+    """
+    for i in range(keys.size):
+        for c in range(out.shape[1]):
+            hashed = mix(keys[i] + salts[c // block])
+            start = np.int64(((hashed >> _UPPER) * np.uint64(rows)) >> _UPPER)
+            element = (start + c % block) % rows
+            minus = signed and (hashed >> np.uint64(c % block % 32)) & np.uint64(1)
+            out[i, c, 0] = ~element if minus else element
+
+
+@kernel
+def split_digits(keys: I64, firsts: I64, bases: I64, out: I64) -> None:
+    """out[i, j] = firsts[j] + digit j of key i in a number system with these bases, the lowest first.
+
+    keys (n,), none negative; firsts, bases (k,); out (n, k), written.
+    """
+    for i in range(keys.size):
+        rest = keys[i]
+        for j in range(bases.size):
+            out[i, j] = firsts[j] + rest % bases[j]
+            rest //= bases[j]
+
+
+@kernel
+def first_outside(keys: I64, rows: int) -> int:
+    """The first place whose key is negative or not below `rows`; -1 if there is none. keys (n,)."""
+    for i in range(keys.size):
+        if keys[i] < 0 or keys[i] >= rows:
+            return i
+    return -1
