@@ -78,7 +78,7 @@ class Weighted(Combiner):
         for k in range(rows.shape[1]):
             slopes[:, 0, k] = (rows[:, k] * gradient).sum(1)
         found = [gradient[:, None] * weights[:, :, None], slopes]
-        return found + [gradient.sum(1).reshape(-1, 1, 1)] if len(parts) > 2 else found, []
+        return [*found, gradient.sum(1).reshape(-1, 1, 1)] if len(parts) > 2 else found, []
 
 
 class Projected(Combiner):
