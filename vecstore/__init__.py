@@ -1,6 +1,6 @@
 """vecstore: embedding compression and storage, counted to the byte."""
 
-from vecstore.api import Store, Table, check, compress, decompress, fit, open, table, table_open, tier
+from vecstore.api import Store, Table, check, compress, decompress, fit, ingest, open, table, table_open, tier
 from vecstore.archive import Archive
 from vecstore.codecs.base import BlockCodec, Codec, Transform
 from vecstore.errors import (
@@ -48,6 +48,7 @@ __all__ = [
     "dumps",
     "fit",
     "get_threads",
+    "ingest",
     "list_codecs",
     "loads",
     "open",

@@ -32,6 +32,8 @@ from vecstore.stream.compress import Job, Progress, Summary
 from vecstore.stream.compress import compress as run_compress
 from vecstore.stream.decompress import Restored
 from vecstore.stream.decompress import decompress as run_decompress
+from vecstore.stream.ingest import Ingested, Terms
+from vecstore.stream.ingest import ingest as run_ingest
 from vecstore.stream.sample import Sample
 from vecstore.stream.sources import as_source
 
@@ -228,6 +230,34 @@ def table(
 def table_open(path: PathLike) -> Table:
     """The table that `Table.save` wrote. Raises NotFoundError, CorruptError, FormatError."""
     return open_table(path)
+
+
+def ingest(
+    path: PathLike,
+    source: Input,
+    *,
+    name: str | None = None,
+    offset: int = 0,
+    every_rows: int = 1 << 16,
+    every_s: float = 5.0,
+    ids: Any = None,
+    vectors: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Ingested:
+    """Takes a stream into a store as it comes; '-' is an Arrow stream on stdin.
+
+    Rows are committed every so many of them or seconds, and no more is read meanwhile. name: of the stream;
+    with each commit the store then keeps how many of its rows it has, and leaves these out when the stream is
+    sent again. offset: the number of the first row that is sent, if it is not 0. Of a stream that fails, what
+    was committed stays; the error, also KeyboardInterrupt, says how far that is. Raises InputError for a
+    stream that ends without its end marker.
+    """
+    if threads is not None:
+        set_threads(threads)
+    terms = Terms(name, offset, every_rows, every_s, progress)
+    with Store.open(path) as store, as_source(source, ids=ids, vectors=vectors) as opened:
+        return run_ingest(store, opened, terms)
 
 
 def check(path: PathLike) -> list[str]:

@@ -25,6 +25,7 @@ from vecstore.cli.demo import demo
 from vecstore.cli.gc import gc
 from vecstore.cli.get import get
 from vecstore.cli.info import info
+from vecstore.cli.ingest import ingest
 from vecstore.cli.put import put
 from vecstore.cli.search import search
 from vecstore.cli.tag import tag
@@ -49,8 +50,8 @@ class FriendlyGroup(click.Group):
             # The reader of our output has gone, as `head` does: not an error, and nothing more to say.
             _forget_stdout()
             ctx.exit(0)
-        except KeyboardInterrupt:
-            _end(ctx, INTERRUPTED, "interrupted; nothing was left behind")
+        except KeyboardInterrupt as error:
+            _end(ctx, INTERRUPTED, str(error) or "interrupted; nothing was left behind")
         except OSError as error:
             _forget_stdout()
             _end(ctx, StorageError.exit_code, f"{error.strerror or error}; the output may be incomplete")
@@ -83,6 +84,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 for command in (
     demo, compress, decompress, info, check, get, cat, search,
-    create, put, delete, compact, gc, tag, codecs, bench, completion,
+    create, put, ingest, delete, compact, gc, tag, codecs, bench, completion,
 ):  # fmt: skip
     main.add_command(command)

@@ -24,6 +24,7 @@ from vecstore.formats.writing import FileSink, Records
 
 _MAGIC = b"ARROW1"
 _MAPPED_BYTES = 1 << 26
+_PIPE_BYTES = 1 << 20  # What is read at once: a length in a stream may be a lie.
 
 
 def open_arrow(location: Location, vectors: str | None = None, ids: str | None = None) -> TableSource:
@@ -107,7 +108,14 @@ class _Watched(io.RawIOBase):
         return len(data)
 
     def read(self, size: int = -1) -> bytes:
-        data: bytes = self._stream.read(size)
+        data: bytes = self._stream.read(min(size, _PIPE_BYTES))
+        if len(data) < size:  # A pipe gives what it has.
+            parts = [data]
+            rest = size - len(data)
+            while rest and (data := self._stream.read(min(rest, _PIPE_BYTES))):
+                parts.append(data)
+                rest -= len(data)
+            data = b"".join(parts)
         self.ended = self.ended or len(data) < size
         self.tail = (self.tail + data)[-8:]
         return data
@@ -127,7 +135,11 @@ class ArrowStreamSource(TableSource):
         self._settle(self._opened[1].schema, vectors, ids)
 
     def _open(self) -> tuple[_Watched, Any]:
-        stream = self._location.native() if self.rereadable else sys.stdin.buffer
+        if self.rereadable:
+            stream: Any = self._location.native()
+        else:
+            # Without the buffer and its lock: a thread may still wait for the pipe when the program ends.
+            stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         watched = _Watched(stream)
         return watched, ipc.open_stream(pa.PythonFile(watched, "r"))
 

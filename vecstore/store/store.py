@@ -227,11 +227,15 @@ class Store:
 
     def writer(self, source: str) -> StreamWriter:
         """A writer of the stream with this name, which commits offsets with rows; a context manager."""
-        return StreamWriter(source, lambda: self.view.manifest, self._take_in)
+        return StreamWriter(source, lambda: self.view.manifest, self.take_in)
 
-    def _take_in(self, batches: list[Batch], source: str, offset: int) -> None:
+    def take_in(self, batches: list[Batch], source: str | None, offset: int) -> None:
+        """Commits batches with ids, and how far the source is taken in with them, if it has a name.
+
+        Of rows of one id the last stands. ConflictError if another writer has taken the source in so far.
+        """
         with self._commit() as view:
-            known = view.manifest.sources.get(source)
+            known = None if source is None else view.manifest.sources.get(source)
             if known is not None and known >= offset:
                 raise ConflictError(
                     f"another writer has taken {source} in up to offset {known}; go on behind that"
@@ -240,7 +244,7 @@ class Store:
             columns = batch.columns
             given = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
             checked = writing.as_batch(view.manifest, batch.ids, batch.rows, given)
-            self._view = writing.put(view, checked, {source: offset})
+            self._view = writing.put(view, checked, {} if source is None else {source: offset})
 
     def delete(self, ids: Ids) -> None:
         """Deletes rows; NotFoundError names the first id that is not there, and then nothing is deleted.
