@@ -19,7 +19,7 @@ OPTIONAL = (
 
 # A module imports from lower floors, or from its own part; registry holds the table of what is in codecs.
 FLOORS = (
-    ("errors",), ("spec", "ledger", "atomic"), ("kernels",), ("codecs",), ("registry",), ("search",),
+    ("errors",), ("spec", "ledger", "atomic"), ("kernels",), ("codecs",), ("registry",), ("search", "space"),
     ("formats",), ("archive",), ("store",), ("stream",), ("planner",), ("train",), ("bench",), ("api",),
     ("__init__",), ("cli",), ("__main__",),
 )  # fmt: skip
@@ -102,7 +102,8 @@ def test_functions_are_short():
 
 
 def test_functions_take_at_most_six_arguments():
-    """Functions of api.py, commands, and what a spec gives to `fit` are exempt: they are the interface."""
+    """Functions of api.py, commands, what a spec gives to `fit`, and what makes and searches a collection are
+    exempt: they are the interface."""
     found = {}
     for path in SOURCES:
         for function in functions(path):
@@ -114,7 +115,8 @@ def test_functions_take_at_most_six_arguments():
                 "command" in ast.unparse(d) for d in function.decorator_list
             )
             options = part_of(path) == "codecs" and function.name == "fit"
-            if count > 6 and part_of(path) != "api" and not command and not options:
+            shown = path.name in ("store.py", "reader.py") and function.name in ("create", "search")
+            if count > 6 and part_of(path) != "api" and not command and not options and not shown:
                 found[f"{name_of(path)} {function.name}"] = count
     assert found == {}
 

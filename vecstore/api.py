@@ -18,13 +18,14 @@ from vecstore.codecs.tables.making import Wish, open_table
 from vecstore.codecs.tables.making import make as make_table
 from vecstore.codecs.tables.table import Table as Table
 from vecstore.codecs.tiers import tier as tier
-from vecstore.errors import ShapeError, SpaceMismatchError, SpecError
+from vecstore.errors import ShapeError, SpecError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
 from vecstore.ledger import parse_budget
 from vecstore.planner.choose import choose
 from vecstore.planner.room import Room
 from vecstore.registry import AnyCodec
+from vecstore.space.card import Claim, check_names
 from vecstore.store import Collection, open_collection
 from vecstore.store import Store as Store
 from vecstore.store import check as check_collection
@@ -75,6 +76,7 @@ def compress(
     force: bool = False,
     append: bool = False,
     model: str | None = None,
+    revision: str | None = None,
     tiers: Sequence[int | str] = (),
     progress: Progress | None = None,
     choosing: Progress | None = None,
@@ -85,10 +87,11 @@ def compress(
     or a fitted codec; or budget: '5%', '64MiB', '48B/row', '1.5bit/dim'; with append neither. ids, vectors:
     column names (for an array, ids are the ids themselves). metric: ip (default), cosine or l2, kept for
     search. threads: as `set_threads`; None leaves it as it is. rows: how many rows a pipe will bring, for a
-    budget that is a total. on_error: 'fail' or 'skip' rows that cannot be taken. model: name of the embedding
-    model, kept with the archive. tiers: as `tier` takes them, the smallest first; their bytes are stored
-    apart, to be read without the rest (`open`). progress: called with (rows done, rows in all or None);
-    choosing: before that, where there is a budget, with (codecs tried, codecs to try).
+    budget that is a total. on_error: 'fail' or 'skip' rows that cannot be taken. model, revision: what
+    embedded the rows, kept in the card; with a model's name, and without a budget, a fingerprint of their
+    space is kept too. tiers: as `tier` takes them, the smallest first; their bytes are stored apart, to be
+    read without the rest (`open`). progress: called with (rows done, rows in all or None); choosing: before
+    that, where there is a budget, with (codecs tried, codecs to try).
 
     Raises a VecstoreError and leaves nothing behind if anything is wrong; ConflictError if target exists.
     """
@@ -101,7 +104,7 @@ def compress(
     if threads is not None:
         set_threads(threads)
     column = registry.column_of(codec) if isinstance(codec, str) else None
-    card: dict[str, Any] = {} if model is None else {"model": model}
+    card: dict[str, Any] = Claim(model, revision).names()
     if tiers:
         card[TIERS] = [int(part) if str(part).isdigit() else str(part) for part in tiers]
     job = Job(
@@ -121,23 +124,20 @@ def compress(
             return registry.fit(codec, usable, seed=seed, columns=columns)
 
         if append:
-            codec = _continue(job, metric, model)
+            codec = _continue(job, metric)
         return run_compress(opened, codec if isinstance(codec, Codec | BlockCodec) else fitter, job)
 
 
-def _continue(job: Job, metric: str | None, model: str | None) -> AnyCodec:
+def _continue(job: Job, metric: str | None) -> AnyCodec:
     """The codec of the archive that is appended to, whose metric the job takes over.
 
-    SpecError for another metric, SpaceMismatchError for another model than the archive's.
+    SpecError for another metric, SpaceMismatchError for another model or revision than the archive's.
     """
     with Archive(job.target) as old:
-        own, made_by = old.metric or "ip", old.card.get("model")
+        own = old.metric or "ip"
         if metric not in (None, own):
             raise SpecError(f"{job.target} has metric {own!r}; rows for {metric!r} cannot be appended")
-        if model is not None and made_by not in (None, model):
-            raise SpaceMismatchError(
-                f"{job.target} holds vectors of model {made_by!r}; those of {model!r} are another space"
-            )
+        check_names(old.card, job.claim, "rows", job.target)
         job.metric = own
         return old.codec
 
@@ -179,11 +179,14 @@ def put(
     vectors: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    model: str | None = None,
+    revision: str | None = None,
+    check_space: bool = True,
 ) -> tuple[int, int]:
     """Adds the rows of a source, which comes as to `compress`, to a store: how many, and the version then.
 
     Rows without ids get their numbers. They are committed as they come, so that of a source that fails the
-    first rows are there.
+    first rows are there. model, revision, check_space: as `Store.put`.
     """
     if threads is not None:
         set_threads(threads)
@@ -193,7 +196,7 @@ def put(
             names = np.arange(done, done + len(batch)) if batch.ids is None else batch.ids
             carried = batch.columns or pa.RecordBatch.from_arrays([], names=[])
             columns = dict(zip(carried.schema.names, carried.columns, strict=True))
-            store.put(names, batch.rows, columns)
+            store.put(names, batch.rows, columns, model=model, revision=revision, check_space=check_space)
             done += len(batch)
             if progress is not None:
                 progress(done, opened.rows)
@@ -277,6 +280,9 @@ def search(
     vectors: str | None = None,
     threads: int | None = None,
     tier: int | str | None = None,
+    model: str | None = None,
+    revision: str | None = None,
+    check_space: bool = True,
 ) -> tuple[NDArray[Any], Rows]:
     """Ids and scores of the best rows of an archive for queries, which come as rows do to `compress`.
 
@@ -293,4 +299,6 @@ def search(
             )
         parts = [as_float32(batch.rows) for batch in source.batches(_QUERY_ROWS)]
         rows = np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)
-        return archive.search(rows, k, metric, where, rerank, symmetric)
+        return archive.search(
+            rows, k, metric, where, rerank, symmetric, model=model, revision=revision, check_space=check_space
+        )

@@ -113,3 +113,21 @@ def test_what_is_there_is_not_made_again(filled, call):
     store, _ = filled
     assert "exists" in call("create", store, "--dim", 8, "--codec", "f16", code=5)
     assert "has no tiers" in call("search", store, store, "--tier", "4", code=2)
+
+
+def test_the_card_is_kept_and_checked(call, tmp_path):
+    rows = np.random.default_rng(0).standard_normal((3000, 32)) * np.exp(-np.arange(32) / 6)
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((32, 32)))[0]
+    np.save(tmp_path / "rows.npy", rows.astype(np.float32))
+    np.save(tmp_path / "foreign.npy", (rows[:100] @ turn).astype(np.float32))
+    store = tmp_path / "s"
+    call("create", store, "--dim", 32, "--codec", "f16", "--model", "m", "--revision", "2")
+    call("put", store, tmp_path / "rows.npy")
+    card = json.loads(call("info", store, "--json"))["card"]
+    assert card["model"] == "m" and card["revision"] == "2" and card["fingerprint"]["rows"] == 3000
+    assert "revision" in call("info", store)
+    foreign = tmp_path / "foreign.npy"
+    for command in ("put", "search"):
+        assert "check_space" in call(command, store, foreign, code=3)
+        call(command, store, foreign, "--model", "n", code=3)
+        call(command, store, foreign, "--any-space")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from vecstore.codecs.base import BlockCodec, Codec
 from vecstore.codecs.tiers import tier
 from vecstore.errors import CorruptError, FormatError, InputError, ShapeError, SpecError
+from vecstore.space.card import checked_card
 
 VERSION = 2  # the newest; an archive without tiers is written as 1
 PAGE_BYTES = 1 << 16  # one checksum each
@@ -137,6 +138,10 @@ def read_card(schema: pa.Schema, path: str) -> tuple[dict[str, object], int]:
         raise CorruptError(f"the space card of {path} cannot be read: {error!r}") from error
     if not isinstance(dim, int) or dim < 1:
         raise CorruptError(f"the space card of {path} says dim {dim!r}; expected a positive number")
+    try:
+        checked_card(card, dim)
+    except ValueError as error:
+        raise CorruptError(f"the space card of {path} cannot be read: {error}") from error
     return card, dim
 
 

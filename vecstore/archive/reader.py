@@ -22,7 +22,7 @@ from vecstore.archive.pages import Bytes
 from vecstore.archive.picks import Picks
 from vecstore.archive.places import local_name, lock
 from vecstore.archive.search import ArchiveSearch, Where
-from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows
+from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows, check_rows
 from vecstore.codecs.plain import F32
 from vecstore.codecs.tiers import tier as tier_of
 from vecstore.errors import ConflictError, CorruptError, FormatError, SpecError
@@ -30,6 +30,7 @@ from vecstore.formats.base import Batch
 from vecstore.kernels.threads import get_threads
 from vecstore.ledger import Ledger
 from vecstore.registry import loads
+from vecstore.space.card import Claim, same_space
 from vecstore.spec import Spec, parse
 
 
@@ -164,6 +165,10 @@ class Archive:
         where: Where = None,
         rerank: int = 0,
         symmetric: bool = False,
+        *,
+        model: str | None = None,
+        revision: str | None = None,
+        check_space: bool = True,
     ) -> tuple[NDArray[Any], Rows]:
         """Ids (int64, or str objects) and scores of the best rows, (queries, min(k, rows that match)) each.
 
@@ -175,9 +180,13 @@ class Archive:
         tier, they are read whole for it. symmetric: queries are encoded too and codes are compared with
         codes, which is coarser and faster; scores are then the codec's own (for one bit a dimension,
         dimensions less twice the bits that differ), but those of the metric with `rerank`. SpecError for a
-        codec that cannot. What is kept in memory is said in `vecstore.archive.search`.
+        codec that cannot. model, revision: what embedded the queries; check_space: whether these are looked
+        at where that does not settle that they are of the card's space. SpaceMismatchError if they are not.
+        What is kept in memory is said in `vecstore.archive.search`.
         """
-        return self.searching.search(queries, k, metric or self.metric or "ip", where, rerank, symmetric)
+        rows = check_rows(queries, self.dim)
+        same_space(self.card, rows, Claim(model, revision, check_space), "queries", self.path)
+        return self.searching.search(rows, k, metric or self.metric or "ip", where, rerank, symmetric)
 
     @property
     def searching(self) -> ArchiveSearch:

@@ -8,10 +8,12 @@ from vecstore import api
 from vecstore.cli.output import (
     force_option,
     json_option,
+    model_option,
     print_json,
     print_notes,
     print_pairs,
     progress,
+    revision_option,
     size,
     threads_option,
 )
@@ -34,7 +36,8 @@ from vecstore.stream.compress import METRICS, Summary
 @click.option("--vectors", metavar="COLUMN", help="The column of vectors, where there are several.")
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="How many rows a pipe will bring.")
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", help="What bad rows do.")
-@click.option("--model", metavar="NAME", help="The embedding model, kept with the archive.")
+@model_option
+@revision_option
 @click.option("--tiers", metavar="T,...", help="Stored apart, to be read alone: as in 64,128 or 16B,32B.")
 @click.option("--append", is_flag=True, help="Add to OUTPUT, with its own codec.")
 @threads_option

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vecstore import api
+from vecstore.cli.output import model_option, revision_option
 from vecstore.stream.compress import METRICS
 
 
@@ -19,11 +20,16 @@ from vecstore.stream.compress import METRICS
     "--keep", default="f16", show_default=True, metavar="SPEC",
     help="Finer codes that are kept beside, to score the best rows by; `none`: none.",
 )  # fmt: skip
-@click.option("--model", metavar="NAME", help="The embedding model, kept with the store.")
-def create(store: str, dim: int, codec: str, metric: str, keep: str, model: str | None) -> None:
+@model_option
+@revision_option
+def create(
+    store: str, dim: int, codec: str, metric: str, keep: str, model: str | None, revision: str | None
+) -> None:
     """Makes an empty store, a folder. Its codec is fitted on the first rows that are put.
 
     Example: vecstore create items.store --dim 384 --codec pq:m=96 --metric cosine
     """
     kept = None if keep == "none" else keep
-    api.Store.create(store, dim=dim, codec=codec, metric=metric, keep=kept, model=model).close()
+    api.Store.create(
+        store, dim=dim, codec=codec, metric=metric, keep=kept, model=model, revision=revision
+    ).close()

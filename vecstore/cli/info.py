@@ -8,6 +8,7 @@ import click
 
 from vecstore import api
 from vecstore.cli.output import json_option, print_json, print_pairs, size
+from vecstore.space.card import NAMES
 
 
 @click.command()
@@ -49,6 +50,7 @@ def info(path: str, as_json: bool) -> None:
     tiers = ", ".join(f"{name} ({size} bytes)" for name, size in found["tiers"].items()) or "none"
     columns = ", ".join(f"{name} ({kind})" for name, kind in found["columns"].items()) or "none"
     lines: list[tuple[str, object]] = [*shown.items(), ("tiers", tiers), ("carried columns", columns)]
+    lines += [(name, found["card"][name]) for name in NAMES if name in found["card"]]
     if "versions" in found:
         tags = ", ".join(f"{name} ({version})" for name, version in found["tags"].items()) or "none"
         lines += [("versions", _ranges(found["versions"])), ("tags", tags)]

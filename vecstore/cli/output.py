@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import pyarrow as pa
@@ -15,11 +15,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vecstore.errors import NotFoundError
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 force_option = click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
+model_option = click.option("--model", metavar="NAME", help="What embedded the vectors, kept in the card.")
+revision_option = click.option("--revision", metavar="NAME", help="Of the model, kept in the card.")
 threads_option = click.option(
     "--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads; 0: one for each processor."
 )
+
+_SPACE_OPTIONS = (
+    click.option("--model", metavar="NAME", help="What embedded these; an error if the card names another."),
+    click.option("--revision", metavar="NAME", help="Of the model; an error if the card names another."),
+    click.option(
+        "--check-space/--any-space", default=True, show_default=True,
+        help="Refuse what lies as vectors of another embedding space do.",
+    ),
+)  # fmt: skip
+
+
+def space_options(command: _Command) -> _Command:
+    """What is said of the vectors' space: `model`, `revision`, `check_space`."""
+    for option in reversed(_SPACE_OPTIONS):
+        command = option(command)
+    return command
 
 
 def print_json(value: object) -> None:

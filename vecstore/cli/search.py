@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from vecstore import api
-from vecstore.cli.output import json_option, print_json, threads_option
+from vecstore.cli.output import json_option, print_json, space_options, threads_option
 
 
 @click.command()
@@ -31,6 +33,7 @@ from vecstore.cli.output import json_option, print_json, threads_option
     help="By the first dimensions of codes, as in 64, or bytes, as in 16B; --rerank takes the best whole.",
 )  # fmt: skip
 @click.option("--vectors", metavar="COLUMN", help="The column of QUERIES that holds the vectors.")
+@space_options
 @threads_option
 @json_option
 def search(
@@ -45,6 +48,7 @@ def search(
     vectors: str | None,
     threads: int,
     as_json: bool,
+    **space: Any,
 ) -> None:
     """Prints the K best rows of PATH for each row of QUERIES, a file of any format.
 
@@ -57,7 +61,7 @@ def search(
     """
     ids, scores = api.search(
         path, queries, k, metric=metric, where=where, rerank=rerank, symmetric=symmetric, vectors=vectors,
-        threads=threads, tier=tier,
+        threads=threads, tier=tier, **space,
     )  # fmt: skip
     if as_json:
         print_json({"ids": ids.tolist(), "scores": scores.tolist()})

@@ -13,6 +13,7 @@ import pyarrow as pa
 import xxhash
 
 from vecstore.errors import CorruptError, FormatError
+from vecstore.space.card import checked_card
 from vecstore.store.layout import VERSION, checked_identity, checked_name
 
 _SUM = "vecstore-sum xxh3_128 "
@@ -167,6 +168,7 @@ def _parsed(facts: dict[str, Any], path: str) -> dict[str, Any]:
     card = facts["card"]
     if type(card["dim"]) is not int or card["dim"] < 1:
         raise CorruptError(f"{path} says dim {card['dim']!r}; expected a positive number")
+    checked_card(card, card["dim"])
     segments = tuple(_segment(entry, path) for entry in facts["segments"])
     names = [segment.name for segment in segments]
     names += [part.name for segment in segments for part in segment.deletes]

@@ -21,6 +21,7 @@ from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
 from vecstore.registry import AnyCodec
 from vecstore.search import METRICS
+from vecstore.space.card import Claim, same_space
 from vecstore.spec import Spec, parse
 from vecstore.store import collect, layout, tags, versions, writing
 from vecstore.store.manifest import Manifest
@@ -62,13 +63,15 @@ class Store:
         metric: str = "ip",
         keep: str | None = "f16",
         model: str | None = None,
+        revision: str | None = None,
     ) -> Self:
         """A new store without rows.
 
         codec: the spec of what rows are compressed by, which is fitted on the first rows that are put; until
         there are enough of them they are kept as they are. keep: the spec of finer codes that are kept beside
-        for exact scores, None for none. metric: ip, cosine or l2. Raises ConflictError if path exists,
-        SpecError for specs and a metric that are none.
+        for exact scores, None for none. metric: ip, cosine or l2. model, revision: what embeds the rows; both
+        are kept in the card. Raises ConflictError if path exists, SpecError for specs and a metric that are
+        none.
         """
         if metric not in METRICS:
             raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
@@ -77,7 +80,7 @@ class Store:
         for spec in filter(None, (codec, keep)):
             writing.check_spec(spec, dim)
         root = os.fspath(path)
-        card = {"dim": dim, "metric": metric} | ({} if model is None else {"model": model})
+        card = {"dim": dim, "metric": metric, **Claim(model, revision).names()}
         versions.create(root, Manifest(0, writing.now(), card, codec, keep))
         return cls(root)
 
@@ -204,29 +207,53 @@ class Store:
         where: str | pc.Expression | None = None,
         rerank: int = 0,
         symmetric: bool = False,
+        *,
+        model: str | None = None,
+        revision: str | None = None,
+        check_space: bool = True,
     ) -> tuple[NDArray[Any], Rows]:
         """Ids and scores of the best rows, (queries, min(k, rows that match)) each, as `Archive.search`.
 
         where: an Arrow expression on carried columns and `id`, or its text; it is evaluated before rows are
         scored. The best rows of each segment, `rerank` of them or as many as its codec needs, are scored
-        again by the finer rows where these are kept.
+        again by the finer rows where these are kept. model, revision, check_space: as `put`.
         """
         asked = Asked(k, metric or self.metric, where, rerank, symmetric)
-        return self.view.search(check_rows(queries, self.dim), asked)
+        rows = check_rows(queries, self.dim)
+        self._check_space(rows, Claim(model, revision, check_space), "queries")
+        return self.view.search(rows, asked)
 
-    def put(self, ids: Any, rows: Array, columns: Columns | None = None) -> None:
+    def _check_space(self, rows: Array, claim: Claim, what: str) -> None:
+        same_space(self.view.manifest.card, rows, claim, what, self.path)
+
+    def put(
+        self,
+        ids: Any,
+        rows: Array,
+        columns: Columns | None = None,
+        *,
+        model: str | None = None,
+        revision: str | None = None,
+        check_space: bool = True,
+    ) -> None:
         """Adds rows (n, dim) under their ids, int64 or strings, in place of those that these ids had.
 
-        columns: carried values, of the same names and types at every call. Raises InputError for ids that
-        repeat, rows of NaN, infinity or (cosine) zeros, ShapeError, ConflictError.
+        columns: carried values, of the same names and types at every call. model, revision: what embedded the
+        rows; SpaceMismatchError if the store's card says another. If the card names the same model, that
+        settles it; else the rows are looked at, and those that lie as rows of another space do are refused
+        (`vecstore.space.fingerprint`), unless check_space is False. Raises InputError for ids that repeat,
+        rows of NaN, infinity or (cosine) zeros, ShapeError, ConflictError.
         """
+        claim = Claim(model, revision, check_space)
         with self._commit() as view:
             batch = writing.as_batch(view.manifest, ids, rows, columns)
+            self._check_space(batch.rows, claim, "rows")
             if len(batch):
                 self._view = writing.put(view, batch)
 
     def writer(self, source: str) -> StreamWriter:
-        """A writer of the stream with this name, which commits offsets with rows; a context manager."""
+        """A writer of the stream with this name, which commits offsets with rows; a context manager. Its rows
+        are looked at as those of `put`."""
         return StreamWriter(source, lambda: self.view.manifest, self.take_in)
 
     def take_in(self, batches: list[Batch], source: str | None, offset: int) -> None:
@@ -244,6 +271,7 @@ class Store:
             columns = batch.columns
             given = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
             checked = writing.as_batch(view.manifest, batch.ids, batch.rows, given)
+            self._check_space(checked.rows, Claim(), "rows")
             self._view = writing.put(view, checked, {} if source is None else {source: offset})
 
     def delete(self, ids: Ids) -> None:

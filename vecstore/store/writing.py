@@ -20,6 +20,7 @@ from vecstore.codecs.base import Array, Codec, as_float32, check_rows
 from vecstore.errors import InputError, ShapeError
 from vecstore.formats.base import Batch
 from vecstore.registry import AnyCodec
+from vecstore.space.card import with_fingerprint
 from vecstore.store import files, versions
 from vecstore.store.ids import NONE, IdMap, place_of, segment_of
 from vecstore.store.manifest import Manifest, Segment
@@ -117,6 +118,10 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
             return _first_fit(view, manifest, batch, dead)
         pair = _Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
         files.write_codec(view.root, pair.coarse)
+    elif len(view) < FIT_ROWS <= len(view) + len(batch):
+        # The codec learned nothing, so it came with the first rows; the fingerprint wants more of them.
+        sample = np.concatenate([_sample(view), as_float32(batch.rows)])
+        manifest = replace(manifest, card=with_fingerprint(manifest.card, sample))
     small = [part for part in view.parts if part.segment.rows < _SMALL_ROWS]
     joined = small if len(small) >= _MOST_SMALL else []
     live = [(part, _without(part, dead.pop(part.number, None))) for part in joined]
@@ -210,12 +215,13 @@ def _learns(manifest: Manifest) -> bool:
 
 
 def _fit(view: View, manifest: Manifest, sample: Array) -> Manifest:
-    """The manifest with codecs fitted on a sample, which are kept."""
+    """The manifest with codecs fitted on a sample, which are kept, and its fingerprint."""
     coarse = files.write_codec(view.root, registry.fit(manifest.spec, sample))
     fine = None
     if manifest.keep is not None:
         fine = files.write_codec(view.root, registry.fit(manifest.keep, sample))
-    return replace(manifest, codec=coarse, fine=None if fine == coarse else fine)
+    card = with_fingerprint(manifest.card, sample)
+    return replace(manifest, card=card, codec=coarse, fine=None if fine == coarse else fine)
 
 
 def _sample(view: View) -> Array:

@@ -19,6 +19,7 @@ from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
 from vecstore.ledger import Budget, Ledger
 from vecstore.registry import AnyCodec
+from vecstore.space.card import MODEL, REVISION, Claim, same_space, with_fingerprint
 from vecstore.stream.clean import Cleaned, Cleaner
 from vecstore.stream.measure import Loss
 from vecstore.stream.prefetch import prefetch
@@ -74,6 +75,11 @@ class Job:
     progress: Progress | None = None
     column: str | None = None  # that the codec is fitted with beside the rows
 
+    @property
+    def claim(self) -> Claim:
+        """What is said of the rows' space."""
+        return Claim(self.card.get(MODEL), self.card.get(REVISION))
+
 
 def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
     """Reads all of the source into an archive under job.target. Nothing appears there before it is whole."""
@@ -94,7 +100,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
     if codec.dim != source.dim:
         raise ShapeError(f"{source.path} has {source.dim} dimensions; the codec takes {codec.dim}")
     cleaner = Cleaner(codec, nonzero=job.metric == "cosine", skip=job.skip)
-    writer, before = _open_writer(source, codec, job, cleaner)
+    writer, before = _open_writer(source, codec, job, cleaner, sample)
     if job.budget is not None:
         budget = job.budget
         writer.approve = lambda ledger: _keep(budget, ledger, codec.dim, cleaner)
@@ -105,6 +111,7 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
         # A pipe's other end reads ahead already, and a thread that waits for it could not be interrupted.
         with closing(prefetch(clean) if source.rereadable else clean) as batches:
             for cleaned in batches:
+                _check_space(writer, cleaned, job)
                 measure(loss, sample, cleaned)
                 rounded += _rounded(cleaned.batch, codec)
                 writer.write(_renamed(cleaned.batch, columns))
@@ -190,7 +197,15 @@ def _usable(rows: NDArray[Any], metric: str) -> NDArray[np.bool_]:
     return keep
 
 
-def _open_writer(source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner) -> tuple[ArchiveWriter, int]:
+def _check_space(writer: ArchiveWriter, cleaned: Cleaned, job: Job) -> None:
+    """SpaceMismatchError for rows of another space than those that they are appended to."""
+    if writer.previous is not None:
+        same_space(writer.previous.card, cleaned.batch.rows, job.claim, "rows", job.target)
+
+
+def _open_writer(
+    source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner, sample: Sample
+) -> tuple[ArchiveWriter, int]:
     """The writer, and how many rows stand in the archive before the first of this run."""
     if job.append:
         writer = ArchiveWriter.append_to(job.target)  # holds a lock from here on
@@ -200,6 +215,8 @@ def _open_writer(source: Source, codec: AnyCodec, job: Job, cleaner: Cleaner) ->
             writer.abort()
             raise
     card = {"metric": job.metric, "source_dtype": str(source.dtype), **job.card}
+    if MODEL in card and job.budget is None:  # A budget is planned without.
+        card = with_fingerprint(card, sample.rows)
     writer = ArchiveWriter(
         job.target, codec, card=card, id_type=source.id_type, columns=carried_columns(source), force=job.force
     )

@@ -1,0 +1,1 @@
+"""Which embedding space rows are from: cards, fingerprints, adapters between two spaces."""
