@@ -20,7 +20,7 @@ def choose(
 ) -> AnyCodec:
     """Fits the candidates that the budget holds on a part of the sample, and the best of them on all of it.
 
-    Best is whose codes find the most of the true nearest neighbours by the metric; where there are too few
+    Best is whose scores by the metric keep the order of the nearest neighbours best; where there are too few
     rows for that, whose rows come back with the smallest error. usable: the sample's rows that codecs can be
     fitted on, (n, dim). progress: called with (fits done, fits to do). Raises BudgetError with the least
     feasible budget if no codec fits.

@@ -1,4 +1,9 @@
-"""What a codec keeps, measured on a part of the sample that it was not fitted on."""
+"""What a codec keeps, measured on a part of the sample that it was not fitted on.
+
+A collection is larger than what can be searched here, so its queries' nearest rows lie closer together than
+those found among a few thousand. Counting how many of these are found again favours codecs that tell far rows
+from near ones over those that tell near ones apart. So it is measured how well scores order the nearest rows.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +12,90 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Array, Codec, as_float32
+from vecstore.codecs.base import Array, Codec, Rows, as_float32
 from vecstore.codecs.plain import F32
-from vecstore.search.searcher import Searcher
+from vecstore.kernels import scores
+from vecstore.search.searcher import METRICS, Searcher
 from vecstore.stream.measure import Loss
 from vecstore.stream.sample import RUN_ROWS
 
 FIT_ROWS = 16_384  # fitted on, per candidate
-BASE_ROWS, QUERY_ROWS = 4096, 512  # searched, and searched for
-_NEAREST = 10
-_LEAST_ROWS = 256  # measured on; of fewer the nearest are chance, and the error alone counts
-# Two candidates closer than this cannot be told apart by so many queries; of them the smaller error counts.
-_ALIKE = 0.004
+TEST_ROWS, QUERIES = 4608, 1024  # measured on, at most; searched for among them
+_SHARE = 8  # one of so many rows is measured on: codecs that learn much are worth more with the rows of all
+_LEAST_ROWS = 256  # measured on, if they are a quarter; fewer have no rows that are near
+_NEAREST = 20
+_QUERIES = 64  # scored at a time
 
 
 @dataclass(frozen=True)
 class Kept:
-    """recall: share of the ten nearest rows found, 0 where not measured; relative_mse: of what is decoded."""
+    """order: correlation of scores with true ones among a query's nearest rows, the mean over queries; 0
+    where not measured. relative_mse: of what is decoded."""
 
-    recall: float
+    order: float
     relative_mse: float
 
 
 class Trial:
-    """Rows to fit candidates on, other rows to search, and others again to search for."""
+    """Rows to fit candidates on, and other rows, some of which are searched for among all of them."""
 
     def __init__(self, rows: Array, metric: str, seed: int) -> None:
         """rows: the sample (n, dim), none of which a codec refuses."""
         order = np.random.default_rng(seed).permutation(-(-len(rows) // RUN_ROWS))
-        runs = (BASE_ROWS + QUERY_ROWS) // RUN_ROWS
-        tested = min(runs, len(order) // 4)
+        least = min(_LEAST_ROWS // RUN_ROWS, len(order) // 4)
+        tested = max(least, min(TEST_ROWS // RUN_ROWS, len(order) // _SHARE))
         if tested == 0:
-            self.rows, base = rows, as_float32(rows)
+            self.rows, numbers = rows, np.arange(len(rows))
         else:
-            self.rows = _runs(rows, order[tested : tested + FIT_ROWS // RUN_ROWS])
-            base = as_float32(_runs(rows, np.random.default_rng(seed + 1).permutation(order[:tested])))
-        queries = min(QUERY_ROWS, len(base) // 4) if len(base) >= _LEAST_ROWS else 0
-        # Shuffled runs: the rows searched for are not neighbours of those searched.
-        self._queries, self._base = base[:queries], base[queries:]
-        self._metric = metric
-        self._nearest = self._search(F32(self._base.shape[1]))
+            self.rows = rows[_rows_of(order[tested : tested + FIT_ROWS // RUN_ROWS], len(rows))]
+            numbers = _rows_of(np.random.default_rng(seed + 1).permutation(order[:tested]), len(rows))
+        self._base = as_float32(rows[numbers])
+        self._metric = METRICS.index(metric)
+        self._queries = self._base[: QUERIES if len(numbers) >= _LEAST_ROWS - RUN_ROWS else 0]
+        if len(self._queries):
+            self._near = self._nearest(numbers // RUN_ROWS, metric)
+            self._true = self._centred(self._base)
 
     def measure(self, codec: Codec) -> Kept:
-        """What the codec keeps of the rows searched."""
+        """What the codec keeps of the rows measured on."""
+        back = codec.decode(codec.encode(self._base))
         loss = Loss(codec)
-        loss.add(self._base)
+        loss.compare(self._base, back)
         if not len(self._queries):
             return Kept(0.0, loss.relative_mse)
-        pairs = zip(self._nearest, self._search(codec), strict=True)
-        hits = sum(len(np.intersect1d(true, found)) for true, found in pairs)
-        return Kept(hits / self._nearest.size, loss.relative_mse)
+        found = self._centred(back)
+        both = (found * self._true).sum(axis=1)
+        lengths = np.sqrt(np.square(found).sum(axis=1) * np.square(self._true).sum(axis=1))
+        return Kept(
+            float(np.divide(both, lengths, where=lengths > 0, out=both * 0).mean()), loss.relative_mse
+        )
 
-    def _search(self, codec: Codec) -> NDArray[np.int64]:
-        if not len(self._queries):
-            return np.empty((0, 0), np.int64)
+    def _nearest(self, runs: NDArray[np.int64], metric: str) -> NDArray[np.int64]:
+        """Numbers (q, k) of the nearest rows of other runs: rows of one run may belong together."""
+        codec = F32(self._base.shape[1])
         searcher = Searcher.of(codec, codec.encode(self._base))
-        return searcher.search(self._queries, _NEAREST, metric=self._metric)[0]
+        found = searcher.search(self._queries, _NEAREST + RUN_ROWS, metric=metric)[0]
+        own = runs[found] == runs[: len(found), None]
+        return np.take_along_axis(found, np.argsort(own, axis=1, kind="stable")[:, :_NEAREST], axis=1)
+
+    def _centred(self, rows: Rows) -> NDArray[np.float64]:
+        """Scores (q, k) of the nearest rows, less each query's mean."""
+        keys = np.empty(self._near.shape, np.float32)
+        for start in range(0, len(keys), _QUERIES):
+            part = slice(start, start + _QUERIES)
+            near = np.ascontiguousarray(rows[self._near[part].reshape(-1)], np.float32)
+            scores.exact(near, self._queries[part], self._metric, keys[part])
+        found = keys.astype(np.float64)
+        found -= found.mean(axis=1, keepdims=True)
+        return found
 
 
 def best(found: dict[str, Kept]) -> str:
-    """The spec that keeps the most: by recall, and among those that it cannot tell apart by error."""
-    most = max(kept.recall for kept in found.values())
-    alike = {spec: kept for spec, kept in found.items() if kept.recall >= most - _ALIKE}
-    return min(alike, key=lambda spec: alike[spec].relative_mse)
+    """The spec that keeps the order best; where that was not measured, the one with the smallest error."""
+    return max(found, key=lambda spec: (found[spec].order, -found[spec].relative_mse))
 
 
-def _runs(rows: Array, runs: NDArray[np.int64]) -> Array:
-    """The rows of these runs, run after run."""
+def _rows_of(runs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The numbers of the rows of these runs, run after run."""
     numbers = (runs[:, None] * RUN_ROWS + np.arange(RUN_ROWS)).reshape(-1)
-    chosen: Array = rows[numbers[numbers < len(rows)]]
-    return chosen
+    return numbers[numbers < count]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import BlockCodec, Codec, as_float32
+from vecstore.codecs.base import BlockCodec, Codec, Rows, as_float32
 from vecstore.codecs.grouped import Grouped
 
 
@@ -24,16 +24,21 @@ class Loss:
 
     def add(self, rows: NDArray[Any], columns: pa.RecordBatch | None = None) -> None:
         """Encodes and decodes rows (n, dim) of a real dtype, with what they carry; adds what they lose."""
-        self.rows += len(rows)
         if isinstance(self._codec, BlockCodec) or self._codec.is_lossless or not len(rows):
+            self.rows += len(rows)
             return
-        exact = as_float32(rows).astype(np.float64)
         codec = self._codec
         grouped = isinstance(codec, Grouped) and columns is not None and codec.column in columns.schema.names
         if isinstance(codec, Grouped) and columns is not None and grouped:
             back = codec.decode(codec.encode_by(rows, columns.column(codec.column)))
         else:
             back = codec.decode(codec.encode(rows))
+        self.compare(rows, back)
+
+    def compare(self, rows: NDArray[Any], back: Rows) -> None:
+        """Adds what rows (n, dim) that came back as `back` lose."""
+        exact = as_float32(rows).astype(np.float64)
+        self.rows += len(rows)
         self._error += float(np.square(exact - back).sum())
         self._square += float(np.square(exact).sum())
         self._sum += exact.sum(axis=0)

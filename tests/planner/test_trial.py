@@ -1,0 +1,60 @@
+"""What a trial says of codecs, where it can be told beforehand."""
+
+import numpy as np
+import pytest
+
+import vecstore as vs
+from vecstore.planner.trial import Kept, Trial, best
+
+METRICS = ["ip", "cosine", "l2"]
+
+
+def spread(n, dim=16, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+
+
+def order(trial, spec):
+    return trial.measure(vs.fit(spec, trial.rows)).order
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_loses_less_keeps_the_order_better(metric):
+    trial = Trial(spread(3000), metric, 0)
+    found = [order(trial, spec) for spec in ("f32", "sq:bits=8", "sq:bits=4", "pq:m=4,bits=4")]
+    assert found[0] == pytest.approx(1) and found == sorted(found, reverse=True)
+    assert found[1] > 0.99 and found[3] < 0.8
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_clusters_that_are_told_apart_are_no_order_of_near_rows(metric):
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([10 * rng.standard_normal((20, 4))[rng.integers(20, size=6000)], spread(6000)], 1)
+    trial = Trial(rows.astype(np.float32), metric, 0)
+    assert order(trial, "pca:dim=4+f32") < 0.5 < 0.9 < order(trial, "rotate+sq:bits=8")
+
+
+def test_rows_of_a_query_s_own_run_are_not_its_neighbours():
+    rows = np.repeat(spread(500), 8, axis=0)
+    assert order(Trial(rows, "l2", 0), "f32") == pytest.approx(1)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_of_equal_rows_there_is_no_order_and_no_warning(metric):
+    trial = Trial(np.ones((2000, 8), np.float32), metric, 0)
+    assert trial.measure(vs.fit("f32", trial.rows)) == Kept(0.0, 0.0)
+
+
+@pytest.mark.parametrize(("n", "least"), [(20_000, 15_391), (8000, 7000), (2048, 1792), (1024, 768), (3, 3)])
+def test_most_rows_are_fitted_on_and_none_of_these_is_measured_on(n, least):
+    rows = np.arange(n, dtype=np.float32)[:, None] + np.zeros((1, 3), np.float32)
+    trial = Trial(rows, "l2", 0)
+    assert len(trial.rows) >= least
+    if n > 3:
+        assert not np.intersect1d(trial.rows[:, 0], trial._base[:, 0]).size
+
+
+def test_where_too_few_rows_are_left_the_error_alone_counts():
+    trial = Trial(spread(500), "ip", 0)
+    kept = {spec: trial.measure(vs.fit(spec, trial.rows)) for spec in ("sq:bits=4", "sq:bits=8")}
+    assert [each.order for each in kept.values()] == [0.0, 0.0]
+    assert best(kept) == "sq:bits=8"
