@@ -23,8 +23,17 @@ def make(states, sizes, queries):
     rng = np.random.default_rng(sum(sizes) + states)
     codes = rng.integers(0, 256, (3 * BLOCK - 7, sum(sizes))).astype(np.uint8)
     tables = rng.integers(0, 256, (3, states)).astype(np.uint8)
-    places = [(w, rng.integers(0, 8 * size, 8)) for w, size in enumerate(sizes) for _ in range(2)]
+    places = [
+        (w, firsts)
+        for w, size in enumerate(sizes)
+        for firsts in (
+            *rng.integers(0, 8 * size, (2, 8)),
+            *((8 * np.arange(8) + first) % (8 * size) for first in (0, 1, 2, 3)),
+        )
+    ]
+    places += places[-1:]  # the same windows once more, in the next table
     groups = np.array([(w, rng.integers(3)) for w, _ in places], np.int64)
+    groups[-2:, 1] = 1, 2
     controls = np.array([int.from_bytes(bytes(first.tolist()), "little") for _, first in places], np.uint64)
     weights = rng.integers(-127, 128, (queries, len(places), 8))
     weights[:, 0, 0] = 127
@@ -54,7 +63,7 @@ def test_sums_are_those_of_windows_and_tables(states, sizes, queries):
     folded = bytedots.fold(weights.reshape(queries, -1).astype(np.float32), offsets, 1, 256, count)
     blocks = trellisdots.lay_out(codes, np.array(sizes, np.int64))
     out = np.empty((queries, 2 * BLOCK - 7), np.float32)
-    trellisdots.dots(blocks, 1, (groups, controls, trellisdots.lay_tables(tables)), folded, out)
+    trellisdots.dots(blocks, 1, trellisdots.plan(groups, controls, tables), folded, out)
     for i in (0, 1, 17, BLOCK, 2 * BLOCK - 8):
         values = values_of(codes[BLOCK + i], sizes, tables, places, groups)
         whole = (weights * values).sum(axis=(1, 2))
@@ -66,7 +75,7 @@ def test_a_score_does_not_depend_on_the_other_queries(states):
     codes, tables, (_, groups, controls), weights = make(states, [8, 5], 7)
     weights = (weights * np.random.default_rng(0).random(weights.shape)).reshape(7, -1).astype(np.float32)
     blocks = trellisdots.lay_out(codes, np.array([8, 5], np.int64))
-    windows = groups, controls, trellisdots.lay_tables(tables)
+    windows = trellisdots.plan(groups, controls, tables)
     found = []
     for first, last in ((0, 7), (0, 1), (1, 5), (5, 7)):
         out = np.empty((last - first, len(codes)), np.float32)

@@ -2,10 +2,11 @@
 
 A block holds BLOCK rows: the first word of all of them, then the next one, each spread over 8 bytes. Eight
 windows of a word, those of a group of 8 dimensions, are cut out by one instruction (vpmultishiftqb), looked
-up in a table of bytes that lies in registers (vpermi2b), and multiplied with 8 weights and added by a
-third (vpdpbusd). Of several queries the bytes looked up are what `bytedots` takes, and lie in the cache until
-it has gone through all of them. Needs AVX-512 with VBMI and VNNI; whoever lacks them decodes instead
-(`usable`). Sums are whole numbers.
+up in a table of bytes that lies in registers (vpermb, vpermi2b), and multiplied with 8 weights and added by
+a third (vpdpbusd). Cuts take the units that products are made in, shifts do not: windows that one shift
+brings to the beginning of their bytes are shifted. Of several queries the bytes looked up are what
+`bytedots` takes, and lie in the cache until it has gone through all of them. Needs AVX-512 with VBMI and
+VNNI; whoever lacks them decodes instead (`usable`). Sums are whole numbers.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from vecstore.kernels.simd import (
     emit_call,
     emit_fma,
     emit_load,
+    emit_prefetch,
     emit_shuffle,
     emit_splat,
     emit_store,
@@ -46,10 +48,14 @@ F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
-Windows = tuple[I64, U64, U8]  # groups (g, 2), controls (g,), tables (t, 128 or 256)
+Windows = tuple[I64, U64, U64, U8]  # from `plan`
+CUT, WHOLE, SHIFTED, PAIR = range(
+    4
+)  # ways to the windows of a group, or of two groups that have the same ones
 BLOCK = 64
 STATES = (64, 128, 256)  # whose windows are bytes
 _VECTORS = 8  # of 8 rows each
+_AHEAD = 8192  # bytes, how far words are asked for: the machine does not read ahead so far by itself
 _INTS = Vector(INDEX, 16)
 _BYTES = ir.VectorType(BYTE, 64)
 _WORDS = ir.VectorType(WORD, 8)
@@ -84,37 +90,65 @@ def _lay_out(codes: U8, sizes: I64, blocks: U64) -> None:
             at += size
 
 
-def lay_tables(tables: U8) -> U8:
-    """Tables (t, states) as they are looked up: of 64 entries twice, since two registers take no longer."""
-    return np.ascontiguousarray(np.tile(tables, (1, max(1, 128 // tables.shape[1]))))
+def plan(groups: I64, controls: U64, tables: U8) -> Windows:
+    """What `dots` takes for windows: groups (g, 3) with ways; controls; what ways take, (g, 8); tables.
+
+    groups (g, 2): the word that a group lies in, and its table; controls (g,): the first bits of eight
+    windows each; tables (t, states), whole numbers from 0 to 255.
+    """
+    bits = tables.shape[1].bit_length() - 1
+    firsts = np.ascontiguousarray(controls).view(np.uint8).reshape(-1, 8).astype(np.int64)
+    shifts = firsts[:, 0]
+    # Each window begins at the same bit of a byte of its own, and ends in that byte.
+    even = (firsts == shifts[:, None] + 8 * np.arange(8)).all(axis=1) & (shifts + bits <= 8)
+    ways = np.where(even, np.where(shifts > 0, SHIFTED, WHOLE), CUT)
+    for g in range(len(groups) - 1):
+        alike = controls[g] == controls[g + 1] and (groups[g + 1] == groups[g] + (0, 1)).all()
+        if alike and (g == 0 or ways[g - 1] != PAIR):
+            ways[g] = PAIR
+    each = np.where(ways == SHIFTED, shifts.astype(np.uint64), controls)
+    whole = np.column_stack([groups, ways]), controls, np.repeat(each[:, None], 8, axis=1)
+    return *whole, np.ascontiguousarray(tables)
 
 
-def _emit_values(builder: Builder, words: Value, control: Value, table: Value, entries: int) -> list[Value]:
-    """The table's bytes for eight windows of each word of a block."""
-    offsets = builder.bitcast(emit_splat(builder, control, _WORDS), _BYTES)
-    parts = [emit_load(builder, table, _BYTES, 64 * part) for part in range(entries // 64)]
-    values = []
-    for v in range(_VECTORS):
-        data = emit_load(builder, words, _BYTES, 64 * v)
-        window = emit_call(builder, "llvm.x86.avx512.pmultishift.qb.512", _BYTES, [offsets, data])
-        values.append(emit_lookup(builder, parts, window))
-    return values
+def _emit_windows(builder: Builder, data: Value, vector: Value, way: int) -> Value:
+    """A window in each byte, from its lowest bit on."""
+    if way == WHOLE:
+        return data
+    if way == SHIFTED:  # By a vector of counts: one count for all of them would take the units of products.
+        shifted = builder.lshr(builder.bitcast(data, _WORDS), builder.bitcast(vector, _WORDS))
+        return builder.bitcast(shifted, _BYTES)
+    return emit_call(builder, "llvm.x86.avx512.pmultishift.qb.512", _BYTES, [vector, data])
 
 
-def _adder(entries: int) -> Instruction:
-    """An instruction (sums, words, control, table, weights) -> sums with the products of a group added."""
+def _emit_table(builder: Builder, table: Value, entries: int) -> list[Value]:
+    """The registers of a table."""
+    return [emit_load(builder, table, _BYTES, 64 * part) for part in range(entries // 64)]
 
-    @instruction(_TILE, _TILE, ADDRESS, types.uint64, ADDRESS, ADDRESS)
+
+def _adder(entries: int, way: int) -> Instruction:
+    """An instruction (sums, words, vector, tables, weights) -> sums with the products of a group added; of a
+    pair those of both, tables and weights one behind the other."""
+
+    @instruction(_TILE, _TILE, _TILE, ADDRESS, ADDRESS, ADDRESS)
     def add(
-        builder: Builder, tile: Value, words: Value, control: Value, table: Value, weights: Value
+        builder: Builder, tile: Value, words: Value, vector: Value, table: Value, weights: Value
     ) -> Value:
-        # Of four dimensions the weights' upper bytes, then their lower ones, which are zero.
-        four, other = (builder.zext(emit_load(builder, weights, INDEX, at), WORD) for at in (0, 8))
-        eight = builder.or_(four, builder.shl(other, ir.Constant(WORD, 32)))
-        folded = builder.bitcast(emit_splat(builder, eight, _WORDS), _BYTES)
+        cut = emit_load(builder, vector, _BYTES)
         sums = emit_vectors(builder, tile)
-        for v, found in enumerate(_emit_values(builder, words, control, table, entries)):
-            sums[v] = emit_dot(builder, sums[v], found, folded)
+        count = 2 if way == PAIR else 1
+        tables = [
+            _emit_table(builder, builder.add(table, ir.Constant(WORD, at * entries)), entries)
+            for at in range(count)
+        ]
+        factors = [
+            builder.bitcast(emit_splat(builder, emit_load(builder, weights, WORD, 8 * at), _WORDS), _BYTES)
+            for at in range(count)
+        ]
+        for v, word in enumerate(emit_vectors(builder, words)):
+            found = _emit_windows(builder, builder.bitcast(word, _BYTES), cut, way)
+            for own, factor in zip(tables, factors, strict=True):
+                sums[v] = emit_dot(builder, sums[v], emit_lookup(builder, own, found), factor)
         return emit_tile(builder, sums)
 
     return add
@@ -126,14 +160,25 @@ def _writer(entries: int) -> Instruction:
 
     @instruction(types.void, ADDRESS, types.uint64, ADDRESS, ADDRESS)
     def write(builder: Builder, words: Value, control: Value, table: Value, at: Value) -> None:
-        values = _emit_values(builder, words, control, table, entries)
-        fours = [builder.bitcast(found, _INTS.llvm) for found in values]
+        cut = builder.bitcast(emit_splat(builder, control, _WORDS), _BYTES)
+        parts, fours = _emit_table(builder, table, entries), []
+        for v in range(_VECTORS):
+            found = _emit_windows(builder, emit_load(builder, words, _BYTES, 64 * v), cut, CUT)
+            fours.append(builder.bitcast(emit_lookup(builder, parts, found), _INTS.llvm))
         for v in range(0, _VECTORS, 2):
             for half in (0, 1):
                 own = emit_shuffle(builder, fours[v], fours[v + 1], range(half, 32, 2))
                 emit_store(builder, at, builder.bitcast(own, _BYTES), BLOCK * 4 * half + 32 * v)
 
     return write
+
+
+@instruction(_TILE, ADDRESS)
+def _load(builder: Builder, at: Value) -> Value:
+    """A word of each row of a block."""
+    for v in range(_VECTORS):
+        emit_prefetch(builder, builder.add(at, ir.Constant(WORD, _AHEAD + 64 * v)))
+    return emit_tile(builder, [emit_load(builder, at, _INTS.llvm, 64 * v) for v in range(_VECTORS)])
 
 
 @instruction(_TILE)
@@ -145,84 +190,129 @@ def _zeros(builder: Builder) -> Value:
 @instruction(types.void, ADDRESS, _TILE, types.float32, types.float32)
 def _store_sums(builder: Builder, at: Value, tile: Value, scale: Value, offset: Value) -> None:
     """offset + scale * 256 * the sum of the two halves of each row, BLOCK float32 to an address."""
-    kind = ir.VectorType(FLOAT, 8)
-    factor, base = emit_splat(builder, scale, kind), emit_splat(builder, offset, kind)
-    for v, sums in enumerate(emit_vectors(builder, tile)):
-        even = emit_shuffle(builder, sums, sums, range(0, 16, 2))
-        odd = emit_shuffle(builder, sums, sums, range(1, 16, 2))
+    kind = ir.VectorType(FLOAT, 16)
+    factor = emit_splat(builder, builder.fmul(scale, ir.Constant(FLOAT, 256.0)), kind)
+    base = emit_splat(builder, offset, kind)
+    sums = emit_vectors(builder, tile)
+    for v in range(0, _VECTORS, 2):
+        even, odd = (emit_shuffle(builder, sums[v], sums[v + 1], range(half, 32, 2)) for half in (0, 1))
         found = builder.sitofp(builder.add(even, odd), kind)
-        found = builder.fmul(found, ir.Constant(kind, [256.0] * 8))
         emit_store(builder, at, emit_fma(builder, found, factor, base), 32 * v)
 
 
 # Globals, not what a factory made kernels of: numba keeps no compiled kernel that closes over instructions.
-_add128, _add256 = _adder(128), _adder(256)
-_write128, _write256 = _writer(128), _writer(256)
+_whole64, _whole128, _whole256 = (_adder(entries, WHOLE) for entries in STATES)
+_shift64, _shift128 = _adder(64, SHIFTED), _adder(128, SHIFTED)
+_cut64, _cut128, _cut256 = (_adder(entries, CUT) for entries in STATES)
+_pair64, _pair128, _pair256 = (_adder(entries, PAIR) for entries in STATES)
+_write64, _write128, _write256 = (_writer(entries) for entries in STATES)
 
 
 @kernel
-def _sum_block(block: int, windows: Windows, weights: Weights, at: int) -> None:
+def _sum_block(block: int, windows: Windows, weights: tuple[U64, F32, F32], at: int) -> None:
     """`dots` of the block at an address, with one query, to an address."""
-    groups, controls, tables = windows
-    made, scales, offsets, _ = weights
-    entries = tables.shape[1]
+    groups, _, vectors, tables = windows
+    made, scales, offsets = weights
+    entries, count = tables.shape[1], groups.shape[0]
     sums = _zeros()
-    for g in range(groups.shape[0]):
-        words, table = block + groups[g, 0] * BLOCK * 8, address(tables) + groups[g, 1] * entries
-        if entries == 128:
-            sums = _add128(sums, words, controls[g], table, address(made) + g * 16)
-        else:
-            sums = _add256(sums, words, controls[g], table, address(made) + g * 16)
+    g = 0
+    while g < count:
+        word = groups[g, 0]
+        words = _load(block + word * BLOCK * 8)
+        while g < count and groups[g, 0] == word:
+            table, way = address(tables) + groups[g, 1] * entries, groups[g, 2]
+            vector, own = address(vectors) + g * 64, address(made) + g * 8
+            if entries == 64:
+                if way == CUT:
+                    sums = _cut64(sums, words, vector, table, own)
+                elif way == PAIR:
+                    sums = _pair64(sums, words, vector, table, own)
+                elif way == WHOLE:
+                    sums = _whole64(sums, words, vector, table, own)
+                else:
+                    sums = _shift64(sums, words, vector, table, own)
+            elif entries == 128:
+                if way == CUT:
+                    sums = _cut128(sums, words, vector, table, own)
+                elif way == PAIR:
+                    sums = _pair128(sums, words, vector, table, own)
+                elif way == WHOLE:
+                    sums = _whole128(sums, words, vector, table, own)
+                else:
+                    sums = _shift128(sums, words, vector, table, own)
+            elif way == CUT:
+                sums = _cut256(sums, words, vector, table, own)
+            elif way == PAIR:
+                sums = _pair256(sums, words, vector, table, own)
+            else:
+                sums = _whole256(sums, words, vector, table, own)
+            g += 2 if way == PAIR else 1
     _store_sums(at, sums, scales[0], offsets[0])
 
 
 @kernel
 def _look_up(block: int, windows: Windows, values: U8) -> None:
     """values (2 g, BLOCK, 4): what the tables hold for the windows of the block at an address."""
-    groups, controls, tables = windows
+    groups, controls, _, tables = windows
     entries = tables.shape[1]
     for g in range(groups.shape[0]):
         words, table = block + groups[g, 0] * BLOCK * 8, address(tables) + groups[g, 1] * entries
-        if entries == 128:
-            _write128(words, controls[g], table, address(values) + g * BLOCK * 8)
+        control = controls[g]
+        if entries == 64:
+            _write64(words, control, table, address(values) + g * BLOCK * 8)
+        elif entries == 128:
+            _write128(words, control, table, address(values) + g * BLOCK * 8)
         else:
-            _write256(words, controls[g], table, address(values) + g * BLOCK * 8)
+            _write256(words, control, table, address(values) + g * BLOCK * 8)
 
 
 @kernel
-def _scan(blocks: U64, first: int, windows: Windows, weights: Weights, outs: tuple[F32, U8, F32]) -> None:
-    """`dots`. outs: out; scratch for the values of a block, and for scores of one that reaches beyond out."""
-    out, values, found = outs
-    count = out.shape[1]
-    for i in range(0, count, BLOCK):
+def _scan_one(
+    blocks: U64, first: int, windows: Windows, weights: tuple[U64, F32, F32], outs: tuple[F32, F32]
+) -> None:
+    """`dots` with one query. outs: out (n,); scratch for scores of a block that reaches beyond it."""
+    out, found = outs
+    for i in range(0, out.size, BLOCK):
         block = address(blocks) + (first + i // BLOCK) * blocks.shape[1] * BLOCK * 8
-        if out.shape[0] > 1:
-            _look_up(block, windows, values)
-            dots_block(address(values), weights, i, out, found)
-        elif i + BLOCK <= count:
+        if i + BLOCK <= out.size:
             _sum_block(block, windows, weights, address(out) + i * 4)
         else:
             _sum_block(block, windows, weights, address(found))
-            out[0, i:] = found[: count - i]
+            out[i:] = found[: out.size - i]
+
+
+@kernel
+def _scan_many(
+    blocks: U64, first: int, windows: Windows, weights: Weights, outs: tuple[F32, U8, F32]
+) -> None:
+    """`dots` with several. outs: out; scratch for the values of a block, and for scores as in `_scan_one`."""
+    out, values, found = outs
+    for i in range(0, out.shape[1], BLOCK):
+        _look_up(address(blocks) + (first + i // BLOCK) * blocks.shape[1] * BLOCK * 8, windows, values)
+        dots_block(address(values), weights, i, out, found)
 
 
 def dots(blocks: U64, first: int, windows: Windows, weights: Weights, out: F32) -> None:
     """out[j, i] = offset + scale * sum over groups g, dimensions b of weight[j, g, b] * table[window[g, b]].
 
-    blocks from `lay_out`; out (q, n), written: rows of blocks[first], ... windows: groups (g, 2), the word
-    that a group lies in, and its table; their controls (g,), the first bits of eight windows each; tables
-    from `lay_tables`, whole numbers from 0 to 255. weights: of 8 g dimensions from `bytedots.fold`, all of
-    whose lower bytes are zero.
+    blocks from `lay_out`; out (q, n), written: rows of blocks[first], ... windows from `plan`; weights: of
+    8 g dimensions from `bytedots.fold`, all of whose lower bytes are zero.
     """
-    values = np.empty((2 * len(windows[0]), BLOCK, 4) if len(out) > 1 else (0, 0, 0), np.uint8)
-    _scan(blocks, first, windows, weights, (out, values, np.empty(BLOCK, np.float32)))
+    found = np.empty(BLOCK, np.float32)
+    made, scales, offsets, _ = weights
+    if len(out) == 1:
+        upper = np.array(made[0, :, 0, 0], order="C").reshape(-1).view(np.uint64)
+        _scan_one(blocks, first, windows, (upper, scales, offsets), (out[0], found))
+    else:
+        values = np.empty((2 * len(windows[0]), BLOCK, 4), np.uint8)
+        _scan_many(blocks, first, windows, weights, (out, values, found))
 
 
 @kernel
 def pick(blocks: U64, numbers: I64, windows: tuple[I64, U64, F64], weights: F64, out: F64) -> None:
     """out[j, i] = sum over groups g, dimensions b of weights[j, g, b] * table[window[g, b]].
 
-    Of the rows numbers (q, k); windows as `dots` has them, with tables (t, states) of any values; weights
+    Of the rows numbers (q, k); windows as `plan` takes them, with tables (t, states) of any values; weights
     (q, g, 8); out (q, k), written.
     """
     groups, controls, tables = windows

@@ -119,11 +119,7 @@ class RegisterScan(Scan):
         largest = np.abs(codec.tables).max(axis=2, keepdims=True).clip(1e-30)
         rounded = np.rint(codec.tables / largest * _TOP) + _MIDDLE
         tables = codec.tables.reshape(-1, codec.states)
-        self._windows = (
-            groups,
-            controls,
-            trellisdots.lay_tables(rounded.astype(np.uint8).reshape(tables.shape)),
-        )
+        self._windows = trellisdots.plan(groups, controls, rounded.astype(np.uint8).reshape(tables.shape))
         self._exact = groups, controls, tables.astype(np.float64)
         self._dims = dims.reshape(-1)
         units = (largest / _TOP).reshape(-1)[groups[:, 1]]
@@ -179,10 +175,10 @@ def _plan(
         if at == 0 or word != codec.groups[at - 1, 0]:
             place = int(sizes[word])
         place -= int(bits)
-        first = int(sizes[word]) * (GROUP - 1 - np.arange(GROUP)) + place
+        first = int(sizes[word]) * np.arange(GROUP) + place  # from the last part of the path to its first
         for j in range(int(width)):
             groups.append((int(word), 2 * kinds.index((int(bits), int(width))) + j))
             controls.append(int.from_bytes(bytes(first.tolist()), "little"))
-            dims.append(start + int(width) * np.arange(GROUP) + j)
+            dims.append(start + int(width) * (GROUP - 1 - np.arange(GROUP)) + j)
         start += GROUP * int(width)
     return np.array(groups, np.int64), np.array(controls, np.uint64), np.array(dims, np.int64)
