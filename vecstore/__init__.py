@@ -1,6 +1,19 @@
 """vecstore: embedding compression and storage, counted to the byte."""
 
-from vecstore.api import Store, Table, check, compress, decompress, fit, ingest, open, table, table_open, tier
+from vecstore.api import (
+    Store,
+    Table,
+    check,
+    compress,
+    decompress,
+    fit,
+    ingest,
+    open,
+    repair,
+    table,
+    table_open,
+    tier,
+)
 from vecstore.archive import Archive
 from vecstore.codecs.base import BlockCodec, Codec, Transform
 from vecstore.errors import (
@@ -53,6 +66,7 @@ __all__ = [
     "loads",
     "open",
     "register",
+    "repair",
     "set_threads",
     "table",
     "table_open",

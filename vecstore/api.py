@@ -29,6 +29,8 @@ from vecstore.space.card import Claim, check_names
 from vecstore.store import Collection, open_collection
 from vecstore.store import Store as Store
 from vecstore.store import check as check_collection
+from vecstore.store.repair import Consent, Repaired
+from vecstore.store.repair import repair as run_repair
 from vecstore.stream.compress import Job, Progress, Summary
 from vecstore.stream.compress import compress as run_compress
 from vecstore.stream.decompress import Restored
@@ -266,6 +268,19 @@ def ingest(
 def check(path: PathLike) -> list[str]:
     """Findings of a full check of an archive or a store: every byte, every block. An empty list is sound."""
     return check_collection(os.fspath(path))
+
+
+def repair(
+    path: PathLike, *, to_version: int | str | None = None, salvage: bool = False, yes: bool = False
+) -> Repaired:
+    """Looks at all of a store, mends what can be mended without loss, and says what else could be done.
+
+    With yes it is done: to_version makes an older version (or a tag) the newest, and gives up what was
+    committed after it; salvage makes a version of those rows of the newest that can be read, and lists the
+    others; damaged tags are removed. Nothing is given up without it. Raises InputError for what never was a
+    store, ConflictError while somebody writes, CorruptError if the version to go back to is damaged, too.
+    """
+    return run_repair(os.fspath(path), Consent(to_version, salvage, yes))
 
 
 def search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,26 @@ from vecstore.archive.pages import Bytes, PageFile
 from vecstore.archive.places import open_descriptor
 from vecstore.archive.seal import find_seal, hash128
 from vecstore.atomic import storage_errors
+from vecstore.codecs.base import Codes
 from vecstore.errors import CorruptError, InputError
 from vecstore.ledger import Ledger
 
 _COPY_BYTES = 1 << 20
 _UNREADABLE = (pa.ArrowException, OSError, EOFError, StopIteration)
 _MISSHAPEN = (*_UNREADABLE, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class CodeBatch:
+    """Rows as they are stored. first: the number of the first row. codes: (n, code_bytes), or one block."""
+
+    first: int
+    ids: pa.Array
+    codes: Codes | memoryview
+    columns: pa.RecordBatch | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 class Contents:

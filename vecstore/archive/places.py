@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -76,6 +77,12 @@ def lock(descriptor: int) -> bool:
     except OSError:  # A mount without locks; whoever locks has a second guard.
         pass
     return True
+
+
+def unlock(descriptor: int) -> None:
+    """Lets others lock it, though a process that was forked meanwhile has it open still."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def local_name(path: str) -> str:

@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive.check import faults
+from vecstore.archive.contents import CodeBatch as CodeBatch
 from vecstore.archive.contents import Contents, block_of, fixed_codes
 from vecstore.archive.ids import Counted, Ids, Lookup, all_found, as_ids, make_lookup
 from vecstore.archive.layout import ID, TIERS, AnyCodec, code_types
@@ -32,19 +32,6 @@ from vecstore.ledger import Ledger
 from vecstore.registry import loads
 from vecstore.space.card import Claim, same_space
 from vecstore.spec import Spec, parse
-
-
-@dataclass(frozen=True)
-class CodeBatch:
-    """Rows as they are stored. first: the number of the first row. codes: (n, code_bytes), or one block."""
-
-    first: int
-    ids: pa.Array
-    codes: Codes | memoryview
-    columns: pa.RecordBatch | None
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class Archive:
@@ -271,6 +258,16 @@ class Archive:
             columns = batch.select(self.columns.names) if len(self.columns) else None
             codes = block_of(batch) if width is None else self._codes(batch, width)
             yield CodeBatch(index * self.batch_rows, batch.column(ID), codes, columns)
+
+    def record_batch(self, index: int) -> pa.RecordBatch:
+        """One batch as Arrow has it, for which its codec need not be there; CorruptError."""
+        return self._contents.batch(index)
+
+    def codes_at(self, rows: NDArray[np.int64]) -> Codes:
+        """The codes (n, code_bytes) of rows by number, of a codec that has one for each row."""
+        width = self.codec.code_bytes
+        assert width is not None
+        return self._picks.codes(rows, width)
 
     def _codes(self, batch: pa.RecordBatch, width: int) -> Codes:
         return fixed_codes(batch, self._contents.columns_of(width), width)

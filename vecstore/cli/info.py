@@ -41,6 +41,7 @@ def info(path: str, as_json: bool) -> None:
                 "versions": archive.versions(),
                 "tags": archive.tags(),
                 "keep": archive.keep,
+                "note": archive.view.manifest.note,
             }
     if as_json:
         print_json(found)

@@ -27,6 +27,7 @@ from vecstore.cli.get import get
 from vecstore.cli.info import info
 from vecstore.cli.ingest import ingest
 from vecstore.cli.put import put
+from vecstore.cli.repair import repair
 from vecstore.cli.search import search
 from vecstore.cli.tag import tag
 from vecstore.errors import StorageError, VecstoreError
@@ -84,6 +85,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 for command in (
     demo, compress, decompress, info, check, get, cat, search,
-    create, put, ingest, delete, compact, gc, tag, codecs, bench, completion,
+    create, put, ingest, delete, compact, gc, tag, repair, codecs, bench, completion,
 ):  # fmt: skip
     main.add_command(command)

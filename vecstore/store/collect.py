@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
@@ -34,11 +34,14 @@ def collect(root: str, keep: int, older_than: float | None = None) -> list[str]:
         while first and versions.read(root, known[first]).made >= since:
             first -= 1
     manifests = [versions.read(root, version) for version in known[first:]]
-    needed = {versions.path_of(root, manifest.version) for manifest in manifests}
-    for name, manifest in tags.held(root).items():
-        needed.add(layout.tag_path(root, name))
-        manifests.append(manifest)
-    needed |= {path for manifest in manifests for path in paths_of(root, manifest)}
+    return remove_unneeded(root, [*manifests, *tags.held(root).values()], known[:first])
+
+
+def remove_unneeded(root: str, manifests: list[Manifest], old: Collection[int] = ()) -> list[str]:
+    """Removes old versions, then files that none of these manifests names; gives their paths."""
+    needed = {path for manifest in manifests for path in paths_of(root, manifest)}
+    needed |= {layout.tag_path(root, name) for name in tags.names(root)}
+    needed |= {versions.path_of(root, number) for number in versions.numbers(root) if number not in old}
     gone: list[str] = []
     for name in layout.FOLDERS:
         folder = os.path.join(root, name)

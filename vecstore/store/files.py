@@ -78,19 +78,19 @@ def write_segment(
     )  # fmt: skip
 
 
-def open_segment(root: str, segment: Segment, codec: AnyCodec) -> Archive:
+def open_segment(root: str, segment: Segment, codec: AnyCodec | None) -> Archive:
     """The codes, ids and columns of a segment; CorruptError unless it is the file that the manifest means."""
     path = layout.segment_path(root, segment.name)
     return _opened(path, (segment.rows, segment.size, segment.seal), codec)
 
 
-def open_fine(root: str, segment: Segment, codec: AnyCodec) -> Archive:
+def open_fine(root: str, segment: Segment, codec: AnyCodec | None) -> Archive:
     """The finer rows of a segment that has them."""
     path = layout.fine_path(root, segment.name)
     return _opened(path, (segment.rows, segment.fine_size, segment.fine_seal), codec)
 
 
-def _opened(path: str, facts: tuple[int, int, str], codec: AnyCodec) -> Archive:
+def _opened(path: str, facts: tuple[int, int, str], codec: AnyCodec | None) -> Archive:
     try:
         archive = Archive(path, codec=codec)
     except NotFoundError as error:

@@ -67,6 +67,7 @@ class Manifest:
     columns: pa.Schema | None = None  # the carried ones; None until there are rows
     segments: tuple[Segment, ...] = ()
     sources: Mapping[str, int] = field(default_factory=dict)
+    note: str | None = None  # what a repair did, in the version that it made
 
     @property
     def dim(self) -> int:
@@ -92,7 +93,7 @@ class Manifest:
 
     def facts(self) -> dict[str, Any]:
         """It as JSON has it."""
-        return {
+        facts: dict[str, Any] = {
             "format": VERSION,
             "version": self.version,
             "created": self.created,
@@ -106,6 +107,7 @@ class Manifest:
             "segments": [_segment_facts(segment) for segment in self.segments],
             "sources": dict(self.sources),
         }
+        return facts if self.note is None else {**facts, "note": self.note}
 
     def dumps(self) -> bytes:
         """The file of a version."""
@@ -187,6 +189,7 @@ def _parsed(facts: dict[str, Any], path: str) -> dict[str, Any]:
         "columns": None if columns is None else pa.ipc.read_schema(pa.py_buffer(base64.b64decode(columns))),
         "segments": segments,
         "sources": {str(source): _offset(offset) for source, offset in facts["sources"].items()},
+        "note": None if facts.get("note") is None else str(facts["note"]),
     }
 
 

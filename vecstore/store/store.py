@@ -13,8 +13,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids
-from vecstore.archive.places import lock
-from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Array, Rows, check_rows
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError, StorageError
 from vecstore.formats.base import Batch
@@ -318,7 +316,7 @@ class Store:
         """The newest version, which nobody else changes meanwhile."""
         if self.read_only:
             raise ConflictError(f"{self.path} is open to read only (an older version always is)")
-        with _lock(self.path):
+        with versions.locked(self.path):
             self.refresh()
             yield self.view
 
@@ -359,17 +357,3 @@ def _newest(root: str, like: View | None = None) -> View:
                 raise
             version = now
     return like
-
-
-@contextmanager
-def _lock(root: str) -> Iterator[None]:
-    """Keeps other writers away; ConflictError if one is writing. Publishing is guarded by itself as well."""
-    path = os.path.join(root, layout.LOCK)
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        if not lock(descriptor):
-            raise ConflictError(f"{root} is being written to by another process; try again")
-        yield
-    finally:
-        os.close(descriptor)

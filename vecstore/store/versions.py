@@ -11,7 +11,9 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 
+from vecstore.archive.places import lock, unlock
 from vecstore.atomic import AtomicFile, storage_errors, sync_folder
 from vecstore.errors import ConflictError, CorruptError, FormatError, InputError, NotFoundError
 from vecstore.store import layout
@@ -28,14 +30,19 @@ def create(root: str, first: Manifest) -> None:
         with storage_errors(root, "create"):
             _make_folders(root, made)
         publish(root, first)
-        with AtomicFile(os.path.join(root, layout.FORMAT)) as file:
-            file.write(json.dumps({"vecstore": layout.VERSION}).encode() + b"\n")
+        write_format(root)
     except BaseException:
         for folder in made:
             shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.rmdir(root)
         raise
+
+
+def write_format(root: str, force: bool = False) -> None:
+    """Says that a folder is a store."""
+    with AtomicFile(os.path.join(root, layout.FORMAT), force=force) as file:
+        file.write(json.dumps({"vecstore": layout.VERSION}).encode() + b"\n")
 
 
 def _make_folders(root: str, made: list[str]) -> None:
@@ -167,4 +174,19 @@ def sync_names(path: str) -> None:
     try:
         sync_folder(descriptor)
     finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(root: str) -> Iterator[None]:
+    """Keeps other writers away; ConflictError if one is writing. Publishing is guarded by itself as well."""
+    path = os.path.join(root, layout.LOCK)
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if not lock(descriptor):
+            raise ConflictError(f"{root} is being written to by another process; try again")
+        yield
+    finally:
+        unlock(descriptor)
         os.close(descriptor)

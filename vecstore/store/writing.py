@@ -349,6 +349,8 @@ def _with_deletes(view: View, dead: Mapping[int, NDArray[np.int64]]) -> list[Seg
 
 def _published(view: View, manifest: Manifest, segments: Iterable[Segment]) -> View:
     """Commits the next version, and opens it."""
-    following = replace(manifest, version=view.manifest.version + 1, created=now(), segments=tuple(segments))
+    following = replace(
+        manifest, version=view.manifest.version + 1, created=now(), segments=tuple(segments), note=None
+    )
     versions.publish(view.root, following)
     return View(view.root, following, view)
