@@ -15,7 +15,7 @@ from vecstore.codecs.tables.budgets import bytes_of, solve
 from vecstore.codecs.tables.layout import Field
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.presets import PRESETS, Preset, Shape
-from vecstore.codecs.tables.state import Setup, load
+from vecstore.codecs.tables.state import Setup, TableState, load
 from vecstore.codecs.tables.table import Table
 from vecstore.errors import InputError, ShapeError, SpecError
 
@@ -68,7 +68,11 @@ def make(wish: Wish) -> Table:
 
 def open_table(path: str | os.PathLike[str]) -> Table:
     """The table of a file that `Table.save` wrote."""
-    state = load(path)
+    return table_of(load(path))
+
+
+def table_of(state: TableState) -> Table:
+    """The table whose `state` this is."""
     setup = state.setup
     preset = _preset(setup.method)
     shape = Shape([Field(*each) for each in setup.fields], setup.seed, setup.options)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.tables.ids import NO_OFFSETS, NO_WEIGHTS, Bags, Batch
-from vecstore.codecs.tables.layout import Branch, Layout
+from vecstore.codecs.tables.layout import Branch, Field, Layout
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.rows import Job, RowsPlan, RowStore
 from vecstore.codecs.tables.state import Setup, TableState, save
@@ -77,8 +77,8 @@ class Table:
         self.apply(self._seen, gradients, lr)
         self._seen = None
 
-    def trace(self, batch: Mapping[str, Bags]) -> dict[str, Seen]:
-        """A lookup that `apply` takes back later; several may be under way."""
+    def trace(self, batch: Mapping[str, Bags | Batch]) -> dict[str, Seen]:
+        """A lookup that `apply` takes back later; several may be under way. A Batch is taken as it is."""
         return {field: self._look(field, given) for field, given in batch.items()}
 
     def apply(self, seen: Mapping[str, Seen], gradients: Mapping[str, Any], lr: float) -> None:
@@ -140,11 +140,11 @@ class Table:
             raise SpecError(f"there is no field {field!r}; this table has {', '.join(self.layout.branches)}")
         return self.layout.branches[field]
 
-    def _look(self, field: str, given: Bags) -> Seen:
+    def _look(self, field: str, given: Bags | Batch) -> Seen:
         branch = self.branch(field)
-        batch = Batch.of(field, given, empty=self.setup.empty_bags)
+        batch = given if isinstance(given, Batch) else Batch.of(field, given, empty=self.setup.empty_bags)
         if branch.closed:
-            _check_ids(branch, batch)
+            check_ids(branch.field, batch)
         addresses = [term.address(batch.keys) for term in branch.terms]
         rows = np.empty((batch.bags, branch.field.dim), np.float32)
         if branch.combiner is None:
@@ -203,8 +203,8 @@ class Table:
         return found
 
 
-def _check_ids(branch: Branch, batch: Batch) -> None:
-    field = branch.field
+def check_ids(field: Field, batch: Batch) -> None:
+    """InputError for the first id that is not one of 0 to cardinality - 1."""
     if batch.hashed:
         raise InputError(
             f"field {field.name!r} is given strings; this method has a row number for each id: expected "
