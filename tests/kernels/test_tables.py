@@ -49,17 +49,18 @@ def test_pooled_rows_are_the_plain_sums(width, chunks, probes, bagged, weighted)
     values, addresses, weights = drawn(width, chunks, probes)
     offsets = np.array([0, 3, 3, 20, 40]) if bagged else NO_OFFSETS
     plain = offsets if bagged else np.arange(41)
+    if width > 1:  # only single values have signs
+        addresses = np.where((addresses < 0) & (addresses != NONE), ~addresses, addresses)
     for adds in (0, 1):
         out = np.full((len(plain) - 1, chunks * width), adds, F32)
         expected = out.copy()
         how = offsets, (weights if weighted else NO_WEIGHTS)
-        pool(values.view(np.uint8), addresses, *how, out, (formats.F32, width, adds))
+        if width == 1:
+            pool_elements(values[:, 0], addresses, *how, out, bool(adds))
+        else:
+            pool(values.view(np.uint8), addresses, *how, out, (formats.F32, width, adds))
         plain_pool(values, addresses, plain, weights if weighted else np.ones(40, F32), expected)
         assert np.array_equal(out, expected)
-        if width == 1:
-            pool_elements(values[:, 0], addresses, *how, out, False)
-            if not adds:
-                assert np.array_equal(out, expected)
 
 
 def rule(optimizer, kind=formats.F32):
@@ -133,7 +134,8 @@ def test_rows_of_other_formats_step_to_within_their_rounding(kind):
     stepped(values.view(np.uint8), nothing, addresses, NO_OFFSETS, gradients, rule(SGD))
     out = np.empty_like(values)
     pool(data, every.reshape(-1, 1, 1), NO_OFFSETS, NO_WEIGHTS, out, (kind, 30, 0))
-    unit = np.abs(values).max(1, keepdims=True) / (formats.TOP[kind] or 1024)
+    # A scale is kept while the largest value takes three quarters of it.
+    unit = np.abs(values).max(1, keepdims=True) / (formats.TOP[kind] or 1024) / 0.75
     cut = kind == formats.L8  # a step that is learned slowly cuts off what has grown
     assert (np.abs(out - values) <= 1.02 * unit).mean() > (0.8 if cut else 0.9999)
 

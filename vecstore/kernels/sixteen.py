@@ -13,6 +13,7 @@ from vecstore.kernels.simd import (
     ADDRESS,
     FLOAT,
     INDEX,
+    WORD,
     Builder,
     Value,
     Vector,
@@ -172,6 +173,12 @@ def store_short_float(builder: Builder, at: Value, value: Value) -> Value:
     short = builder.trunc(builder.lshr(bits, ir.Constant(INDEX, 16)), _HALF)
     builder.store(short, builder.inttoptr(at, _HALF.as_pointer()), align=1)
     return builder.bitcast(builder.and_(bits, ir.Constant(INDEX, -65536)), FLOAT)
+
+
+@instruction(types.int64, ADDRESS)
+def load_word(builder: Builder, at: Value) -> Value:
+    """One 64-bit integer from an address that it is aligned at."""
+    return builder.load(builder.inttoptr(at, WORD.as_pointer()), align=8)
 
 
 @instruction(types.void, ADDRESS)

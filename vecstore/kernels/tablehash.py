@@ -72,3 +72,12 @@ def first_outside(keys: I64, rows: int) -> int:
         if keys[i] < 0 or keys[i] >= rows:
             return i
     return -1
+
+
+@kernel
+def hash_numbers(keys: U64, salts: U64, out: NDArray[np.float32]) -> None:
+    """out[i, j] = the 24 upper bits of the hash of key i with salt j, as a number in [-1, 1)."""
+    for i in range(keys.size):
+        for j in range(salts.size):
+            upper = mix(keys[i] + salts[j]) >> np.uint64(40)
+            out[i, j] = np.float32(np.int64(upper)) * np.float32(2.0**-23) - np.float32(1)

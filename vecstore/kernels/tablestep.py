@@ -148,7 +148,7 @@ def _move_coded(
         store_floats(values + 4 * j, times(values_at(at, j, left, rule.kind), all_of(scale)), left)
     _move(values, address(scratch), where, width, rate, rule)
     if rule.kind <= I4:
-        encode(scratch[1], data, row, rule.kind, rule.seed)
+        encode(scratch[1], data, row, rule.kind, rule.seed, scale)
     else:
         encode_learned(scratch[1], data, row, rule.kind, rule.seed, _learn(scratch, scale, rule))
 

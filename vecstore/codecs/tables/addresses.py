@@ -90,7 +90,7 @@ class Elements(Address):
 
 @dataclass
 class Digits(Address):
-    """Digit j of the id, in a number system with these bases, is a row from firsts[j] on.
+    """Digit j of the id over `below`, in a number system with these bases, is a row from firsts[j] on.
 
     across: digits are chunks, else probes.
     """
@@ -99,9 +99,11 @@ class Digits(Address):
     firsts: tuple[int, ...]
     bases: tuple[int, ...]
     across: bool = False
+    below: int = 1
 
     def __call__(self, keys: I64) -> I64:
         out = np.empty((len(keys), len(self.bases)), np.int64)
+        keys = keys // self.below if self.below > 1 else keys
         split_digits(keys, np.array(self.firsts, np.int64), np.array(self.bases, np.int64), out)
         return out.reshape(len(keys), -1, 1) if self.across else out.reshape(len(keys), 1, -1)
 

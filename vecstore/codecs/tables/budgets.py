@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vecstore.codecs.tables.presets import Knob
+from vecstore.codecs.tables.shapes import Knob
 from vecstore.errors import BudgetError
 from vecstore.ledger import parse_budget
 

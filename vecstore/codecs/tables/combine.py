@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels.matmul import matmul
+from vecstore.kernels.tablehash import hash_numbers
 
 F32 = NDArray[np.float32]
 
@@ -21,6 +24,12 @@ def product(rows: F32, matrix: F32) -> F32:
 
 class Combiner:
     """Vectors (n, d) of rows that each term gave, (n, k, w), and of small matrices that all ids share."""
+
+    seeded: ClassVar[bool] = False  # whether the table's seed decides
+
+    def inputs(self, keys: NDArray[np.int64]) -> list[F32]:
+        """Parts that come of the ids (n,) themselves, behind those of terms; they have no gradient."""
+        return []
 
     def forward(self, parts: Sequence[F32], shared: Sequence[F32]) -> F32:
         raise NotImplementedError
@@ -95,3 +104,88 @@ class Projected(Combiner):
     ) -> tuple[list[F32], list[F32]]:
         rows = product(gradient, shared[0].T)
         return [rows[:, None]], [product(parts[0][:, 0].T, gradient)]
+
+
+@dataclass(frozen=True)
+class TensorTrain(Combiner):
+    """Of three terms' rows, read as matrices (d1, r), (r, d2 r), (r, d3), the product over all r.
+
+    Yin et al. 2021, arXiv:2101.11714, section 3.1, equation 3.
+    """
+
+    dims: tuple[int, int, int]
+    rank: int
+
+    def _cores(self, parts: Sequence[F32]) -> tuple[F32, F32, F32]:
+        n, r, (a, b, c) = len(parts[0]), self.rank, self.dims
+        return parts[0].reshape(n, a, r), parts[1].reshape(n, r, b * r), parts[2].reshape(n, r, c)
+
+    def forward(self, parts: Sequence[F32], shared: Sequence[F32]) -> F32:
+        first, second, third = self._cores(parts)
+        left = np.einsum("nar,nrs->nas", first, second).reshape(len(first), -1, self.rank)
+        vectors: F32 = np.einsum("npr,nrc->npc", left, third).reshape(len(first), -1)
+        return vectors
+
+    def backward(
+        self, parts: Sequence[F32], shared: Sequence[F32], gradient: F32
+    ) -> tuple[list[F32], list[F32]]:
+        first, second, third = self._cores(parts)
+        n = len(first)
+        left = np.einsum("nar,nrs->nas", first, second).reshape(n, -1, self.rank)
+        slope = gradient.reshape(n, -1, self.dims[2])
+        back = np.einsum("npc,nrc->npr", slope, third).reshape(n, self.dims[0], -1)
+        slopes = [
+            np.einsum("nas,nrs->nar", back, second),
+            np.einsum("nar,nas->nrs", first, back),
+            np.einsum("npr,npc->nrc", left, slope),
+        ]
+        return [part.reshape(n, 1, -1) for part in slopes], []
+
+
+@dataclass(frozen=True)
+class Network(Combiner):
+    """Many hashes of the id in [-1, 1], through layers that all ids share, with mish between them.
+
+    A layer is a matrix (inputs + 1, outputs) whose last row is the bias. Kang et al. 2021, arXiv:2010.10784,
+    sections 3.1 and 3.2, but without batch normalization, so that a row depends on its id alone.
+    """
+
+    seeded = True
+    salts: NDArray[np.uint64]  # (hashes,)
+
+    def inputs(self, keys: NDArray[np.int64]) -> list[F32]:
+        out = np.empty((len(keys), len(self.salts)), np.float32)
+        hash_numbers(keys.view(np.uint64), self.salts, out)
+        return [out[:, None]]
+
+    def _run(self, parts: Sequence[F32], shared: Sequence[F32]) -> tuple[list[F32], list[F32]]:
+        """What goes into each layer, with ones behind it, and what comes out of each."""
+        given, came = [], []
+        values = parts[0][:, 0]
+        for at, layer in enumerate(shared):
+            given.append(np.concatenate([values, np.ones((len(values), 1), np.float32)], 1))
+            came.append(product(given[-1], layer))
+            values = _mish(came[-1])[0] if at < len(shared) - 1 else came[-1]
+        return given, came
+
+    def forward(self, parts: Sequence[F32], shared: Sequence[F32]) -> F32:
+        return self._run(parts, shared)[1][-1]
+
+    def backward(
+        self, parts: Sequence[F32], shared: Sequence[F32], gradient: F32
+    ) -> tuple[list[F32], list[F32]]:
+        given, came = self._run(parts, shared)
+        slopes: list[F32] = []
+        for at in range(len(shared) - 1, -1, -1):
+            slopes.append(product(given[at].T, gradient))
+            if at:
+                gradient = product(gradient, shared[at][:-1].T) * _mish(came[at - 1])[1]
+        return [], slopes[::-1]
+
+
+def _mish(x: F32) -> tuple[F32, F32]:
+    """x tanh(log(1 + exp x)) and its slope. Misra 2019, arXiv:1908.08681, equation 1."""
+    soft = np.log1p(np.exp(-np.abs(x))) + np.maximum(x, np.float32(0))
+    inner = np.tanh(soft)
+    sigmoid = np.exp(x - soft)
+    return x * inner, inner + x * sigmoid * (1 - inner * inner)

@@ -77,6 +77,12 @@ class Layout:
             for at, term in enumerate(branch.terms)
         }
 
+    @property
+    def seeded(self) -> bool:
+        """Whether rows depend on the table's seed beyond how they began."""
+        combiners = [branch.combiner for branch in self.branches.values()]
+        return any(part is not None and part.seeded for part in (*self.addresses.values(), *combiners))
+
     def ledger(self, optimizer: Optimizer) -> TableLedger:
         """The bytes that the table will have."""
         parts = {"parameters": 0, "codebooks": 0}
@@ -86,6 +92,6 @@ class Layout:
         return TableLedger(
             **parts,
             maps=sum(address.map_bytes for address in addresses),
-            seeds=8 if any(address.seeded for address in addresses) else 0,
+            seeds=8 if self.seeded else 0,
             optimizer=sum(4 * plan.count * optimizer.state_width(plan.width) for plan in self.stores),
         )

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from vecstore.codecs.tables.budgets import bytes_of, solve
 from vecstore.codecs.tables.layout import Field
 from vecstore.codecs.tables.optimizers import Optimizer
-from vecstore.codecs.tables.presets import PRESETS, Preset, Shape
+from vecstore.codecs.tables.presets import PRESETS, Preset
+from vecstore.codecs.tables.shapes import Shape
 from vecstore.codecs.tables.state import Setup, TableState, load
 from vecstore.codecs.tables.table import Table
 from vecstore.errors import InputError, ShapeError, SpecError

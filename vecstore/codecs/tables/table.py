@@ -110,7 +110,7 @@ class Table:
                 found[f"optimizer.{at}"] = kept["state"]
         for name, address in self.layout.addresses.items():
             found |= {f"maps.{name}.{key}": array for key, array in address.arrays().items()}
-        if any(address.seeded for address in self.layout.addresses.values()):
+        if self.layout.seeded:
             found["seeds"] = np.array([self.setup.seed], np.uint64)
         return found
 
@@ -154,7 +154,7 @@ class Table:
         parts = [
             self.stores[term.store].gather(found.reshape(len(found), -1))
             for term, found in zip(branch.terms, addresses, strict=True)
-        ]
+        ] + branch.combiner.inputs(batch.keys)
         vectors = branch.combiner.forward(parts, self._shared(branch))
         if len(batch.offsets) or len(batch.weights):
             _sums(vectors, batch, rows)

@@ -1,0 +1,89 @@
+"""What a method is asked for, the knobs that a budget turns, and what many methods do with both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from vecstore.codecs.tables.addresses import Own, salts
+from vecstore.codecs.tables.layout import Branch, Field, Layout, Term
+from vecstore.codecs.tables.rows import RowsPlan, kind_of
+from vecstore.errors import SpecError
+
+ENDLESS = (1 << 32) - 1  # rows of a store
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A whole number that a budget decides; `share` is how fast it grows beside the others."""
+
+    low: int
+    high: int
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a method is asked for."""
+
+    fields: Sequence[Field]
+    seed: int
+    options: Mapping[str, Any]
+
+    def rows(self, count: int, width: int) -> RowsPlan:
+        """Rows of the format that was asked for, drawn as it was asked for."""
+        scale = self.options["init"]
+        return RowsPlan(count, width, kind_of(self.options.get("rows", "f32")), -scale, scale)
+
+    def plain(self, field: Field) -> int:
+        """Bytes of a field with a row for each id."""
+        return self.rows(field.cardinality, field.dim).bytes
+
+    def salts(self, field: Field, *shape: int) -> Any:
+        """Salts of a field."""
+        return salts(self.seed, field.name, *shape)
+
+
+Knobs: TypeAlias = Sequence[int]
+
+
+def own(shape: Shape, layout: Layout, field: Field) -> None:
+    """A field with a row for each id."""
+    store = layout.add(shape.rows(field.cardinality, field.dim))
+    layout.branches[field.name] = Branch(field, (Term(Own(0), store),))
+
+
+def spread(field: Field) -> float:
+    """How many ids a field has, rare ones hardly counted: exp of the entropy of their frequencies."""
+    if field.frequencies is None:
+        return float(field.cardinality)
+    share = field.frequencies[field.frequencies > 0] / field.frequencies.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def nothing(shape: Shape) -> list[Knob]:
+    """No knob: the bytes are what they are."""
+    return []
+
+
+def each_rows(shape: Shape) -> list[Knob]:
+    """Rows for each field: lost are about ids / rows of a field, so rows grow with the root of ids."""
+    return [Knob(1, field.cardinality, math.sqrt(spread(field))) for field in shape.fields]
+
+
+def one_dim(shape: Shape) -> int:
+    dims = {field.dim for field in shape.fields}
+    if len(dims) > 1:
+        raise SpecError(f"this method has one dim for all fields; these are {sorted(dims)}")
+    return dims.pop()
+
+
+def most_frequent(field: Field, count: int) -> Any:
+    """The ids that come most often, ascending; without frequencies the lowest."""
+    if field.frequencies is None:
+        return np.arange(count, dtype=np.int64)
+    return np.sort(np.argsort(-field.frequencies, kind="stable")[:count]).astype(np.int64)
