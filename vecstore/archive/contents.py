@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,12 @@ from vecstore.archive.places import open_descriptor
 from vecstore.archive.seal import find_seal, hash128
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Codes
+from vecstore.codecs.messages import refuse_compressed, refuse_compressed_message
 from vecstore.errors import CorruptError, InputError
 from vecstore.ledger import Ledger
 
 _COPY_BYTES = 1 << 20
-_UNREADABLE = (pa.ArrowException, OSError, EOFError, StopIteration)
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, StopIteration, ValueError, IndexError, struct.error)
 _MISSHAPEN = (*_UNREADABLE, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
@@ -242,11 +244,13 @@ def block_of(batch: pa.RecordBatch) -> memoryview:
 
 
 def _parse(data: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:
+    refuse_compressed_message(memoryview(data), "a batch")
     return pa.ipc.read_record_batch(pa.ipc.read_message(data), schema)
 
 
 def _first_batch(stream: bytes) -> tuple[pa.Schema, dict[bytes, bytes]]:
     """The schema of a stream, and the custom metadata of its first batch."""
+    refuse_compressed(stream, "the first batch")
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         _, metadata = reader.read_next_batch_with_custom_metadata()
         return reader.schema, dict(metadata or {})

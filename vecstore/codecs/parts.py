@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vecstore.codecs.messages import refuse_compressed
 from vecstore.errors import CorruptError, FormatError
 from vecstore.spec import Spec, Step, Value
 
@@ -161,6 +162,7 @@ def loads(data: bytes | memoryview, find: Finder) -> list[Part]:
     Raises CorruptError for bytes that cannot be a codec, FormatError for a newer version.
     """
     try:
+        refuse_compressed(data, "codec state")
         source = pa.BufferReader(pa.py_buffer(data))
         with pa.ipc.open_stream(source) as reader:
             header = json.loads((reader.schema.metadata or {})[_KEY])

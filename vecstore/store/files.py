@@ -16,6 +16,7 @@ from vecstore.archive.reader import Archive, CodeBatch
 from vecstore.archive.writer import ArchiveWriter
 from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.codecs.base import Codec
+from vecstore.codecs.messages import refuse_compressed
 from vecstore.errors import ConflictError, CorruptError, NotFoundError
 from vecstore.formats.base import Batch
 from vecstore.registry import AnyCodec, dumps, loads
@@ -28,6 +29,7 @@ Rows: TypeAlias = "Batch | tuple[CodeBatch | None, CodeBatch | None]"
 
 _ROW = "row"
 _MOST_CODEC_BYTES = 1 << 33
+_MAGIC_BYTES = 8
 
 
 class SegmentWriter(ArchiveWriter):
@@ -148,7 +150,8 @@ def read_deletes(root: str, deletes: Deletes, rows: int) -> NDArray[np.int64]:
     if len(data) != deletes.size or xxhash.xxh3_128_hexdigest(data) != deletes.seal:
         raise CorruptError(f"{path} is damaged: it does not match its checksum; restore it from a copy")
     try:
-        with pa.ipc.open_file(pa.BufferReader(data)) as reader:
+        refuse_compressed(data[_MAGIC_BYTES:], path)
+        with pa.ipc.open_stream(data[_MAGIC_BYTES:]) as reader:  # A file is a stream behind its magic.
             found: NDArray[np.int64] = reader.read_all().column(_ROW).to_numpy()
     except (pa.ArrowException, KeyError) as error:
         raise CorruptError(f"{path} is not laid out as a list of rows: {error}") from error

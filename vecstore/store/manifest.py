@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
+from vecstore.codecs.parts import MAX_DIM
 from vecstore.errors import CorruptError, FormatError
 from vecstore.space.card import checked_card
 from vecstore.store.layout import VERSION, checked_identity, checked_name
@@ -168,8 +169,8 @@ def _segment_facts(segment: Segment) -> dict[str, Any]:
 
 def _parsed(facts: dict[str, Any], path: str) -> dict[str, Any]:
     card = facts["card"]
-    if type(card["dim"]) is not int or card["dim"] < 1:
-        raise CorruptError(f"{path} says dim {card['dim']!r}; expected a positive number")
+    if type(card["dim"]) is not int or not 1 <= card["dim"] <= MAX_DIM:
+        raise CorruptError(f"{path} says dim {str(card['dim'])[:40]}; expected 1 to {MAX_DIM}")
     checked_card(card, card["dim"])
     segments = tuple(_segment(entry, path) for entry in facts["segments"])
     names = [segment.name for segment in segments]
@@ -214,6 +215,9 @@ def _segment(entry: dict[str, Any], path: str) -> Segment:
     )
     if found.rows > _MOST_ROWS or found.deleted > found.rows:
         raise CorruptError(f"{path} says that {found.deleted} of {found.rows} rows of a segment are deleted")
+    # Ids alone take as many bytes; a lie would make memory for rows that are not there.
+    if 4 * found.rows > found.size or any(8 * part.rows > part.size for part in found.deletes):
+        raise CorruptError(f"{path} says that files have more rows than they can hold")
     return found
 
 

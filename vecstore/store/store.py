@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids
 from vecstore.codecs.base import Array, Rows, check_rows
+from vecstore.codecs.parts import MAX_DIM
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError, StorageError
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
@@ -73,8 +74,8 @@ class Store:
         """
         if metric not in METRICS:
             raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
-        if type(dim) is not int or dim < 1:
-            raise SpecError(f"dim is {dim!r}; expected a whole number, 1 or more")
+        if type(dim) is not int or not 1 <= dim <= MAX_DIM:
+            raise SpecError(f"dim is {dim!r}; expected a whole number, 1 to {MAX_DIM}")
         for spec in filter(None, (codec, keep)):
             writing.check_spec(spec, dim)
         root = os.fspath(path)
