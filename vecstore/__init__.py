@@ -32,10 +32,12 @@ from vecstore.errors import (
 from vecstore.kernels.threads import get_threads, set_threads
 from vecstore.ledger import Ledger, TableLedger
 from vecstore.registry import dumps, list_codecs, loads, register
+from vecstore.space.adapter import Adapter
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Adapter",
     "Archive",
     "BlockCodec",
     "BudgetError",

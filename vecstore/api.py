@@ -25,6 +25,7 @@ from vecstore.ledger import parse_budget
 from vecstore.planner.choose import choose
 from vecstore.planner.room import Room
 from vecstore.registry import AnyCodec
+from vecstore.space.adapter import Adapter
 from vecstore.space.card import Claim, check_names
 from vecstore.store import Collection, open_collection
 from vecstore.store import Store as Store
@@ -283,6 +284,31 @@ def repair(
     return run_repair(os.fspath(path), Consent(to_version, salvage, yes))
 
 
+def _rows_of(source: Source) -> Rows:
+    """All rows of a source (n, dim)."""
+    parts = [as_float32(batch.rows) for batch in source.batches(_QUERY_ROWS)]
+    return np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)
+
+
+def fit_adapter(
+    path: PathLike,
+    old: Input,
+    new: Input,
+    *,
+    vectors: str | None = None,
+    model: str | None = None,
+    revision: str | None = None,
+) -> Adapter:
+    """What turns queries of a new model into the space of a store's rows, from rows of the same items by both
+    models, which come as to `compress`. The rest: see `Store.adapter`."""
+    with Store.open(path, read_only=True) as store:
+        rows = []
+        for given in (old, new):
+            with as_source(given, vectors=vectors) as source:
+                rows.append(_rows_of(source))
+        return store.adapter(rows[0], rows[1], model=model, revision=revision)
+
+
 def search(
     path: PathLike,
     queries: Input,
@@ -295,25 +321,28 @@ def search(
     vectors: str | None = None,
     threads: int | None = None,
     tier: int | str | None = None,
+    adapter: PathLike | Adapter | None = None,
     model: str | None = None,
     revision: str | None = None,
     check_space: bool = True,
 ) -> tuple[NDArray[Any], Rows]:
     """Ids and scores of the best rows of an archive for queries, which come as rows do to `compress`.
 
-    vectors: the column of the queries. threads: as `set_threads`. tier: as `open`. The rest: see
-    `Archive.search`.
+    vectors: the column of the queries. threads: as `set_threads`. tier: as `open`. adapter: it, or the file
+    that it was saved to. The rest: see `Archive.search`.
     """
     if threads is not None:
         set_threads(threads)
     with open(path, tier) as archive, as_source(queries, vectors=vectors) as source:
-        if source.dim != archive.dim:
+        if adapter is not None and not isinstance(adapter, Adapter):
+            adapter = Adapter.load(adapter)
+        if adapter is None and source.dim != archive.dim:
             raise ShapeError(
                 f"{source.path} has {source.dim} dimensions; {archive.path} has {archive.dim}: search with "
                 "vectors of the model that made it"
             )
-        parts = [as_float32(batch.rows) for batch in source.batches(_QUERY_ROWS)]
-        rows = np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)
+        rows = _rows_of(source)
         return archive.search(
-            rows, k, metric, where, rerank, symmetric, model=model, revision=revision, check_space=check_space
-        )
+            rows, k, metric, where, rerank, symmetric,
+            adapter=adapter, model=model, revision=revision, check_space=check_space,
+        )  # fmt: skip

@@ -131,3 +131,31 @@ def test_the_card_is_kept_and_checked(call, tmp_path):
         assert "check_space" in call(command, store, foreign, code=3)
         call(command, store, foreign, "--model", "n", code=3)
         call(command, store, foreign, "--any-space")
+
+
+def test_an_adapter_is_fitted_and_searched_by(call, tmp_path):
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0].astype(np.float32)
+    np.save(tmp_path / "old.npy", rows)
+    np.save(tmp_path / "new.npy", rows @ turn)
+    store, output = tmp_path / "s", tmp_path / "s.adapter"
+    call("create", store, "--dim", 8, "--codec", "f32")
+    call("put", store, tmp_path / "old.npy")
+    pairs = tmp_path / "old.npy", tmp_path / "new.npy"
+    report = json.loads(call("adapter", store, *pairs, output, "--model", "n", "--json"))
+    assert report["recall_at_10"] == 1 and report["model"] == "n" and report["pairs"] == 300
+    assert "recall_at_10" in call("adapter", store, *pairs, output, "--force")
+    asked = [
+        "search",
+        store,
+        tmp_path / "new.npy",
+        "-k",
+        1,
+        "--metric",
+        "cosine",
+        "--adapter",
+        output,
+        "--json",
+    ]
+    assert json.loads(call(*asked))["ids"] == [[i] for i in range(300)]
+    assert "Error" in call("adapter", store, *pairs, output, code=5)

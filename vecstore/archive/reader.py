@@ -22,7 +22,7 @@ from vecstore.archive.pages import Bytes
 from vecstore.archive.picks import Picks
 from vecstore.archive.places import local_name, lock
 from vecstore.archive.search import ArchiveSearch, Where
-from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows, check_rows
+from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows
 from vecstore.codecs.plain import F32
 from vecstore.codecs.tiers import tier as tier_of
 from vecstore.errors import ConflictError, CorruptError, FormatError, SpecError
@@ -30,7 +30,8 @@ from vecstore.formats.base import Batch
 from vecstore.kernels.threads import get_threads
 from vecstore.ledger import Ledger
 from vecstore.registry import loads
-from vecstore.space.card import Claim, same_space
+from vecstore.space.adapter import Adapter, queries_in
+from vecstore.space.card import Claim
 from vecstore.spec import Spec, parse
 
 
@@ -153,6 +154,7 @@ class Archive:
         rerank: int = 0,
         symmetric: bool = False,
         *,
+        adapter: Adapter | None = None,
         model: str | None = None,
         revision: str | None = None,
         check_space: bool = True,
@@ -167,12 +169,13 @@ class Archive:
         tier, they are read whole for it. symmetric: queries are encoded too and codes are compared with
         codes, which is coarser and faster; scores are then the codec's own (for one bit a dimension,
         dimensions less twice the bits that differ), but those of the metric with `rerank`. SpecError for a
-        codec that cannot. model, revision: what embedded the queries; check_space: whether these are looked
+        codec that cannot. adapter: what turns queries of a new model into the rows' space (`Adapter.fit`).
+        model, revision: what embedded the queries; check_space: whether these are looked
         at where that does not settle that they are of the card's space. SpaceMismatchError if they are not.
         What is kept in memory is said in `vecstore.archive.search`.
         """
-        rows = check_rows(queries, self.dim)
-        same_space(self.card, rows, Claim(model, revision, check_space), "queries", self.path)
+        claim = Claim(model, revision, check_space)
+        rows = queries_in(self.card, queries, claim, adapter, self.path)
         return self.searching.search(rows, k, metric or self.metric or "ip", where, rerank, symmetric)
 
     @property

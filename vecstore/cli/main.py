@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 import vecstore
+from vecstore.cli.adapter import adapter
 from vecstore.cli.bench import bench
 from vecstore.cli.cat import cat
 from vecstore.cli.check import check
@@ -85,6 +86,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 for command in (
     demo, compress, decompress, info, check, get, cat, search,
-    create, put, ingest, delete, compact, gc, tag, repair, codecs, bench, completion,
+    create, put, ingest, delete, compact, gc, tag, repair, adapter, codecs, bench, completion,
 ):  # fmt: skip
     main.add_command(command)

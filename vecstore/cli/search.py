@@ -32,6 +32,7 @@ from vecstore.cli.output import json_option, print_json, space_options, threads_
     "--tier", metavar="T",
     help="By the first dimensions of codes, as in 64, or bytes, as in 16B; --rerank takes the best whole.",
 )  # fmt: skip
+@click.option("--adapter", metavar="FILE", help="Made by `vecstore adapter`: QUERIES are of a new model.")
 @click.option("--vectors", metavar="COLUMN", help="The column of QUERIES that holds the vectors.")
 @space_options
 @threads_option
@@ -45,6 +46,7 @@ def search(
     rerank: int,
     symmetric: bool,
     tier: str | None,
+    adapter: str | None,
     vectors: str | None,
     threads: int,
     as_json: bool,
@@ -61,7 +63,7 @@ def search(
     """
     ids, scores = api.search(
         path, queries, k, metric=metric, where=where, rerank=rerank, symmetric=symmetric, vectors=vectors,
-        threads=threads, tier=tier, **space,
+        threads=threads, tier=tier, adapter=adapter, **space,
     )  # fmt: skip
     if as_json:
         print_json({"ids": ids.tolist(), "scores": scores.tolist()})

@@ -8,29 +8,23 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-
 from vecstore.archive.ids import Ids
-from vecstore.codecs.base import Array, Rows, check_rows
+from vecstore.codecs.base import Array
 from vecstore.codecs.parts import MAX_DIM
 from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError, StorageError
 from vecstore.formats.base import Batch
-from vecstore.ledger import Ledger
-from vecstore.registry import AnyCodec
 from vecstore.search import METRICS
 from vecstore.space.card import Claim, same_space
-from vecstore.spec import Spec, parse
 from vecstore.store import collect, layout, tags, versions, writing
 from vecstore.store.manifest import Manifest
+from vecstore.store.reading import StoreReader
 from vecstore.store.streaming import StreamWriter, joined
-from vecstore.store.view import Asked, View
+from vecstore.store.view import View
 
 Columns = Mapping[str, Any]  # name -> one value a row
 
 
-class Store:
+class Store(StoreReader):
     """An open store: `Store.create` makes one, `Store.open` opens it. It can be pickled, and used after fork.
 
     Every change is one commit: durable when the call returns, whole or not at all, and a new version. A
@@ -98,66 +92,6 @@ class Store:
             raise StorageError(f"{self.path} is closed; open it again")
         return self._view
 
-    @property
-    def version(self) -> int:
-        """The number of the version that is read."""
-        return self.view.manifest.version
-
-    @property
-    def dim(self) -> int:
-        """Dimensions of a row."""
-        return self.view.manifest.dim
-
-    @property
-    def metric(self) -> str:
-        """What the store is searched by: ip, cosine or l2."""
-        return str(self.view.manifest.card.get("metric", "ip"))
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """What is known of the space."""
-        return dict(self.view.manifest.card)
-
-    @property
-    def spec(self) -> Spec:
-        """The codec of rows to come; in full once it is fitted."""
-        manifest = self.view.manifest
-        return parse(manifest.spec) if manifest.codec is None else self.view.codecs[manifest.codec].spec
-
-    @property
-    def codec(self) -> AnyCodec | None:
-        """The codec of rows to come; None until there are rows enough to fit it on."""
-        identity = self.view.manifest.codec
-        return None if identity is None else self.view.codecs[identity]
-
-    @property
-    def generations(self) -> int:
-        """How many codecs its rows are encoded by."""
-        return len({segment.codec for segment in self.view.manifest.segments})
-
-    @property
-    def tiers(self) -> dict[str, int]:
-        """None: codes lie whole."""
-        return {}
-
-    @property
-    def keep(self) -> str | None:
-        """The spec of the finer codes that are kept of rows to come."""
-        return self.view.manifest.keep
-
-    @property
-    def id_type(self) -> pa.DataType:
-        """int64 or string; int64 as long as there are no rows."""
-        return self.view.manifest.id_type or pa.int64()
-
-    @property
-    def columns(self) -> pa.Schema:
-        """The carried columns."""
-        return self.view.manifest.columns or pa.schema([])
-
-    def __len__(self) -> int:
-        return len(self.view)
-
     def versions(self) -> list[int]:
         """Numbers of all versions that can be opened, ascending."""
         held = {manifest.version for manifest in tags.held(self.path).values()}
@@ -179,51 +113,6 @@ class Store:
         """Takes a name away, and so what keeps its version; NotFoundError."""
         with self._commit():
             tags.remove(self.path, name)
-
-    def ledger(self) -> Ledger:
-        """The bytes of all files that this version needs."""
-        return self.view.ledger()
-
-    def get(self, ids: Ids) -> Rows:
-        """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
-        return self.view.get(ids)
-
-    def scan(self, batch_rows: int = 8192) -> Iterator[tuple[NDArray[Any], Rows]]:
-        """All rows in the order in which they came: ids (n,) and rows (n, dim), n at most batch_rows."""
-        for batch in self.view.batches(batch_rows):
-            assert batch.ids is not None
-            yield batch.ids.to_numpy(zero_copy_only=False), batch.rows
-
-    def batches(self, batch_rows: int = 8192) -> Iterator[Batch]:
-        """All rows in the order in which they came, with ids and carried columns."""
-        return self.view.batches(batch_rows)
-
-    def search(
-        self,
-        queries: Array,
-        k: int = 10,
-        metric: str | None = None,
-        where: str | pc.Expression | None = None,
-        rerank: int = 0,
-        symmetric: bool = False,
-        *,
-        model: str | None = None,
-        revision: str | None = None,
-        check_space: bool = True,
-    ) -> tuple[NDArray[Any], Rows]:
-        """Ids and scores of the best rows, (queries, min(k, rows that match)) each, as `Archive.search`.
-
-        where: an Arrow expression on carried columns and `id`, or its text; it is evaluated before rows are
-        scored. The best rows of each segment, `rerank` of them or as many as its codec needs, are scored
-        again by the finer rows where these are kept. model, revision, check_space: as `put`.
-        """
-        asked = Asked(k, metric or self.metric, where, rerank, symmetric)
-        rows = check_rows(queries, self.dim)
-        self._check_space(rows, Claim(model, revision, check_space), "queries")
-        return self.view.search(rows, asked)
-
-    def _check_space(self, rows: Array, claim: Claim, what: str) -> None:
-        same_space(self.view.manifest.card, rows, claim, what, self.path)
 
     def put(
         self,
@@ -249,6 +138,9 @@ class Store:
             self._check_space(batch.rows, claim, "rows")
             if len(batch):
                 self._view = writing.put(view, batch)
+
+    def _check_space(self, rows: Array, claim: Claim, what: str) -> None:
+        same_space(self.view.manifest.card, rows, claim, what, self.path)
 
     def writer(self, source: str) -> StreamWriter:
         """A writer of the stream with this name, which commits offsets with rows; a context manager. Its rows
