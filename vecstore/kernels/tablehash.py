@@ -81,3 +81,10 @@ def hash_numbers(keys: U64, salts: U64, out: NDArray[np.float32]) -> None:
         for j in range(salts.size):
             upper = mix(keys[i] + salts[j]) >> np.uint64(40)
             out[i, j] = np.float32(np.int64(upper)) * np.float32(2.0**-23) - np.float32(1)
+
+
+@kernel
+def mix_all(keys: U64, salt: np.uint64, out: U64) -> None:
+    """out[i] = mix(keys[i] + salt); keys, out (n,)."""
+    for i in range(keys.size):
+        out[i] = mix(keys[i] + salt)

@@ -9,7 +9,11 @@ from vecstore.codecs.tables.presets import PRESETS
 FIELDS = {"user": 300, "item": 170, "sex": 2}
 PLAIN_BYTES = 4 * 16 * sum(FIELDS.values())
 BUDGETS = ("100%", "50%", "23%", "10%", "3%", "1%", "4001B", "2B/row")
-OPEN = [name for name in PRESETS if name in ("hash", "multihash", "hashemb", "unified", "robe", "hashednet")]
+OPEN = [
+    name
+    for name in PRESETS
+    if name in ("hash", "multihash", "hashemb", "unified", "robe", "hashednet", "cafe")
+]
 
 
 def drawn(seed=0, n=200):

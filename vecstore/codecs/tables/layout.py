@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.tables.addresses import Address
 from vecstore.codecs.tables.combine import Combiner
+from vecstore.codecs.tables.learners import Learner
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.rows import RowsPlan
 from vecstore.ledger import TableLedger
@@ -62,6 +64,7 @@ class Layout:
 
     stores: list[RowsPlan] = field(default_factory=list)
     branches: dict[str, Branch] = field(default_factory=dict)
+    learners: list[Learner] = field(default_factory=list)
 
     def add(self, plan: RowsPlan) -> int:
         """The number of a new store."""
@@ -85,13 +88,12 @@ class Layout:
 
     def ledger(self, optimizer: Optimizer) -> TableLedger:
         """The bytes that the table will have."""
-        parts = {"parameters": 0, "codebooks": 0}
+        parts: Counter[str] = Counter(seeds=8 if self.seeded else 0)
         for plan in self.stores:
             parts[plan.role] += plan.bytes
-        addresses = self.addresses.values()
-        return TableLedger(
-            **parts,
-            maps=sum(address.map_bytes for address in addresses),
-            seeds=8 if self.seeded else 0,
-            optimizer=sum(4 * plan.count * optimizer.state_width(plan.width) for plan in self.stores),
-        )
+            parts["optimizer"] += 4 * plan.count * optimizer.state_width(plan.width)
+        for address in self.addresses.values():
+            parts["maps"] += address.map_bytes
+        for learner in self.learners:
+            parts.update(learner.parts())
+        return TableLedger(**parts)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vecstore.codecs.tables import owning, sharing
+from vecstore.codecs.tables import adapting, owning, sharing
 from vecstore.codecs.tables.layout import Layout
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, each_rows, nothing
 
@@ -53,5 +53,13 @@ PRESETS: Mapping[str, Preset] = {
         {"init": 0.05, "hashes": 1024, "layers": 5},
     ),
     "mpe": Preset("bits by frequency", owning.by_frequency, owning.kept_rows, {"init": 0.05, "fine": 1 / 16}),
+    "cafe": Preset(
+        "own rows for ids with large gradients", adapting.sketched, sharing.pool_rows,
+        {**_ANY, "chunks": None, "hot": 0.3, "hot_rows": None, "threshold": 10.0},
+    ),
+    "adaembed": Preset(
+        "rows for ids with large gradients alone", adapting.important, adapting.important_rows,
+        {**_ANY, "every": 256},
+    ),
     "adapt": Preset("own rows for frequent ids", owning.adapt, each_rows, {**_ANY, "own": 0.8}),
 }  # fmt: skip

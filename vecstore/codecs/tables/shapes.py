@@ -87,3 +87,16 @@ def most_frequent(field: Field, count: int) -> Any:
     if field.frequencies is None:
         return np.arange(count, dtype=np.int64)
     return np.sort(np.argsort(-field.frequencies, kind="stable")[:count]).astype(np.int64)
+
+
+def chunk_width(shape: Shape) -> int:
+    """The width of a chunk: that of the narrowest field over the number of chunks that it has."""
+    narrowest = min(field.dim for field in shape.fields)
+    chunks = shape.options["chunks"] or next(k for k in (2, 3, 5, 1) if narrowest % k == 0)
+    width, rest = divmod(narrowest, chunks)
+    wrong = [field for field in shape.fields if rest or field.dim % width]
+    if wrong:
+        raise SpecError(
+            f"field {wrong[0].name!r} has {wrong[0].dim} values, which are not {chunks} equal chunks"
+        )
+    return width

@@ -8,7 +8,7 @@ from vecstore.codecs.tables.addresses import Digits, Elements, Hashed
 from vecstore.codecs.tables.combine import Product, Weighted
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.rows import RowsPlan
-from vecstore.codecs.tables.shapes import ENDLESS, Knob, Knobs, Shape, one_dim, own, spread
+from vecstore.codecs.tables.shapes import ENDLESS, Knob, Knobs, Shape, chunk_width, one_dim, own, spread
 from vecstore.errors import SpecError
 
 
@@ -28,25 +28,12 @@ def hashed(shape: Shape, knobs: Knobs) -> Layout:
 def pool_rows(shape: Shape) -> list[Knob]:
     """Rows of one store for all fields."""
     values = sum(field.cardinality * field.dim for field in shape.fields)
-    return [Knob(1, min(ENDLESS, max(1, values // _chunk(shape))))]
-
-
-def _chunk(shape: Shape) -> int:
-    """The width of a chunk: that of the narrowest field over the number of chunks that it has."""
-    narrowest = min(field.dim for field in shape.fields)
-    chunks = shape.options["chunks"] or next(k for k in (2, 3, 5, 1) if narrowest % k == 0)
-    width, rest = divmod(narrowest, chunks)
-    wrong = [field for field in shape.fields if rest or field.dim % width]
-    if wrong:
-        raise SpecError(
-            f"field {wrong[0].name!r} has {wrong[0].dim} values, which are not {chunks} equal chunks"
-        )
-    return width
+    return [Knob(1, min(ENDLESS, max(1, values // chunk_width(shape))))]
 
 
 def unified(shape: Shape, knobs: Knobs) -> Layout:
     """E[h_f1(x)], E[h_f2(x)], ... side by side, from one table for all; wider fields have more chunks."""
-    layout, width = Layout(), _chunk(shape)
+    layout, width = Layout(), chunk_width(shape)
     store = layout.add(shape.rows(knobs[0], width))
     for field in shape.fields:
         address = Hashed(0, knobs[0], shape.salts(field, field.dim // width, shape.options["probes"]))

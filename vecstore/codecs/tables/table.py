@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.tables.ids import NO_OFFSETS, NO_WEIGHTS, Bags, Batch
 from vecstore.codecs.tables.layout import Branch, Field, Layout
+from vecstore.codecs.tables.learners import Lesson
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.rows import Job, RowsPlan, RowStore
 from vecstore.codecs.tables.state import Setup, TableState, save
@@ -95,6 +96,8 @@ class Table:
         sequence(np.uint64(self.setup.seed) ^ np.uint64(self.updates), seeds)
         for store, given in jobs.items():
             self.stores[store].step(given, self.optimizer, lr, self.updates, int(seeds[store]))
+        if self.layout.learners:
+            self._learn(seen, checked, int(seeds[0]))
 
     def ledger(self) -> TableLedger:
         """The bytes of everything that `arrays` holds."""
@@ -110,6 +113,10 @@ class Table:
                 found[f"optimizer.{at}"] = kept["state"]
         for name, address in self.layout.addresses.items():
             found |= {f"maps.{name}.{key}": array for key, array in address.arrays().items()}
+        for at, learner in enumerate(self.layout.learners):
+            for name, array in learner.arrays().items():
+                part, _, what = name.partition(".")
+                found[f"{part}.learner{at}.{what}".rstrip(".")] = array
         if self.layout.seeded:
             found["seeds"] = np.array([self.setup.seed], np.uint64)
         return found
@@ -161,6 +168,17 @@ class Table:
         else:
             rows = vectors
         return Seen(batch, rows, addresses, parts)
+
+    def _learn(self, seen: Mapping[str, Seen], gradients: Mapping[str, F32], seed: int) -> None:
+        """Tells learners what an update was."""
+        keys = {field: seen[field].batch.keys for field in gradients}
+        lengths = {
+            field: np.sqrt((_each(gradient, seen[field].batch) ** 2).sum(1))
+            for field, gradient in gradients.items()
+        }
+        lesson = Lesson(keys, lengths, self.stores, self.updates, seed)
+        for learner in self.layout.learners:
+            learner.learn(lesson)
 
     def _shared(self, branch: Branch) -> list[F32]:
         return [self.stores[store].values for store in branch.shared]

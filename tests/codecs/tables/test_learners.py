@@ -1,0 +1,78 @@
+"""Tables that find out which ids need rows of their own."""
+
+import numpy as np
+import pytest
+
+import vecstore as vs
+
+FIELDS = {"user": 400, "item": 200}
+
+
+def batch(seed, hot):
+    rng = np.random.default_rng(seed)
+    return {"user": rng.choice(hot, 300), "item": rng.integers(0, 200, 300)}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rowwise_adagrad", "adagrad", "adam"])
+@pytest.mark.parametrize("rows", ["f32", "int8"])
+def test_a_promoted_id_goes_on_from_the_row_that_it_shared(optimizer, rows):
+    table = vs.table("cafe", FIELDS, dim=8, budget="30%", optimizer=optimizer, rows=rows)
+    hot = np.arange(0, 400, 40)
+    trained = batch(0, hot)
+    for _ in range(2):
+        table.update(table.lookup(trained), lr=0.001)
+    before = table.lookup(trained)
+    slopes = {field: np.ones_like(value) for field, value in before.items()}
+    for _ in range(20):
+        table.lookup(trained)
+        table.update(slopes, lr=0.0)
+    own = table.branch("user").terms[0].address(hot)
+    assert (own >= 0).all() and len(np.unique(own)) == len(hot)
+    for field, value in table.lookup(trained).items():
+        assert np.allclose(value, before[field], atol=1e-6 if rows == "f32" else 0.01)
+    hot_state = table.stores[table.layout.learners[0].hot].state
+    assert hot_state[own.ravel()].any() == (optimizer != "sgd")
+
+
+def test_ids_with_rows_of_their_own_do_not_disturb_others():
+    table = vs.table("cafe", FIELDS, dim=8, budget="30%", optimizer="sgd")
+    hot = np.arange(0, 400, 40)
+    for step in range(30):
+        rows = table.lookup(batch(step, hot))
+        table.update({field: np.ones_like(value) for field, value in rows.items()}, lr=0.0)
+    cold = np.setdiff1d(np.arange(400), hot)
+    before = table.lookup({"user": cold})["user"].copy()
+    rows = table.lookup({"user": hot})["user"]
+    table.update({"user": np.ones_like(rows)}, lr=1.0)
+    assert np.array_equal(table.lookup({"user": cold})["user"], before)
+
+
+def test_scores_fade_and_rows_come_free():
+    table = vs.table("cafe", FIELDS, dim=8, budget="10%", optimizer="sgd", threshold=2.0)
+    sketch = table.layout.learners[0]
+    for step in range(300):
+        rows = table.lookup(batch(step, np.arange(30) + step))
+        table.update({field: np.ones_like(value) for field, value in rows.items()}, lr=0.0)
+    kept = sketch.arrays()
+    used = kept["sketches.slots"][kept["sketches.slots"] >= 0]
+    assert len(np.unique(used)) == len(used) and used.max() < sketch.rows
+    assert kept["sketches.scores"].sum() < 1.01 * 100 * 600  # a hundredth fades for each batch of 600
+
+
+def test_adaembed_gives_rows_to_ids_with_the_largest_gradients():
+    table = vs.table("adaembed", FIELDS, dim=8, budget="40%", optimizer="sgd", every=20)
+    strong = np.arange(100, 160)
+    for step in range(20):
+        rng = np.random.default_rng(step)
+        ids = rng.permutation(400)
+        table.lookup({"user": ids})
+        slopes = np.where(np.isin(ids, strong), 10.0, 0.1)[:, None] * np.ones((1, 8))
+        table.update({"user": slopes}, lr=0.0)
+    address = table.branch("user").terms[0].address
+    assert (address(strong) >= 0).all()
+    assert not table.lookup({"user": strong})["user"].any()
+    table.lookup({"user": strong})
+    table.update({"user": -np.ones((60, 8))}, lr=1.0)
+    assert np.array_equal(table.lookup({"user": strong})["user"], np.ones((60, 8)))
+    none = np.flatnonzero(address(np.arange(400)).ravel() < 0)
+    assert len(none) and not table.lookup({"user": none})["user"].any()
