@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.codecs.tables.bitmaps import Bitmap, bitmap_bytes
 from vecstore.codecs.tables.ids import string_keys
 from vecstore.kernels.radix import NONE
 from vecstore.kernels.tablehash import hash_elements, hash_rows, sequence, split_digits
@@ -133,40 +134,24 @@ class Hot(Address):
     cold: Address | None = None
 
     def __post_init__(self) -> None:
-        self._bits: NDArray[np.uint8] | None = None
-        self._ranks: NDArray[np.uint32] | None = None
+        self._map: Bitmap | None = None
 
     @property
     def map_bytes(self) -> int:
-        blocks = -(-self.cardinality // 512)
-        return 64 * blocks + 4 * blocks
+        return bitmap_bytes(self.cardinality)
+
+    def _made(self) -> Bitmap:
+        if self._map is None:
+            members = np.zeros(self.cardinality, np.bool_)
+            members[self.hot] = True
+            self._map = Bitmap.of(members)
+            self.hot = np.empty(0, np.int64)
+        return self._map
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        if self._bits is None:
-            blocks = -(-self.cardinality // 512)
-            member = np.zeros(blocks * 512, np.bool_)
-            member[self.hot] = True
-            self._bits = np.packbits(member, bitorder="little")
-            counts = member.reshape(blocks, 512).sum(1)
-            self._ranks = (np.cumsum(counts) - counts).astype(np.uint32)
-            self.hot = np.empty(0, np.int64)
-        assert self._ranks is not None
-        return {"bits": self._bits, "ranks": self._ranks}
+        return self._made().arrays()
 
     def __call__(self, keys: I64) -> I64:
-        kept = self.arrays()
-        bits, ranks = kept["bits"], kept["ranks"]
-        rows = np.full(len(keys), NONE, np.int64)
-        if self.cold is not None:
-            rows = self.cold(keys).reshape(-1)
-        hot = np.flatnonzero(bits[keys >> 3] >> (keys & 7) & 1)
-        if len(hot):
-            ids = keys[hot]
-            block = bits.view(np.uint64).reshape(-1, 8)[ids >> 9]
-            word = (ids >> 6) & 7
-            whole = np.bitwise_count(block).astype(np.int64)
-            before = np.where(np.arange(8) < word[:, None], whole, 0).sum(1)
-            below = (np.uint64(1) << (ids & 63).astype(np.uint64)) - np.uint64(1)
-            inside = np.bitwise_count(block[np.arange(len(ids)), word] & below)
-            rows[hot] = self.first + ranks[ids >> 9] + before + inside
-        return rows.reshape(-1, 1, 1)
+        ranks = self._made().ranks_of(keys)
+        others = NONE if self.cold is None else self.cold(keys).reshape(-1)
+        return np.where(ranks >= 0, self.first + ranks, others).reshape(-1, 1, 1)

@@ -1,0 +1,46 @@
+"""A set of places that says which number each member has: a bit a place, and a count for each 512."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.kernels.bitranks import BLOCK_BITS, bit_ranks
+
+I64 = NDArray[np.int64]
+
+
+def bitmap_bytes(places: int) -> int:
+    """Bytes of a set over so many places."""
+    return (BLOCK_BITS // 8 + 4) * -(-places // BLOCK_BITS)
+
+
+@dataclass(frozen=True)
+class Bitmap:
+    """Members of 0 .. places - 1."""
+
+    bits: NDArray[np.uint64]  # (8 blocks,)
+    ranks: NDArray[np.uint32]  # (blocks,), members before each
+
+    @classmethod
+    def of(cls, members: NDArray[np.bool_]) -> Self:
+        """The set of places that are true; members (places,)."""
+        blocks = -(-len(members) // BLOCK_BITS)
+        padded = np.zeros(blocks * BLOCK_BITS, np.bool_)
+        padded[: len(members)] = members
+        counts = padded.reshape(blocks, BLOCK_BITS).sum(1)
+        bits = np.packbits(padded, bitorder="little").view(np.uint64)
+        return cls(bits, (np.cumsum(counts) - counts).astype(np.uint32))
+
+    def ranks_of(self, places: I64) -> I64:
+        """The number of each place that is a member, -1 of others; (n,)."""
+        out = np.empty(len(places), np.int64)
+        bit_ranks(self.bits, self.ranks, places, out)
+        return out
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`bits` and `ranks`."""
+        return {"bits": self.bits, "ranks": self.ranks}
