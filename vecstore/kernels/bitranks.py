@@ -32,8 +32,8 @@ _ones = _ones_plain if config.DISABLE_JIT else _ones_compiled  # type: ignore[at
 def bit_ranks(bits: U64, ranks: NDArray[np.uint32], places: I64, out: I64) -> None:
     """out[i] = how many members lie before places[i] if that is one, else -1.
 
-    bits (8 b,), 64 places to a word, the lowest bit first; ranks (b,), members before each 512 places; places,
-    out (n,).
+    bits (8 b,), 64 places to a word, the lowest bit first; ranks (b,), members before each 512 places;
+    places, out (n,).
     """
     for i in range(places.size):
         word = places[i] >> 6

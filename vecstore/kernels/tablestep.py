@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,13 +81,9 @@ def step_rows(
                     prefetch(there + skip)
         squares = zeros()
         for j in range(0, width, 16):
-            left = width - j
-            summed = zeros()
-            for entry in range(i, stop):
-                part = load_floats(_piece_at(keys[entry], pieces, width) + 4 * j, left)
-                summed = minus(summed, part) if keys[entry] & MINUS else plus(summed, part)
+            summed = _sum_pieces(keys, i, stop, pieces, width, j)
             squares = plus(squares, times(summed, summed))
-            store_floats(sums + 4 * j, summed, left)
+            store_floats(sums + 4 * j, summed, width - j)
         at = base + int(row) * row_bytes
         where = states + int(row) * state_bytes
         if rule.optimizer == ROWWISE:
@@ -101,6 +97,40 @@ def step_rows(
         else:
             _move_coded(data, int(row), scratch, where, rate, rule)
         i = stop
+
+
+@kernel
+def sum_rows(keys: U64, pieces: I64, rows: I64, sums: F32s) -> int:
+    """rows[u], sums[u] = each row in keys and the sum of its gradients; gives how many there are.
+
+    keys, pieces as of `step_rows`; rows (k,), sums (k, w), written.
+    """
+    width, target = sums.shape[1], address(sums)
+    found = 0
+    i = 0
+    while i < keys.size:
+        row = keys[i] >> np.uint64(32)
+        stop = i
+        while stop < keys.size and keys[stop] >> np.uint64(32) == row:
+            stop += 1
+        for j in range(0, width, 16):
+            store_floats(
+                target + 4 * (found * width + j), _sum_pieces(keys, i, stop, pieces, width, j), width - j
+            )
+        rows[found] = np.int64(row)
+        found += 1
+        i = stop
+    return found
+
+
+@kernel
+def _sum_pieces(keys: U64, start: int, stop: int, pieces: I64, width: int, j: int) -> Any:
+    """The sum of the gradients of keys start to stop, values j to j + 16."""
+    summed = zeros()
+    for entry in range(start, stop):
+        part = load_floats(_piece_at(keys[entry], pieces, width) + 4 * j, width - j)
+        summed = minus(summed, part) if keys[entry] & MINUS else plus(summed, part)
+    return summed
 
 
 @kernel

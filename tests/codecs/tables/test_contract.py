@@ -112,6 +112,25 @@ def test_a_resumed_table_goes_on_as_if_it_had_never_stopped(method, optimizer, t
 
 
 @pytest.mark.parametrize("method", PRESETS)
+def test_a_finished_table_serves_from_the_bytes_that_its_ledger_said(method, tmp_path):
+    table = trained(made(method, "20%"))
+    serve = table.ledger().serve
+    table.finish()
+    ledger = table.ledger()
+    assert ledger.total == ledger.serve == serve
+    assert live(table) == {
+        part: count for part, count in ledger.as_dict().items() if count and part != "total"
+    }
+    rows = table.lookup(drawn())
+    assert all(np.isfinite(value).all() for value in rows.values())
+    with pytest.raises(vs.InputError, match="finished"):
+        table.update(rows, lr=0.1)
+    table.save(tmp_path / "it.table")
+    again = vs.table_open(tmp_path / "it.table").lookup(drawn())
+    assert all(np.array_equal(again[field], rows[field]) for field in rows)
+
+
+@pytest.mark.parametrize("method", PRESETS)
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(method):
     found = set()
     threads = vs.get_threads()

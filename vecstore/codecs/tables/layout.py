@@ -12,7 +12,7 @@ from vecstore.codecs.tables.addresses import Address
 from vecstore.codecs.tables.combine import Combiner
 from vecstore.codecs.tables.learners import Learner
 from vecstore.codecs.tables.optimizers import Optimizer
-from vecstore.codecs.tables.rows import RowsPlan
+from vecstore.codecs.tables.rows import Plan
 from vecstore.ledger import TableLedger
 
 
@@ -62,11 +62,11 @@ class Branch:
 class Layout:
     """The whole table."""
 
-    stores: list[RowsPlan] = field(default_factory=list)
+    stores: list[Plan] = field(default_factory=list)
     branches: dict[str, Branch] = field(default_factory=dict)
     learners: list[Learner] = field(default_factory=list)
 
-    def add(self, plan: RowsPlan) -> int:
+    def add(self, plan: Plan) -> int:
         """The number of a new store."""
         self.stores.append(plan)
         return len(self.stores) - 1
@@ -90,7 +90,7 @@ class Layout:
         """The bytes that the table will have."""
         parts: Counter[str] = Counter(seeds=8 if self.seeded else 0)
         for plan in self.stores:
-            parts[plan.role] += plan.bytes
+            parts.update(plan.parts())
             parts["optimizer"] += 4 * plan.count * optimizer.state_width(plan.width)
         for address in self.addresses.values():
             parts["maps"] += address.map_bytes

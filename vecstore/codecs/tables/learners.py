@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.tables.addresses import Address
-from vecstore.codecs.tables.rows import RowStore
+from vecstore.codecs.tables.rows import Store
 from vecstore.kernels.hotsketch import CELLS, NO_SLOT, find_slots, observe
 from vecstore.kernels.radix import NONE
 from vecstore.kernels.tablehash import mix_all
@@ -26,7 +26,7 @@ class Lesson:
 
     keys: Mapping[str, I64]
     lengths: Mapping[str, F32]
-    stores: Sequence[RowStore]
+    stores: Sequence[Store]
     updates: int
     seed: int
 
@@ -45,6 +45,9 @@ class Learner:
     def learn(self, lesson: Lesson) -> None:
         """After an update."""
         raise NotImplementedError
+
+    def finish(self) -> None:
+        """Training is over: what only that needs is let go."""
 
 
 @dataclass
@@ -219,6 +222,9 @@ class Important(Learner):
             store.write(freed, np.zeros((len(freed), store.plan.width), np.float32), lesson.seed)
             store.state[freed] = 0
         scores *= np.float32(0.8)
+
+    def finish(self) -> None:
+        self._kept = {"maps": self.arrays()["maps"]}
 
 
 @dataclass

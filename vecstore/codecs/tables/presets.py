@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vecstore.codecs.tables import adapting, owning, sharing
+from vecstore.codecs.tables import adapting, finishing, owning, sharing
 from vecstore.codecs.tables.layout import Layout
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, each_rows, nothing
 
@@ -53,6 +53,22 @@ PRESETS: Mapping[str, Preset] = {
         {"init": 0.05, "hashes": 1024, "layers": 5},
     ),
     "mpe": Preset("bits by frequency", owning.by_frequency, owning.kept_rows, {"init": 0.05, "fine": 1 / 16}),
+    "prune": Preset(
+        "the largest values are kept", finishing.pruned, finishing.kept_values,
+        {"init": 0.05, "half": True, "warm": 0, "every": 10},
+    ),
+    "pep": Preset(
+        "values above thresholds that are learned", finishing.soft, finishing.kept_values,
+        {"init": 0.05, "half": True, "threshold": -8.0, "threshold_rate": 0.01, "pull": 1.0, "every": 10},
+    ),
+    "autosrh": Preset(
+        "values times gates of groups of ids, the largest kept", finishing.gated, finishing.kept_values,
+        {"init": 0.05, "half": True, "gate_rate": 0.01},
+    ),
+    "optembed": Preset(
+        "rows above thresholds that are learned", finishing.whole, finishing.kept_whole_rows,
+        {"init": 0.05, "half": True, "threshold_rate": 0.0001, "alpha": 0.0001},
+    ),
     "cafe": Preset(
         "own rows for ids with large gradients", adapting.sketched, sharing.pool_rows,
         {**_ANY, "chunks": None, "hot": 0.3, "hot_rows": None, "threshold": 10.0},

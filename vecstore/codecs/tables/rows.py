@@ -15,7 +15,7 @@ from vecstore.errors import BudgetError, SpecError
 from vecstore.kernels import rowformats as formats
 from vecstore.kernels.radix import pack, sort_keys
 from vecstore.kernels.tablepool import pool, pool_elements
-from vecstore.kernels.tablestep import step_rows
+from vecstore.kernels.tablestep import step_rows, sum_rows
 from vecstore.kernels.threads import get_threads, spread
 
 F32 = NDArray[np.float32]
@@ -38,11 +38,25 @@ def kind_of(name: str) -> int:
 
 
 @dataclass(frozen=True)
-class RowsPlan:
-    """So many rows of a width and format, and between what values they begin."""
+class Plan:
+    """A store before it exists: so many rows of a width."""
 
     count: int
     width: int
+
+    def parts(self) -> dict[str, int]:
+        """Bytes by part of the ledger, but for the optimizer's."""
+        raise NotImplementedError
+
+    def new(self, optimizer: Optimizer, seed: int) -> Store:
+        """The store; the same seed gives the same one."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class RowsPlan(Plan):
+    """Rows of a format, and between what values they begin."""
+
     kind: int = formats.F32
     low: float = -0.05
     high: float = 0.05
@@ -58,6 +72,12 @@ class RowsPlan:
         """Bytes of all rows."""
         return self.count * self.row_bytes
 
+    def parts(self) -> dict[str, int]:
+        return {self.role: self.bytes}
+
+    def new(self, optimizer: Optimizer, seed: int) -> RowStore:
+        return RowStore.new(self, optimizer, seed)
+
 
 @dataclass
 class Job:
@@ -68,13 +88,52 @@ class Job:
     gradients: F32
 
 
+class Store:
+    """Rows of a plan that can be read at addresses and take steps."""
+
+    plan: Plan
+    state: F32  # what the optimizer keeps of each row, (count, s)
+
+    @property
+    def values(self) -> F32:
+        """The rows themselves, (count, w), where they are float32."""
+        raise NotImplementedError
+
+    def pool(self, addresses: I64, batch: Batch, out: F32, *, adds: bool = False) -> None:
+        """out (bags, >= c * w) = or += sums over bags and probes of the rows at addresses (n, c, p)."""
+        raise NotImplementedError
+
+    def gather(self, addresses: I64) -> F32:
+        """The rows at addresses (n, k), (n, k, w)."""
+        raise NotImplementedError
+
+    def write(self, rows: I64, values: F32, seed: int) -> None:
+        """Rows (n,) become values (n, w); other formats than float32 round with the seed."""
+        raise NotImplementedError
+
+    def step(self, jobs: Sequence[Job], optimizer: Optimizer, rate: float, count: int, seed: int) -> None:
+        """One step of an optimizer; the gradients of a row are summed first, in the order of the jobs.
+
+        The same bits on any number of threads.
+        """
+        raise NotImplementedError
+
+    def kept(self) -> dict[str, NDArray[Any]]:
+        """All arrays, by `part` of the ledger or `part.what`."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Training is over: what only that needs is let go."""
+        raise NotImplementedError
+
+
 @dataclass
-class RowStore:
-    """Rows that exist."""
+class RowStore(Store):
+    """Rows as bytes of a format."""
 
     plan: RowsPlan
     data: NDArray[np.uint8]  # (count, row bytes)
-    state: F32  # (count, what the optimizer keeps)
+    state: F32
     scratch: list[NDArray[np.uint64]] = field(default_factory=list)  # keys of a step, two to a thread
 
     @classmethod
@@ -99,11 +158,9 @@ class RowStore:
 
     @property
     def values(self) -> F32:
-        """The rows themselves, (count, w), where they are float32."""
         return self.data.view(np.float32)
 
     def write(self, rows: I64, values: F32, seed: int) -> None:
-        """Rows (n,) become values (n, w); other formats than float32 round with the seed."""
         if self.plan.kind == formats.F32:
             self.values[rows] = values
         else:
@@ -112,7 +169,6 @@ class RowStore:
             )
 
     def pool(self, addresses: I64, batch: Batch, out: F32, *, adds: bool = False) -> None:
-        """out (bags, >= c * w) = or += sums over bags and probes of the rows at addresses (n, c, p)."""
         kind, width = self.plan.kind, self.plan.width
 
         def work(start: int, stop: int) -> None:
@@ -129,17 +185,13 @@ class RowStore:
         spread(batch.bags, _POOL_BAGS, work)
 
     def gather(self, addresses: I64) -> F32:
-        """The rows at addresses (n, k), (n, k, w)."""
         flat = addresses.reshape(-1, 1, 1)
         out = np.empty((len(flat), self.plan.width), np.float32)
         self.pool(flat, Batch(flat[:, 0, 0], NO_OFFSETS, NO_WEIGHTS, False), out)
         return out.reshape(*addresses.shape[:2], self.plan.width)
 
     def step(self, jobs: Sequence[Job], optimizer: Optimizer, rate: float, count: int, seed: int) -> None:
-        """One step of an optimizer; the gradients of a row are summed first, in the order of the jobs.
-
-        The same bits on any number of threads: each has its own rows.
-        """
+        # Each thread has its own rows, so that their number does not matter.
         size = sum(job.addresses.size for job in jobs)
         parts = get_threads() if size > 4096 else 1
         width, bits = self.plan.width, max(self.plan.count - 1, 1).bit_length()
@@ -176,7 +228,36 @@ class RowStore:
         ]
         return np.concatenate(each) if each else np.empty(0, np.int64)
 
+    def coalesce(self, jobs: Sequence[Job]) -> tuple[I64, F32]:
+        """The rows (u,), ascending, that have gradients, and the sum of each (u, w)."""
+        size = sum(job.addresses.size for job in jobs)
+        keys, spare, counts = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(2048, np.int64)
+        end, first = 0, 0
+        for job in jobs:
+            end = pack(job.addresses, job.offsets, first, (0, 1), keys, end)
+            first += job.gradients.size // self.plan.width
+        bits = max(self.plan.count - 1, 1).bit_length()
+        ready = spare[:end] if sort_keys(keys[:end], spare[:end], counts, bits) else keys[:end]
+        rows, sums = np.empty(end, np.int64), np.empty((end, self.plan.width), np.float32)
+        found = sum_rows(ready, self._pieces(jobs), rows, sums)
+        return rows[:found], sums[:found]
+
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is kept: `rows`, and `state` where there is some."""
+        """`rows`, and `state` where there is some."""
         rows = self.values if self.plan.kind == formats.F32 else self.data
         return {"rows": rows, "state": self.state} if self.state.size else {"rows": rows}
+
+    def kept(self) -> dict[str, NDArray[Any]]:
+        names = {"rows": self.plan.role, "state": "optimizer"}
+        return {names[name]: array for name, array in self.arrays().items()}
+
+    def finish(self) -> None:
+        self.state = np.empty((self.plan.count, 0), np.float32)
+        self.scratch = []
+
+
+def sum_bags(vectors: F32, batch: Batch, out: F32, *, adds: bool = False) -> None:
+    """out (bags, >= w) = or += sums of vectors (n, w) over bags, with weights."""
+    every = np.arange(len(vectors), dtype=np.int64).reshape(-1, 1, 1)
+    rows = np.ascontiguousarray(vectors).view(np.uint8)
+    RowStore(RowsPlan(*vectors.shape), rows, NO_WEIGHTS).pool(every, batch, out, adds=adds)

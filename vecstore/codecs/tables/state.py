@@ -37,14 +37,17 @@ class TableState(Part):
 
     name = "table"
 
-    def __init__(self, setup: Setup, updates: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self, setup: Setup, updates: int, finished: bool, arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
         self.setup = setup
         self.updates = updates
+        self.finished = finished
         self._arrays = dict(arrays)
 
     def config(self) -> dict[str, Any]:
         described = dataclasses.asdict(self.setup)
-        return {"version": _VERSION, "updates": self.updates, **described}
+        return {"version": _VERSION, "updates": self.updates, "finished": self.finished, **described}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return self._arrays
@@ -55,13 +58,13 @@ class TableState(Part):
         version = given.pop("version")
         if version > _VERSION:
             raise FormatError(f"a table of version {version}; this vecstore reads 1 to {_VERSION}: upgrade")
-        updates = given.pop("updates")
+        updates, finished = given.pop("updates"), given.pop("finished")
         try:
             fields = tuple((name, count, dim) for name, count, dim in given.pop("fields"))
             setup = Setup(fields=fields, knobs=tuple(given.pop("knobs")), **given)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"a table is stored with a setup that does not fit: {error}") from error
-        return cls(setup, updates, arrays)
+        return cls(setup, updates, finished, arrays)
 
     def fits(self, setup: Setup, arrays: Mapping[str, NDArray[Any]]) -> None:
         """FormatError unless this is the state of a table with this setup and arrays of these shapes."""

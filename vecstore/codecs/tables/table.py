@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.tables.ids import NO_OFFSETS, NO_WEIGHTS, Bags, Batch
+from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch
 from vecstore.codecs.tables.layout import Branch, Field, Layout
 from vecstore.codecs.tables.learners import Lesson
 from vecstore.codecs.tables.optimizers import Optimizer
-from vecstore.codecs.tables.rows import Job, RowsPlan, RowStore
+from vecstore.codecs.tables.rows import Job, sum_bags
 from vecstore.codecs.tables.state import Setup, TableState, save
 from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.kernels.finite import largest
@@ -43,11 +44,11 @@ class Table:
         self.layout = layout
         self.optimizer = Optimizer.named(setup.optimizer)
         self.updates = 0
+        self.finished = False
         seeds = np.empty(len(layout.stores), np.uint64)
         sequence(np.uint64(setup.seed), seeds)
         self.stores = [
-            RowStore.new(plan, self.optimizer, int(seed))
-            for plan, seed in zip(layout.stores, seeds, strict=True)
+            plan.new(self.optimizer, int(seed)) for plan, seed in zip(layout.stores, seeds, strict=True)
         ]
         self._seen: dict[str, Seen] | None = None
 
@@ -73,6 +74,8 @@ class Table:
         the last update, or where a gradient is no number; ShapeError for another shape; nothing is
         changed then.
         """
+        if self.finished:
+            raise InputError("this table is finished; it takes no more gradients")
         if self._seen is None:
             raise InputError("there was no lookup since the last update; gradients are of a lookup's rows")
         self.apply(self._seen, gradients, lr)
@@ -101,16 +104,25 @@ class Table:
 
     def ledger(self) -> TableLedger:
         """The bytes of everything that `arrays` holds."""
-        return self.layout.ledger(self.optimizer)
+        found = self.layout.ledger(self.optimizer)
+        return dataclasses.replace(found, optimizer=0, training=0) if self.finished else found
+
+    def finish(self) -> None:
+        """Training is over: methods that prune or code do so now, and what only training needs is let go."""
+        for store in self.stores:
+            store.finish()
+        for learner in self.layout.learners:
+            learner.finish()
+        self.finished = True
+        self._seen = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name, `part of the ledger.what`: views, not copies."""
         found: dict[str, NDArray[Any]] = {}
         for at, store in enumerate(self.stores):
-            kept = store.arrays()
-            found[f"{store.plan.role}.{at}"] = kept["rows"]
-            if "state" in kept:
-                found[f"optimizer.{at}"] = kept["state"]
+            for name, array in store.kept().items():
+                part, _, what = name.partition(".")
+                found[f"{part}.{at}.{what}".rstrip(".")] = array
         for name, address in self.layout.addresses.items():
             found |= {f"maps.{name}.{key}": array for key, array in address.arrays().items()}
         for at, learner in enumerate(self.layout.learners):
@@ -123,10 +135,12 @@ class Table:
 
     def state(self) -> TableState:
         """What `save` writes: the setup, counters, and views of all arrays."""
-        return TableState(self.setup, self.updates, self.arrays())
+        return TableState(self.setup, self.updates, self.finished, self.arrays())
 
     def restore(self, state: TableState) -> None:
         """Takes over what `state` of an equal table gave; FormatError for one of another make."""
+        if state.finished and not self.finished:
+            self.finish()
         state.fits(self.setup, self.arrays())
         self.updates = state.updates
         kept = self.arrays()
@@ -164,7 +178,7 @@ class Table:
         ] + branch.combiner.inputs(batch.keys)
         vectors = branch.combiner.forward(parts, self._shared(branch))
         if len(batch.offsets) or len(batch.weights):
-            _sums(vectors, batch, rows)
+            sum_bags(vectors, batch, rows)
         else:
             rows = vectors
         return Seen(batch, rows, addresses, parts)
@@ -242,10 +256,3 @@ def _each(gradient: F32, batch: Batch) -> F32:
     if len(batch.offsets):
         out = np.repeat(gradient, np.diff(batch.offsets), axis=0)
     return out * batch.weights[:, None] if len(batch.weights) else out
-
-
-def _sums(vectors: F32, batch: Batch, out: F32) -> None:
-    """Sums of vectors (n, d) over bags, with weights."""
-    every = np.arange(len(vectors), dtype=np.int64).reshape(-1, 1, 1)
-    store = RowStore(RowsPlan(*vectors.shape), np.ascontiguousarray(vectors).view(np.uint8), NO_WEIGHTS)
-    store.pool(every, batch, out)

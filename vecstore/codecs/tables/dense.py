@@ -1,0 +1,108 @@
+"""Stores that learn as plain rows and become smaller when training is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.codecs.tables.ids import NO_OFFSETS, Batch
+from vecstore.codecs.tables.optimizers import Optimizer
+from vecstore.codecs.tables.rows import Job, Plan, RowsPlan, RowStore, Store, sum_bags
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class DensePlan(Plan):
+    """What a store will be, and the plain rows that it learns as; subclasses add what is kept of them."""
+
+    init: float
+
+    def dense(self) -> RowsPlan:
+        """The plain rows."""
+        return RowsPlan(self.count, self.width, low=-self.init, high=self.init, role="training")
+
+
+class DenseStore(Store):
+    """Plain rows, seen through a shape, until `finish`; then what `compact` has made of them."""
+
+    def __init__(self, plan: DensePlan, optimizer: Optimizer, seed: int) -> None:
+        self.inner = RowStore.new(plan.dense(), optimizer, seed)
+        self.state = self.inner.state
+        self.finished = False
+
+    # What subclasses say.
+
+    def shaped(self, rows: I64, values: F32) -> F32:
+        """What rows (n,) with values (n, w) are read as while they are learned."""
+        return values
+
+    def slopes(self, rows: I64, sums: F32) -> F32:
+        """The gradient of rows (u,), of that of what they are read as (u, w); learns what shapes them."""
+        return sums
+
+    def stepped(self, rows: I64, count: int) -> None:
+        """After step number `count` of rows (u,)."""
+
+    def compact(self) -> None:
+        """Fills what is kept, from the rows as they are."""
+        raise NotImplementedError
+
+    def read(self, rows: I64) -> F32:
+        """Rows (n,) of what is kept, (n, w)."""
+        raise NotImplementedError
+
+    def serving(self) -> dict[str, NDArray[Any]]:
+        """What is kept, by part of the ledger; of the same size before and after."""
+        raise NotImplementedError
+
+    def shaping(self) -> dict[str, NDArray[Any]]:
+        """What only training needs, besides the rows."""
+        return {}
+
+    # What all of them do.
+
+    def gather(self, addresses: I64) -> F32:
+        rows = np.ascontiguousarray(addresses.reshape(-1))
+        if self.finished:
+            found = self.read(rows)
+        else:
+            found = self.shaped(rows, self.inner.gather(rows[:, None])[:, 0])
+        return found.reshape(*addresses.shape, self.plan.width)
+
+    def pool(self, addresses: I64, batch: Batch, out: F32, *, adds: bool = False) -> None:
+        vectors = self.gather(addresses.reshape(len(addresses), -1))
+        sum_bags(vectors.reshape(len(addresses), -1), batch, out, adds=adds)
+
+    def step(self, jobs: Sequence[Job], optimizer: Optimizer, rate: float, count: int, seed: int) -> None:
+        rows, sums = self.inner.coalesce(jobs)
+        gradient = np.ascontiguousarray(self.slopes(rows, sums), np.float32)
+        job = Job(rows.reshape(-1, 1, 1), NO_OFFSETS, gradient)
+        self.inner.step([job], optimizer, rate, count, seed)
+        self.stepped(rows, count)
+
+    def kept(self) -> dict[str, NDArray[Any]]:
+        found = self.serving()
+        if not self.finished:
+            found |= {f"training.{name}": array for name, array in self.shaping().items()}
+            found |= self.inner.kept()
+        return found
+
+    def finish(self) -> None:
+        if not self.finished:
+            self.compact()
+            self.finished = True
+            self.inner = RowStore(RowsPlan(0, self.plan.width), np.empty((0, 0), np.uint8), self.state[:0])
+            self.state = self.state[:0]
+
+    def all_shaped(self) -> F32:
+        """All rows as they are read, (count, w)."""
+        every = np.arange(self.plan.count)
+        return self.shaped(every, self.inner.values)
