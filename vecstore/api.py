@@ -321,6 +321,7 @@ def search(
     vectors: str | None = None,
     threads: int | None = None,
     tier: int | str | None = None,
+    mix: float = 0.0,
     adapter: PathLike | Adapter | None = None,
     model: str | None = None,
     revision: str | None = None,
@@ -344,5 +345,5 @@ def search(
         rows = _rows_of(source)
         return archive.search(
             rows, k, metric, where, rerank, symmetric,
-            adapter=adapter, model=model, revision=revision, check_space=check_space,
+            mix=mix, adapter=adapter, model=model, revision=revision, check_space=check_space,
         )  # fmt: skip

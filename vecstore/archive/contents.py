@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -241,6 +242,22 @@ def fixed_codes(batch: pa.RecordBatch, names: list[str], width: int) -> NDArray[
 def block_of(batch: pa.RecordBatch) -> memoryview:
     """The encoded block of a batch, where it lies."""
     return memoryview(batch.column(CODE)[0].as_buffer())
+
+
+def runs(
+    stored: Iterator[tuple[int, pa.RecordBatch, NDArray[Any]]], stored_rows: int, batch_rows: int
+) -> Iterator[tuple[int, int, int, NDArray[Any], NDArray[Any]]]:
+    """Pieces of batches that do not cross a multiple of batch_rows: (row number, start and stop in the batch,
+    ids, all codes of the batch, or all rows of a block). stored: batches of stored_rows, in order."""
+    for index, batch, source in stored:
+        first, start = index * stored_rows, 0
+        while start < batch.num_rows:
+            stop = min(batch.num_rows, start + batch_rows - (first + start) % batch_rows)
+            ids = batch.column(ID).slice(start, stop - start)
+            # Copied: the buffer is used again.
+            names = ids.to_numpy(zero_copy_only=False, writable=True)
+            yield first + start, start, stop, names, source
+            start = stop
 
 
 def _parse(data: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:

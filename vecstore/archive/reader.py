@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from vecstore.archive.check import faults
 from vecstore.archive.contents import CodeBatch as CodeBatch
-from vecstore.archive.contents import Contents, block_of, fixed_codes
+from vecstore.archive.contents import Contents, block_of, fixed_codes, runs
 from vecstore.archive.ids import Counted, Ids, Lookup, all_found, as_ids, make_lookup
 from vecstore.archive.layout import ID, TIERS, AnyCodec, code_types
 from vecstore.archive.pages import Bytes
 from vecstore.archive.picks import Picks
 from vecstore.archive.places import local_name, lock
 from vecstore.archive.search import ArchiveSearch, Where
+from vecstore.archive.together import Asked, Piece, Together
 from vecstore.codecs.base import Array, BlockCodec, Codec, Codes, Rows
 from vecstore.codecs.plain import F32
 from vecstore.codecs.tiers import tier as tier_of
@@ -66,6 +67,7 @@ class Archive:
         self._codec: AnyCodec | None = None
         self._lookup: Lookup | None = None
         self._search: ArchiveSearch | None = None
+        self._searched: Together | None = None
         self.tier = tier
         if tier is not None:
             _ = self.codec
@@ -154,6 +156,7 @@ class Archive:
         rerank: int = 0,
         symmetric: bool = False,
         *,
+        mix: float = 0.0,
         adapter: Adapter | None = None,
         model: str | None = None,
         revision: str | None = None,
@@ -164,28 +167,34 @@ class Archive:
         queries (q, dim), any real dtype. Best first, ties in the order of the rows: similarity falls, l2
         (squared) rises. metric: ip, cosine or l2; by default the archive's own. where: an array of bool (n,),
         an Arrow expression on the carried columns and `id`, or its text: "lang = 'en' and year >= 2020".
-        rerank: how many of the best rows are decoded and scored again in float64, before the best k of
-        them are taken; 0: as many as the codec's scan needs, which may be none. Of an archive opened at a
-        tier, they are read whole for it. symmetric: queries are encoded too and codes are compared with
-        codes, which is coarser and faster; scores are then the codec's own (for one bit a dimension,
-        dimensions less twice the bits that differ), but those of the metric with `rerank`. SpecError for a
-        codec that cannot. adapter: what turns queries of a new model into the rows' space (`Adapter.fit`).
-        model, revision: what embedded the queries; check_space: whether these are looked
-        at where that does not settle that they are of the card's space. SpaceMismatchError if they are not.
-        What is kept in memory is said in `vecstore.archive.search`.
+        rerank: how many of the best rows are decoded and scored again in float64, before the best k of them
+        are taken; 0: as many as the codec's scan needs, which may be none. Of an archive opened at a tier,
+        they are read whole for it; mix: how much of the tier's score is added to theirs. symmetric: queries
+        are encoded too and codes are compared with codes, which is coarser and faster; scores are then the
+        codec's own (for one bit a dimension, dimensions less twice the bits that differ), but those of the
+        metric with `rerank`. SpecError for a codec that cannot. adapter: what turns queries of a new model
+        into the rows' space (`Adapter.fit`). model, revision: what embedded the queries; check_space: whether
+        these are looked at where that does not settle that they are of the card's space. SpaceMismatchError
+        if they are not. What is kept in memory is said in `vecstore.archive.search`.
         """
         claim = Claim(model, revision, check_space)
         rows = queries_in(self.card, queries, claim, adapter, self.path)
-        return self.searching.search(rows, k, metric or self.metric or "ip", where, rerank, symmetric)
+        asked = Asked(k, metric or self.metric or "ip", where, rerank, symmetric, mix)
+        return self._together().search(rows, asked)
+
+    def _together(self) -> Together:
+        if self._searched is None:
+            own, whole = self.searching, self._whole
+            finer = None if self.codec is whole else lambda numbers: self.rows_at(numbers, whole)
+            self._searched = Together([Piece(own, finer=finer)])
+        return self._searched
 
     @property
     def searching(self) -> ArchiveSearch:
         """What searches have in common, made at the first."""
         if self._search is None:
-            codec, whole = self.codec, self._whole
-            finer = None if codec is whole else lambda numbers: self.rows_at(numbers, whole)
             self._search = ArchiveSearch(
-                self._contents, self._picks, codec, self._decode_batch, self.rows_at, finer
+                self._contents, self._picks, self.codec, self._decode_batch, self.rows_at
             )
         return self._search
 
@@ -316,10 +325,11 @@ class Archive:
         """All rows in order: ids (n,), int64 or str objects, and rows (n, dim); the last n may be less."""
         if batch_rows < 1:
             raise SpecError(f"batch_rows is {batch_rows}; expected 1 or more")
+        buffer = np.empty(self._contents.longest_batch(), np.uint8)
         out: Rows | None = None
         ids: list[NDArray[Any]] = []
         filled = 0
-        for index, start, stop, names, source in self._runs(batch_rows):
+        for index, start, stop, names, source in runs(self._stored(buffer), self.batch_rows, batch_rows):
             if out is None:
                 out = np.empty((min(batch_rows, len(self) - index), self.dim), np.float32)
             if isinstance(self.codec, Codec):
@@ -331,20 +341,6 @@ class Archive:
             if filled == len(out):
                 yield np.concatenate(ids), out
                 out, ids, filled = None, [], 0
-
-    def _runs(self, batch_rows: int) -> Iterator[tuple[int, int, int, NDArray[Any], NDArray[Any]]]:
-        """Pieces of batches that do not cross a multiple of batch_rows: (row number, start and stop in the
-        batch, ids, all codes of the batch, or all rows of a block)."""
-        buffer = np.empty(self._contents.longest_batch(), np.uint8)
-        for index, batch, source in self._stored(buffer):
-            first, start = index * self.batch_rows, 0
-            while start < batch.num_rows:
-                stop = min(batch.num_rows, start + batch_rows - (first + start) % batch_rows)
-                ids = batch.column(ID).slice(start, stop - start)
-                # Copied: the buffer is used again.
-                names = ids.to_numpy(zero_copy_only=False, writable=True)
-                yield first + start, start, stop, names, source
-                start = stop
 
     def check(self) -> list[str]:
         """Findings of a full check: every byte, every batch, every block; an empty list is sound."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vecstore.archive.contents import Contents
 from vecstore.archive.layout import AnyCodec
 from vecstore.archive.picks import Picks
-from vecstore.codecs.base import Array, Codec, Codes, Rows
+from vecstore.codecs.base import Codec, Codes, Rows
 from vecstore.codecs.scan import JoinedScan, Scan
 from vecstore.errors import ShapeError, SpecError
 from vecstore.kernels import scores
@@ -39,8 +39,7 @@ _ROW = "vecstore.row"
 class ArchiveSearch:
     """What searches of one open archive have in common.
 
-    load: batch number -> its decoded rows. decode: row numbers (n,) -> rows (n, dim). finer: the same, nearer
-    to what was encoded, for rows that are reranked.
+    load: batch number -> its decoded rows. decode: row numbers (n,) -> rows (n, dim).
     """
 
     def __init__(
@@ -50,10 +49,9 @@ class ArchiveSearch:
         codec: AnyCodec,
         load: Callable[[int], Rows],
         decode: Callable[[NDArray[np.int64]], Rows],
-        finer: Callable[[NDArray[np.int64]], Rows] | None = None,
     ) -> None:
-        self._contents, self._picks, self._codec = contents, picks, codec
-        self._load, self._decode, self._finer = load, decode, finer
+        self._contents, self._picks, self.codec = contents, picks, codec
+        self._load, self.decode = load, decode
         self._last: tuple[pc.Expression, NDArray[np.bool_]] | None = None
         self._searchers: dict[bool, Searcher] = {}
 
@@ -61,11 +59,11 @@ class ArchiveSearch:
         """The searcher of queries, or of their codes; made once. SpecError for a codec without the latter."""
         if symmetric not in self._searchers:
             scan = self._scan(symmetric)
-            self._searchers[symmetric] = Searcher(scan, self._decode, self._codec.dim, symmetric=symmetric)
+            self._searchers[symmetric] = Searcher(scan, self.decode, self.codec.dim, symmetric=symmetric)
         return self._searchers[symmetric]
 
     def _scan(self, symmetric: bool) -> Scan:
-        contents, codec = self._contents, self._codec
+        contents, codec = self._contents, self.codec
         if symmetric:
             symmetric_scan(codec, np.empty((0, codec.code_bytes or 0), np.uint8))
         if isinstance(codec, Codec) and contents.rows:
@@ -75,16 +73,21 @@ class ArchiveSearch:
                 return JoinedScan(_kept(contents, codec.code_bytes, codec.scan))
         return _BatchScan(contents, self._load)
 
-    def search(
-        self, queries: Array, k: int, metric: str, where: Where, rerank: int, symmetric: bool
-    ) -> tuple[NDArray[Any], Rows]:
-        """Ids (int64, or str objects) and scores, (queries, min(k, rows that match)) each."""
-        searcher, mask = self.searcher(symmetric), self.mask(where)
-        numbers, found = searcher.search(
-            queries, k, metric=metric, where=mask, rerank=rerank, finer=self._finer if rerank else None
-        )
-        names = self._picks.ids(numbers.reshape(-1)).to_numpy(zero_copy_only=False)
-        return names.reshape(numbers.shape), found
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self._contents.rows
+
+    def ids(self, numbers: NDArray[np.int64]) -> pa.Array:
+        """The ids of rows (n,)."""
+        return self._picks.ids(numbers)
+
+    def codes(self) -> Codes:
+        """The codes (n, code_bytes) of all rows."""
+        assert isinstance(self.codec, Codec)
+        width = self.codec.code_bytes
+        parts = [self._contents.codes(index, width) for index in range(self._contents.batches)]
+        return np.concatenate(parts) if parts else np.empty((0, width), np.uint8)
 
     def mask(self, where: Where) -> NDArray[np.bool_] | None:
         """True for the rows (n,) that match; None: all of them."""

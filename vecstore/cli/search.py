@@ -25,6 +25,10 @@ from vecstore.cli.output import json_option, print_json, space_options, threads_
     help="Score the best N once more, decoded, in float64; 0: as many as the codec needs.",
 )  # fmt: skip
 @click.option(
+    "--mix", type=click.FloatRange(0), default=0.0, metavar="W",
+    help="Add W times the code's own score to that of the finer row, where there is one.",
+)  # fmt: skip
+@click.option(
     "--symmetric", is_flag=True,
     help="Compare codes with codes: faster, coarser; for itq, rbe, sign. Scores are the codec's own.",
 )  # fmt: skip
@@ -44,6 +48,7 @@ def search(
     metric: str | None,
     where: str | None,
     rerank: int,
+    mix: float,
     symmetric: bool,
     tier: str | None,
     adapter: str | None,
@@ -63,7 +68,7 @@ def search(
     """
     ids, scores = api.search(
         path, queries, k, metric=metric, where=where, rerank=rerank, symmetric=symmetric, vectors=vectors,
-        threads=threads, tier=tier, adapter=adapter, **space,
+        threads=threads, tier=tier, mix=mix, adapter=adapter, **space,
     )  # fmt: skip
     if as_json:
         print_json({"ids": ids.tolist(), "scores": scores.tolist()})

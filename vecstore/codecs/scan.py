@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -163,17 +163,32 @@ class ScaledScan(Scan):
 
 
 class JoinedScan(Scan):
-    """Scans of one codec, one behind the other."""
+    """Scans of one codec, one behind the other.
+
+    Each begins at the next multiple of `step`, in `starts`: rows between the end of one and the start of the
+    next are none, and whoever searches must leave them out.
+    """
 
     def __init__(self, parts: Sequence[Scan]) -> None:
         self.parts = parts
         self.exact, self.bounds = all(part.exact for part in parts), any(part.bounds for part in parts)
         self.step = math.lcm(*(part.step for part in parts))
         self.queries = min(part.queries for part in parts)
-        self.starts = np.concatenate([[0], np.cumsum([part.rows for part in parts])])
-        self.rows, self.nbytes = int(self.starts[-1]), sum(part.nbytes for part in parts)
-        if any(start % self.step for start in self.starts[:-1]):
-            raise ValueError(f"scans begin at rows {self.starts[:-1]}; expected multiples of {self.step}")
+        starts = [0]
+        for part in parts[:-1]:
+            starts.append(-(-(starts[-1] + part.rows) // self.step) * self.step)
+        self.starts = np.array(starts)
+        self._sizes = np.array([part.rows for part in parts])
+        self.rows, self.nbytes = starts[-1] + parts[-1].rows, sum(part.nbytes for part in parts)
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
+        """The parts that rows [start, stop) lie in, each with where they lie there and among these rows."""
+        first, last = np.searchsorted(self.starts, (start, stop - 1), side="right") - 1
+        for at in range(first, last + 1):
+            before = int(self.starts[at])
+            low, high = max(start, before), min(stop, before + int(self._sizes[at]))
+            if low < high:
+                yield at, slice(low - before, high - before), slice(low - start, high - start)
 
     def prepare(self, queries: Rows) -> list[Any]:
         """Each part's."""
@@ -181,26 +196,19 @@ class JoinedScan(Scan):
 
     def dots(self, prepared: list[Any], start: int, stop: int, out: Rows) -> None:
         """Those of the parts that the rows lie in."""
-        first, last = np.searchsorted(self.starts, (start, stop - 1), side="right") - 1
-        for at in range(first, last + 1):
-            before = int(self.starts[at])
-            low, high = max(start, before), min(stop, int(self.starts[at + 1]))
-            if (low, high) == (start, stop):
-                self.parts[at].dots(prepared[at], low - before, high - before, out)
+        for at, rows, own in self._pieces(start, stop):
+            if own == slice(0, stop - start):
+                self.parts[at].dots(prepared[at], rows.start, rows.stop, out)
                 return
-            found = np.empty((len(out), high - low), np.float32)
-            self.parts[at].dots(prepared[at], low - before, high - before, found)
-            out[:, low - start : high - start] = found
+            found = np.empty((len(out), own.stop - own.start), np.float32)
+            self.parts[at].dots(prepared[at], rows.start, rows.stop, found)
+            out[:, own] = found
 
     def push(self, prepared: list[Any], rows: Places, by: By, heap: Heap) -> bool:
         """Those of the parts that the rows lie in; all parts can, or none."""
         start, stop, number = rows
-        first, last = np.searchsorted(self.starts, (start, stop - 1), side="right") - 1
-        for at in range(first, last + 1):
-            before = int(self.starts[at])
-            low, high = max(start, before), min(stop, int(self.starts[at + 1]))
-            part = (low - before, high - before, number + low - start)
-            own = slice(low - start, high - start)
+        for at, there, own in self._pieces(start, stop):
+            part = (there.start, there.stop, number + own.start)
             if not self.parts[at].push(prepared[at], part, (by[0][own], by[1], by[2][own]), heap):
                 return False
         return True
@@ -212,7 +220,7 @@ class JoinedScan(Scan):
         for at in np.unique(places):
             mine = places == at
             # Of a query's other rows some row of the part is scored and forgotten.
-            inside = np.where(mine, numbers - self.starts[at], 0)
+            inside = np.where(mine, np.minimum(numbers - self.starts[at], self._sizes[at] - 1), 0)
             found = self.parts[at].rescore(prepared[at], inside)
             if found is None:
                 return None

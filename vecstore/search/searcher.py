@@ -13,6 +13,7 @@ told to, which is by the metric.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -91,18 +92,21 @@ class Searcher:
         where: NDArray[np.bool_] | None = None,
         rerank: int = 0,
         finer: Decode | None = None,
+        mix: float = 0.0,
     ) -> tuple[RowNumbers, Rows]:
         """Row numbers and scores, (queries, min(k, rows that match)) each, best first, ties by row number.
 
         queries: (q, dim), any real dtype. metric: ip, cosine or l2 (squared; the smaller the better); of a
         symmetric search that of rows that are scored again. where: True for the rows (n,) that may be found.
         rerank: how many of the best rows are scored again, in float64, with their decoded rows, or with
-        those of `finer`. The result does not depend on threads, nor a query's on the other queries. A row
-        that holds NaN comes last, as -inf (l2: inf).
+        those of `finer`. mix: how much of the code's own score is added to that of a finer row. The result
+        does not depend on threads, nor a query's on the other queries. A row that holds NaN comes last, as
+        -inf (l2: inf).
 
         Raises ShapeError, SpecError, and InputError for a query that holds NaN or infinity.
         """
         rows = self._check(queries, k, metric, rerank)
+        self._check_mix(mix)
         mask, matches = self._mask(where)
         k = min(k, matches)
         by = "ip" if self.symmetric else metric
@@ -114,20 +118,29 @@ class Searcher:
         values = np.empty((len(rows), k), np.float32)
         if k == 0 or len(rows) == 0:
             return found, values
-        terms = self._row_terms(by)
+        terms = self.row_terms(by)
         step = max(_QUERIES, self.scan.queries)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             groups = self._prepared(rows[part])
             keys, numbers = self._best(groups, count, _HOW[by], terms, mask)
             if again:
+                coarse = _as_scores(keys, rows[part], metric) if mix and finer is not None else None
                 self._rescore(groups, rows[part], numbers, keys, (metric, finer))
+                if mix:  # Without finer rows, the code's score is the score.
+                    keys += np.float32(mix) * (keys if coarse is None else coarse)
                 keys, numbers = _best_of(keys, numbers, k)
             elif by == "cosine":
                 keys = _over_length(keys, rows[part])
             found[part] = numbers
             values[part] = -keys if again and metric == "l2" else keys
         return found, values
+
+    def _check_mix(self, mix: float) -> None:
+        if not isinstance(mix, int | float | np.number) or not 0 <= mix < math.inf:
+            raise SpecError(f"mix is {mix!r}; expected a number, 0 or more")
+        if mix and self.symmetric:
+            raise SpecError("a symmetric search scores codes by another measure, which cannot be mixed in")
 
     def _check(self, queries: Array, k: int, metric: str, rerank: int) -> Rows:
         if metric not in METRICS:
@@ -153,21 +166,24 @@ class Searcher:
         count = int(np.count_nonzero(mask))
         return (np.ascontiguousarray(mask) if count < len(self) else _ALL), count
 
-    def _row_terms(self, metric: str) -> Rows:
+    def row_terms(self, metric: str) -> Rows:
         """What turns an inner product into a key: 1 / |x| or -|x|^2 / 2, (n,); made once."""
         if metric not in self._terms:
-            out = np.empty(len(self), np.float32)
-
-            def work(start: int, stop: int) -> None:
-                lengths = np.empty(stop - start)
-                scores.squares(self._decode(np.arange(start, stop)), lengths)
-                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                    made = -lengths / 2 if metric == "l2" else np.where(lengths > 0, lengths**-0.5, 0)
-                    out[start:stop] = made
-
-            spread(len(self), max(block_rows(self.dim), self.scan.step), work)
-            self._terms[metric] = out
+            self._terms[metric] = self._made_terms(metric)
         return self._terms[metric]
+
+    def _made_terms(self, metric: str) -> Rows:
+        out = np.empty(len(self), np.float32)
+
+        def work(start: int, stop: int) -> None:
+            lengths = np.empty(stop - start)
+            scores.squares(self._decode(np.arange(start, stop)), lengths)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                made = -lengths / 2 if metric == "l2" else np.where(lengths > 0, lengths**-0.5, 0)
+                out[start:stop] = made
+
+        spread(len(self), max(block_rows(self.dim), self.scan.step), work)
+        return out
 
     def _prepared(self, queries: Rows) -> list[Group]:
         """Queries in groups that the scan serves best."""
@@ -280,7 +296,7 @@ class Searcher:
         rows_needed = self.symmetric or finer is not None or metric == "l2"
         if not rows_needed and self._by_scan(groups, numbers, keys):
             if metric == "cosine":
-                keys *= self._row_terms(metric)[numbers]
+                keys *= self.row_terms(metric)[numbers]
                 keys[:] = _over_length(keys, queries)
             return
         step = max(1, _RESCORED // numbers.shape[1])
@@ -305,6 +321,18 @@ def _best_of(keys: Rows, numbers: RowNumbers, k: int) -> top.Heap:
     top.merge((keys, numbers), heaps)
     top.sort(heaps)
     return heaps
+
+
+def _as_scores(keys: Rows, queries: Rows, metric: str) -> Rows:
+    """Scores (q, n) by a metric of a scan's keys; those of distances are negative."""
+    if metric == "cosine":
+        return _over_length(keys, queries)
+    if metric == "ip":
+        return keys.copy()
+    lengths = np.empty(len(queries))
+    scores.squares(queries, lengths)
+    found: Rows = (2 * keys - lengths[:, None]).astype(np.float32)
+    return found
 
 
 def symmetric_scan(codec: Codec | BlockCodec, codes: Codes) -> Scan:

@@ -11,14 +11,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids
+from vecstore.archive.together import Asked
 from vecstore.codecs.base import Array, Rows
+from vecstore.errors import ShapeError
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
 from vecstore.registry import AnyCodec
 from vecstore.space.adapter import Adapter, queries_in
 from vecstore.space.card import MODEL, Claim
 from vecstore.spec import Spec, parse
-from vecstore.store.view import Asked, View
+from vecstore.store.view import View
 
 
 class StoreReader(ABC):
@@ -118,6 +120,7 @@ class StoreReader(ABC):
         rerank: int = 0,
         symmetric: bool = False,
         *,
+        mix: float = 0.0,
         adapter: Adapter | None = None,
         model: str | None = None,
         revision: str | None = None,
@@ -126,11 +129,14 @@ class StoreReader(ABC):
         """Ids and scores of the best rows, (queries, min(k, rows that match)) each, as `Archive.search`.
 
         where: an Arrow expression on carried columns and `id`, or its text; it is evaluated before rows are
-        scored. The best rows of each segment, `rerank` of them or as many as its codec needs, are scored
-        again by the finer rows where these are kept. adapter: what turns queries of a new model into the
-        rows' space (`adapter`). model, revision: what embedded the queries; check_space: as `put`.
+        scored. The best rows, `rerank` of them or as many as the codec needs, are scored again by the finer
+        rows where these are kept; mix: how much of the code's own score is added to that. adapter: what turns
+        queries of a new model into the rows' space (`adapter`). model, revision: what embedded the queries;
+        check_space: as `put`.
         """
-        asked = Asked(k, metric or self.metric, where, rerank, symmetric)
+        if not isinstance(where, str | pc.Expression | None):
+            raise ShapeError(f"where is a {type(where).__name__}; expected text or an Arrow expression")
+        asked = Asked(k, metric or self.metric, where, rerank, symmetric, mix)
         claim = Claim(model, revision, check_space)
         return self.view.search(queries_in(self.card, queries, claim, adapter, self.path), asked)
 

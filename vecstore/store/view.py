@@ -6,43 +6,28 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids, all_found, as_ids
 from vecstore.archive.reader import Archive
+from vecstore.archive.together import Asked, Kept, Piece, Together
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Array, Rows
-from vecstore.errors import ShapeError, SpecError
+from vecstore.errors import SpecError
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
 from vecstore.registry import AnyCodec
+from vecstore.search.searcher import Decode
 from vecstore.store import files, layout
 from vecstore.store.ids import IdMap, place_of, segment_of
 from vecstore.store.manifest import Manifest, Segment
 
 I64 = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a search is for besides its queries, as in `Store.search`."""
-
-    k: int
-    metric: str
-    where: str | pc.Expression | None
-    rerank: int
-    symmetric: bool
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.where, str | pc.Expression | None):
-            raise ShapeError(f"where is a {type(self.where).__name__}; expected text or an Arrow expression")
 
 
 class Part:
@@ -79,6 +64,11 @@ class Part:
             self._fine.append(files.open_fine(self._root, self.segment, codec))
         return self._fine[0]
 
+    @property
+    def finer(self) -> Decode | None:
+        """Decodes the finer rows that are kept, if any."""
+        return None if self.segment.fine_codec is None else lambda numbers: self.fine.rows_at(numbers)
+
     def live_rows(self) -> I64:
         """Numbers of rows that are not deleted, ascending."""
         return np.arange(self.segment.rows) if self.live is None else np.flatnonzero(self.live)
@@ -111,6 +101,8 @@ class View:
             self.parts.append(known)
         self._by_number = {part.number: part for part in self.parts}
         self._map: IdMap | None = None
+        self._together: Together | None = None
+        self._kept: Kept = Kept() if like is None else like._kept
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -167,15 +159,16 @@ class View:
 
     def search(self, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
         """Ids and scores (queries, min(k, rows that match)), best first, ties in the order of the rows."""
-        found = [_search(part, queries, asked) for part in self.parts]
-        integers = self.manifest.id_type in (None, pa.int64())
-        ids: list[NDArray[Any]] = [np.empty((len(queries), 0), np.int64 if integers else object)]
-        scores: list[Rows] = [np.empty((len(queries), 0), np.float32)]
-        ids, scores = ids + [part[0] for part in found], scores + [part[1] for part in found]
-        names, values = np.concatenate(ids, axis=1), np.concatenate(scores, axis=1)
-        rises = asked.metric == "l2" and (asked.rerank or not asked.symmetric)
-        best = np.argsort(values if rises else -values, axis=1, kind="stable")[:, : asked.k]
-        return np.take_along_axis(names, best, axis=1), np.take_along_axis(values, best, axis=1)
+        if not self.parts:
+            integers = self.manifest.id_type in (None, pa.int64())
+            none = np.empty((len(queries), 0), np.float32)
+            return none.astype(np.int64 if integers else object), none
+        if self._together is None:
+            pieces = [
+                Piece(part.archive.searching, part.live, part.finer, always=True) for part in self.parts
+            ]
+            self._together = Together(pieces, self._kept)
+        return self._together.search(queries, asked)
 
     def ledger(self) -> Ledger:
         """Bytes of all files that this version needs, but what is derived from them."""
@@ -194,25 +187,6 @@ class View:
         """Lets go of all files."""
         for part in self.parts:
             part.close()
-
-
-def _search(part: Part, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
-    """The best live rows of a segment, scored again by its finer rows if it has any."""
-    searching = part.archive.searching
-    mask = searching.mask(asked.where)
-    if part.live is not None:
-        mask = part.live if mask is None else mask & part.live
-    again = part.segment.fine_codec is not None and (asked.rerank > 0 or not asked.symmetric)
-    numbers, scores = searching.searcher(asked.symmetric).search(
-        queries,
-        asked.k,
-        metric=asked.metric,
-        where=mask,
-        rerank=asked.rerank,
-        finer=part.fine.rows_at if again else None,
-    )
-    names = part.archive.ids_at(numbers.reshape(-1)).to_numpy(zero_copy_only=False)
-    return names.reshape(numbers.shape), scores
 
 
 def _size(path: str) -> int:
