@@ -267,7 +267,10 @@ def ingest(
 
 
 def check(path: PathLike) -> list[str]:
-    """Findings of a full check of an archive or a store: every byte, every block. An empty list is sound."""
+    """Findings of a full check of an archive or a store, all its versions: every byte, every block.
+
+    An empty list is sound.
+    """
     return check_collection(os.fspath(path))
 
 

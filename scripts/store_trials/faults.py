@@ -6,10 +6,12 @@ import contextlib
 import errno
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from store_trials.life import STEPS, State, create, left_over, state_of
+from store_trials.life import STEPS, State, create, left_over, put_step, rewrite_step, state_of
 
 from vecstore import atomic
 from vecstore.errors import InputError, NotFoundError, StorageError
@@ -138,3 +140,38 @@ def run(root: str, kind: str, every: int = 1) -> dict[str, Any]:
         wrong += [found] if found else []
         at += every
     return {"task": "faults", "fault": kind, "trials": trials, "wrong": wrong}
+
+
+def run_full_disk(folder: str, sizes: int) -> dict[str, Any]:
+    """A real file system of few KiB that runs full, of so many sizes; needs root."""
+    trials, wrong = 0, []
+    for size in range(300, 300 + 7 * sizes, 7):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
+        try:
+            wrong += _until_full(os.path.join(folder, "x.store"), size)
+            trials += 1
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    return {"task": "faults", "fault": "tmpfs runs full", "trials": trials, "wrong": wrong}
+
+
+def _until_full(root: str, size: int) -> Iterator[str]:
+    store = create(root)
+    state, number = State(), 0
+    while True:
+        put = put_step([number % 50, 1000 + number], number % 90)
+        step = rewrite_step("compact", lambda store: store.compact()) if number % 9 == 8 else put
+        try:
+            step.call(store)
+        except StorageError:
+            break
+        state, number = step.after(state), number + 1
+        if number % 30 == 0:
+            store.tag(f"tag-{number}")
+            state = replace(state, tags={**state.tags, f"tag-{number}": state.rows})
+    if (found := state_of(root)) != state:
+        yield f"tmpfs of {size} KiB: {found}; expected {state}"
+    subprocess.run(["mount", "-o", "remount,size=64m", os.path.dirname(root)], check=True)
+    step.call(store)
+    if (found := state_of(root)) != step.after(state):
+        yield f"tmpfs of {size} KiB, larger: {found}; expected {step.after(state)}"

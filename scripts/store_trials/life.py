@@ -34,7 +34,8 @@ class Step:
     after: Callable[[State], State] = lambda state: state
 
 
-def _put(ids: list[int], at: int) -> Step:
+def put_step(ids: list[int], at: int) -> Step:
+    """Puts rows from `at` on under ids."""
     new = {number: float(ROWS[at + place, 0]) for place, number in enumerate(ids)}
     return Step(
         f"put {ids}",
@@ -50,7 +51,7 @@ def _stream(ids: list[int], at: int, offset: int) -> Step:
         with store.writer(SOURCE) as writer:
             writer.write(pa.record_batch({"id": pa.array(ids), "vector": vectors}), offset=offset)
 
-    return Step(f"stream {ids}", call, lambda state: replace(_put(ids, at).after(state), offset=offset))
+    return Step(f"stream {ids}", call, lambda state: replace(put_step(ids, at).after(state), offset=offset))
 
 
 def _delete(number: int) -> Step:
@@ -61,7 +62,8 @@ def _delete(number: int) -> Step:
     return Step(f"delete {number}", lambda store: store.delete([number]), after)
 
 
-def _rewrite(name: str, call: Callable[[Store], object]) -> Step:
+def rewrite_step(name: str, call: Callable[[Store], object]) -> Step:
+    """What makes a version of the same rows."""
     return Step(name, call, lambda state: replace(state, version=state.version + 1))
 
 
@@ -81,18 +83,18 @@ def _untag(name: str) -> Step:
 
 
 STEPS = [
-    _put([1, 2, 3], 0),
+    put_step([1, 2, 3], 0),
     _tag("first"),
-    _put([2, 4], 10),
+    put_step([2, 4], 10),
     _delete(1),
     _stream([6, 7], 30, 5),
-    _rewrite("compact", lambda store: store.compact()),
+    rewrite_step("compact", lambda store: store.compact()),
     Step("gc", lambda store: store.gc()),
-    _rewrite("refit", lambda store: store.refit("center+f32")),
+    rewrite_step("refit", lambda store: store.refit("center+f32")),
     _tag("second"),
-    _put([5], 20),
+    put_step([5], 20),
     _untag("first"),
-    _rewrite("compact", lambda store: store.compact()),
+    rewrite_step("compact", lambda store: store.compact()),
     Step("gc", lambda store: store.gc()),
 ]
 

@@ -125,6 +125,7 @@ def _reads(path: str, stop: Any, out: Any) -> None:
             if len(store) != WIDTH or set(ids[0].tolist()) != set(range(WIDTH)):
                 values.add(float("nan"))
         reads += 1
+        time.sleep(0.002)  # for the writer, where there are few processors
     out.put((reads, seen))
 
 

@@ -11,7 +11,7 @@ from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
 from vecstore.store import files, layout, tags, versions
 from vecstore.store.ids import NONE, IdMap
-from vecstore.store.manifest import Manifest
+from vecstore.store.manifest import Manifest, Segment
 from vecstore.store.view import View
 
 
@@ -75,28 +75,68 @@ def _remove(paths: list[str]) -> None:
 
 
 def faults(view: View) -> list[str]:
-    """What is wrong with a version that could be opened; an empty list is sound."""
-    found: list[str] = []
+    """What is wrong with a version that could be opened, and with tags; an empty list is sound."""
+    found = [*_files(view, set()), *tags.faults(view.root)]
     ids = IdMap()
     for part in view.parts:
         try:
-            archives = [part.archive, *([part.fine] if part.segment.fine_codec else [])]
-            for archive in archives:
-                found += archive.check()
-            for deletes in part.segment.deletes:
-                files.read_deletes(view.root, deletes, part.segment.rows)
             rows = part.live_rows()
             before = ids.put(part.archive.ids_at(rows), rows)
-            if (before != NONE).any():
-                found.append(
-                    f"{part.archive.path} repeats {int((before != NONE).sum())} ids of other segments"
-                )
+            if repeats := int((before != NONE).sum()):
+                found.append(f"{part.archive.path} repeats {repeats} ids of other segments")
         except VecstoreError as error:
             found.append(str(error))
+    return list(dict.fromkeys(found))
+
+
+def all_faults(view: View) -> list[str]:
+    """The same of a store's newest version and of all others, by number or tag."""
+    found, seen = faults(view), {name for part in view.parts for name in _names(part.segment)}
+    manifests: list[Manifest] = []
+    known: list[int | str] = [*versions.numbers(view.root), *_tag_names(view.root)]
+    for name in known:
+        try:
+            manifests.append(
+                tags.read(view.root, name) if isinstance(name, str) else versions.read(view.root, name)
+            )
+        except VecstoreError as error:
+            found.append(str(error))
+    for manifest in manifests:
+        if all(name in seen for segment in manifest.segments for name in _names(segment)):
+            continue
+        try:
+            found += _files(View(view.root, manifest, view), seen)
+        except VecstoreError as error:
+            found.append(str(error))
+        seen |= {name for segment in manifest.segments for name in _names(segment)}
+    return list(dict.fromkeys(found))
+
+
+def _names(segment: Segment) -> list[str]:
+    return [segment.name, *(deletes.name for deletes in segment.deletes)]
+
+
+def _tag_names(root: str) -> list[str]:
+    try:
+        return tags.names(root)
+    except CorruptError:
+        return []  # `faults` says why.
+
+
+def _files(view: View, seen: set[str]) -> Iterator[str]:
+    """What is wrong with the files of a version, but for those whose names were seen."""
+    for part in view.parts:
+        try:
+            if part.segment.name not in seen:
+                for archive in (part.archive, *([part.fine] if part.segment.fine_codec else [])):
+                    yield from archive.check()
+            for deletes in part.segment.deletes:
+                if deletes.name not in seen:
+                    files.read_deletes(view.root, deletes, part.segment.rows)
+        except VecstoreError as error:
+            yield str(error)
     for identity in view.codecs:
         try:
             files.read_codec(view.root, identity)
         except CorruptError as error:
-            found.append(str(error))
-    found += tags.faults(view.root)
-    return list(dict.fromkeys(found))
+            yield str(error)

@@ -6,8 +6,9 @@ import os
 from typing import TypeAlias
 
 from vecstore.archive import Archive, is_archive
-from vecstore.errors import CorruptError, SpecError
+from vecstore.errors import CorruptError, InputError, SpecError
 from vecstore.store import layout
+from vecstore.store.collect import all_faults
 from vecstore.store.store import Store
 
 Collection: TypeAlias = "Archive | Store"
@@ -33,10 +34,13 @@ def check(path: str) -> list[str]:
         return Archive.examine(path)
     try:
         with Store.open(path, read_only=True) as store:
-            return store.check()
-    except CorruptError as error:
+            return all_faults(store.view)
+    except (CorruptError, InputError) as error:
         return [str(error)]
 
 
 def _is_store(path: str) -> bool:
-    return os.path.isfile(os.path.join(path, layout.FORMAT)) and os.path.isdir(path)
+    """Whether a folder is a store, be its FORMAT lost."""
+    marks = layout.FORMAT, os.path.join(layout.VERSIONS, ""), os.path.join(layout.SEGMENTS, "")
+    has_format, *has_folders = (os.path.exists(os.path.join(path, mark)) for mark in marks)
+    return os.path.isdir(path) and (has_format or all(has_folders))

@@ -196,7 +196,10 @@ class Store(StoreReader):
             return collect.collect(view.root, keep, older_than)
 
     def check(self) -> list[str]:
-        """Findings of a full check of what this version consists of, and of tags; an empty list is sound."""
+        """Findings of a full check of what this version consists of, and of tags; an empty list is sound.
+
+        `vecstore.check` looks at all other versions, too.
+        """
         return collect.faults(self.view)
 
     def refresh(self) -> None:

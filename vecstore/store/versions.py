@@ -42,7 +42,11 @@ def create(root: str, first: Manifest) -> None:
 def write_format(root: str, force: bool = False) -> None:
     """Says that a folder is a store."""
     with AtomicFile(os.path.join(root, layout.FORMAT), force=force) as file:
-        file.write(json.dumps({"vecstore": layout.VERSION}).encode() + b"\n")
+        file.write(_format(layout.VERSION))
+
+
+def _format(version: int) -> bytes:
+    return json.dumps({"vecstore": version}).encode() + b"\n"
 
 
 def _make_folders(root: str, made: list[str]) -> None:
@@ -70,14 +74,16 @@ def check_format(root: str) -> None:
     path = os.path.join(root, layout.FORMAT)
     try:
         with open(path, "rb") as file:
-            facts = json.loads(file.read(1 << 10))
-            version = int(facts["vecstore"])
-        if version < 1:
-            raise ValueError(f"version {version}")
+            data = file.read(1 << 10)
+        version = int(json.loads(data)["vecstore"])
+        if version <= layout.VERSION and data != _format(version):
+            raise ValueError(f"{data[:80]!r}")
     except (FileNotFoundError, NotADirectoryError) as error:
         if not os.path.exists(root):
             raise NotFoundError(f"there is no store {root}; make it with vecstore create") from error
-        raise InputError(f"{root} is no store: it has no file {layout.FORMAT}") from error
+        raise InputError(
+            f"{root} is no store: it has no file {layout.FORMAT}; if it was one, mend it with vecstore repair"
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"{path} is damaged: {error!r}; restore it from a copy") from error
     if version > layout.VERSION:
