@@ -159,3 +159,10 @@ def test_an_adapter_is_fitted_and_searched_by(call, tmp_path):
     ]
     assert json.loads(call(*asked))["ids"] == [[i] for i in range(300)]
     assert "Error" in call("adapter", store, *pairs, output, code=5)
+
+
+def test_what_is_kept_is_changed_by_compaction(filled, call):
+    store, _ = filled
+    call("compact", store, "--keep", "none")
+    assert json.loads(call("info", store, "--json"))["keep"] is None
+    assert "cannot be kept" in call("compact", store, "--keep", "f16", code=2)

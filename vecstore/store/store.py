@@ -15,7 +15,7 @@ from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecErro
 from vecstore.formats.base import Batch
 from vecstore.search import METRICS
 from vecstore.space.card import Claim, same_space
-from vecstore.store import collect, layout, tags, versions, writing
+from vecstore.store import collect, compaction, layout, tags, versions, writing
 from vecstore.store.manifest import Manifest
 from vecstore.store.reading import StoreReader
 from vecstore.store.streaming import StreamWriter, joined
@@ -173,18 +173,24 @@ class Store(StoreReader):
         with self._commit() as view:
             self._view = writing.delete(view, view.places(ids))
 
-    def refit(self, codec: str | None = None) -> None:
-        """Fits the codec of rows to come, of another spec if one is given, on the rows that are there."""
-        with self._commit() as view:
-            self._view = writing.refit(view, codec)
+    def refit(self, codec: str | None = None, keep: str | None = compaction.UNCHANGED) -> None:
+        """Fits the codec of rows to come, of another spec if one is given, on the rows that are there.
 
-    def compact(self, thinned: float = 0.0) -> None:
-        """Writes the live rows of small, older and thinned segments anew, by the codec of rows to come.
-
-        thinned: the share of a segment's rows above which deleted ones have it written anew.
+        keep: the spec of the finer codes of rows to come, None for none.
         """
         with self._commit() as view:
-            self._view = writing.compact(view, thinned)
+            self._view = compaction.refit(view, codec, keep)
+
+    def compact(self, thinned: float = 0.0, *, keep: str | None = compaction.UNCHANGED) -> None:
+        """Writes the live rows of small, older and thinned segments anew, by the codec of rows to come.
+
+        thinned: the share of a segment's rows above which deleted ones have it written anew. keep: the spec
+        of the finer codes of all rows from now on, None for none: they are dropped, or encoded anew from the
+        finest that there are. The bytes are gone from the disk after `gc`. SpecError if finer rows than there
+        are would be needed.
+        """
+        with self._commit() as view:
+            self._view = compaction.compact(view, thinned, keep)
 
     def gc(self, keep: int = 1, older_than: float | None = None) -> list[str]:
         """Removes versions and every file that none of those left, and no tag, needs: their paths.

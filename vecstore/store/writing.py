@@ -21,6 +21,7 @@ from vecstore.errors import InputError, ShapeError
 from vecstore.formats.base import Batch
 from vecstore.registry import AnyCodec
 from vecstore.space.card import with_fingerprint
+from vecstore.spec import parse
 from vecstore.store import files, versions
 from vecstore.store.ids import NONE, IdMap, place_of, segment_of
 from vecstore.store.manifest import Manifest, Segment
@@ -30,7 +31,7 @@ FIT_ROWS = 8192  # from which on a codec is fitted; fewer are kept as they are
 _SAMPLE_ROWS = 65_536  # that it is fitted on
 _RAW = "f32"
 _PROBE_ROWS = 16
-_SMALL_ROWS = 65_536  # segments of fewer are joined by compaction
+SMALL_ROWS = 65_536  # segments of fewer are joined by compaction
 _MOST_SMALL = (
     64  # such segments; a put that finds as many joins them: each is an open file, and searched alone
 )
@@ -111,25 +112,25 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
         manifest = replace(manifest, id_type=batch.ids.type, columns=columns)
     before = view.ids.find(batch.ids)
     dead = _by_part(before[before != NONE])
-    pair = _codecs(view, manifest)
+    pair = codecs_of(view, manifest)
     if pair is None:
         waiting = view.manifest.rows - int((before != NONE).sum()) + len(batch)
         if waiting >= FIT_ROWS or not _learns(manifest):
             return _first_fit(view, manifest, batch, dead)
-        pair = _Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
+        pair = Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
         files.write_codec(view.root, pair.coarse)
     elif len(view) < FIT_ROWS <= len(view) + len(batch):
         # The codec learned nothing, so it came with the first rows; the fingerprint wants more of them.
-        sample = np.concatenate([_sample(view), as_float32(batch.rows)])
+        sample = np.concatenate([sample_of(view), as_float32(batch.rows)])
         manifest = replace(manifest, card=with_fingerprint(manifest.card, sample))
-    small = [part for part in view.parts if part.segment.rows < _SMALL_ROWS]
+    small = [part for part in view.parts if part.segment.rows < SMALL_ROWS and _fits(part, manifest)]
     joined = small if len(small) >= _MOST_SMALL else []
     live = [(part, _without(part, dead.pop(part.number, None))) for part in joined]
-    segment = _merge(view, manifest, pair, live, batch)
+    segment = merge(view, manifest, pair, live, batch)
     assert segment is not None
     names = {part.segment.name for part in joined}
     kept = [found for found in _with_deletes(view, dead) if found.name not in names]
-    found = _published(view, manifest, [*kept, segment])
+    found = published(view, manifest, [*kept, segment])
     last = found.parts[-1]
     rows = np.arange(segment.rows)
     # Those that were joined have other places now.
@@ -146,54 +147,22 @@ def delete(view: View, places: NDArray[np.int64]) -> View:
     dead = _by_part(places)
     segments = _with_deletes(view, dead)
     gone = [part.archive.ids_at(dead[part.number]) for part in view.parts if part.number in dead]
-    found = _published(view, view.manifest, segments)
+    found = published(view, view.manifest, segments)
     for names in gone:
         view.ids.remove(names)
     found.take_ids(view.ids)
     return found
 
 
-def refit(view: View, spec: str | None) -> View:
-    """A new generation of codecs for rows to come."""
-    if spec is not None:
-        check_spec(spec, view.manifest.dim)
-    manifest = view.manifest if spec is None else replace(view.manifest, spec=spec)
-    if not len(view):
-        raise InputError(f"{view.root} has no rows to fit a codec on; put some first")
-    fitted = _fit(view, manifest, _sample(view))
-    return _published(view, fitted, list(manifest.segments))
-
-
-def compact(view: View, thinned: float) -> View:
-    """Writes live rows of small, thinned and older segments into one."""
-    manifest = view.manifest
-    pair = _codecs(view, manifest)
-    if pair is None:
-        if not len(view):
-            return view
-        manifest = _fit(view, manifest, _sample(view))
-        pair = _codecs(view, manifest)
-        assert pair is not None
-    small = [part for part in view.parts if part.segment.rows < _SMALL_ROWS]
-    old = [part for part in view.parts if _worth(part, manifest, thinned)]
-    chosen = {part.segment.name for part in [*old, *(small if len(small) > 1 else [])]}
-    if not chosen:
-        return view
-    parts = [(part, part.live) for part in view.parts if part.segment.name in chosen]
-    segment = _merge(view, manifest, pair, parts, None)
-    kept = [part.segment for part in view.parts if part.segment.name not in chosen]
-    return _published(view, manifest, kept if segment is None else [segment, *kept])
-
-
 @dataclass(frozen=True)
-class _Codecs:
+class Codecs:
     """What new rows are encoded by."""
 
     coarse: AnyCodec
     fine: Codec | None
 
 
-def _codecs(view: View, manifest: Manifest) -> _Codecs | None:
+def codecs_of(view: View, manifest: Manifest) -> Codecs | None:
     """None where no codec has been fitted yet."""
     if manifest.codec is None:
         return None
@@ -203,7 +172,7 @@ def _codecs(view: View, manifest: Manifest) -> _Codecs | None:
             known[identity] = files.read_codec(view.root, identity)
     fine = known[manifest.fine] if manifest.fine else None
     assert fine is None or isinstance(fine, Codec)
-    return _Codecs(known[manifest.codec], fine)
+    return Codecs(known[manifest.codec], fine)
 
 
 def _learns(manifest: Manifest) -> bool:
@@ -214,7 +183,7 @@ def _learns(manifest: Manifest) -> bool:
     return any(len({registry.fit(spec, probe).identity for probe in probes}) > 1 for spec in specs)
 
 
-def _fit(view: View, manifest: Manifest, sample: Array) -> Manifest:
+def fit_codecs(view: View, manifest: Manifest, sample: Array) -> Manifest:
     """The manifest with codecs fitted on a sample, which are kept, and its fingerprint."""
     coarse = files.write_codec(view.root, registry.fit(manifest.spec, sample))
     fine = None
@@ -224,7 +193,7 @@ def _fit(view: View, manifest: Manifest, sample: Array) -> Manifest:
     return replace(manifest, card=card, codec=coarse, fine=None if fine == coarse else fine)
 
 
-def _sample(view: View) -> Array:
+def sample_of(view: View) -> Array:
     """Live rows, the finest that there are, of all segments alike."""
     rng = np.random.default_rng(0)
     share = min(1.0, _SAMPLE_ROWS / max(len(view), 1))
@@ -243,11 +212,11 @@ def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDA
     sample = np.concatenate([*waiting, as_float32(batch.rows)])
     if len(sample) > _SAMPLE_ROWS:
         sample = sample[np.sort(np.random.default_rng(0).permutation(len(sample))[:_SAMPLE_ROWS])]
-    manifest = _fit(view, manifest, sample)
-    pair = _codecs(view, manifest)
+    manifest = fit_codecs(view, manifest, sample)
+    pair = codecs_of(view, manifest)
     assert pair is not None
-    segment = _merge(view, manifest, pair, live, batch)
-    return _published(view, manifest, [] if segment is None else [segment])
+    segment = merge(view, manifest, pair, live, batch)
+    return published(view, manifest, [] if segment is None else [segment])
 
 
 def _without(part: Part, dead: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
@@ -263,10 +232,10 @@ def _rows_of(part: Part, live: NDArray[np.bool_] | None) -> NDArray[np.int64]:
     return np.arange(part.segment.rows) if live is None else np.flatnonzero(live)
 
 
-def _merge(
+def merge(
     view: View,
     manifest: Manifest,
-    pair: _Codecs,
+    pair: Codecs,
     parts: list[tuple[Part, NDArray[np.bool_] | None]],
     batch: Batch | None,
 ) -> Segment | None:
@@ -274,16 +243,27 @@ def _merge(
 
     def rows() -> Iterator[files.Rows]:
         for part, live in parts:
-            same = part.segment.codec == manifest.codec and part.segment.fine_codec == manifest.fine
-            if same and isinstance(pair.coarse, Codec):
-                fine = _live_codes(part.fine, live) if pair.fine is not None else None
-                yield from _pairs(_live_codes(part.archive, live), fine)
+            if part.segment.codec == manifest.codec and isinstance(pair.coarse, Codec):
+                yield from _pairs(_live_codes(part.archive, live), _fine_codes(part, live, manifest, pair))
             else:
                 yield from _live_batches(part, live)
         if batch is not None:
             yield batch
 
     return files.write_segment(view.root, manifest, pair.coarse, pair.fine, rows())
+
+
+def _fine_codes(
+    part: Part, live: NDArray[np.bool_] | None, manifest: Manifest, pair: Codecs
+) -> Iterator[CodeBatch] | None:
+    """Codes of the finer rows: as they are, or made of the finest that there are; None: none are kept."""
+    if pair.fine is None:
+        return None
+    if part.segment.fine_codec == manifest.fine:
+        return _live_codes(part.fine, live)
+    fine = pair.fine
+    batches = _live_batches(part, live)
+    return (CodeBatch(batch.first, batch.ids, fine.encode(batch.rows), None) for batch in batches)
 
 
 def _pairs(coarse: Iterator[CodeBatch], fine: Iterator[CodeBatch] | None) -> Iterator[files.Rows]:
@@ -319,11 +299,11 @@ def _live_batches(part: Part, live: NDArray[np.bool_] | None) -> Iterator[Batch]
             yield Batch(part.fine.rows_at(keep), batch.ids.take(taken), columns, batch.path, batch.first)
 
 
-def _worth(part: Part, manifest: Manifest, thinned: float) -> bool:
-    """Whether a segment is thinned, or of another generation."""
+def _fits(part: Part, manifest: Manifest) -> bool:
+    """Whether rows are kept as those to come are, or wait to be encoded: so that nothing is lost or made up
+    by writing them together."""
     segment = part.segment
-    other = (segment.codec, segment.fine_codec) != (manifest.codec, manifest.fine)
-    return other or segment.deleted > thinned * segment.rows
+    return segment.fine_codec == manifest.fine or part.archive.spec == parse(_RAW)
 
 
 def _by_part(places: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
@@ -347,7 +327,7 @@ def _with_deletes(view: View, dead: Mapping[int, NDArray[np.int64]]) -> list[Seg
     return found
 
 
-def _published(view: View, manifest: Manifest, segments: Iterable[Segment]) -> View:
+def published(view: View, manifest: Manifest, segments: Iterable[Segment]) -> View:
     """Commits the next version, and opens it."""
     following = replace(
         manifest, version=view.manifest.version + 1, created=now(), segments=tuple(segments), note=None
