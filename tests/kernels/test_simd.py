@@ -20,10 +20,11 @@ TO_ARM = """
 import platform
 import re
 import llvmlite.binding as llvm
-from numba import float32, int64, types, uint8
+from numba import boolean, float32, float64, int8, int16, int32, int64, types, uint8, uint32, uint64
 
 platform.machine = lambda: "aarch64"  # vecstore then generates for neon, numba still for this machine
-from vecstore.kernels import bits, isa, matmul, nearest, popcount, product
+from vecstore.kernels import beams, bits, bytedots, cellpicks, icm, isa, levels, matmul, nearest, planes
+from vecstore.kernels import popcount, product, scores, top, trellisdots
 
 assert isa.LANES == 4
 
@@ -31,12 +32,29 @@ llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
 rows, line = float32[:, ::1], float32[::1]
 codes, starts, blocks = uint8[:, ::1], int64[::1], uint8[:, :, :, ::1]
+cubes, numbers, wanted = float32[:, :, ::1], int64[:, ::1], boolean[::1]
+sums, heap = types.Tuple((uint8[:, :, ::1], rows)), types.Tuple((rows, numbers))
+weights = types.Tuple((int8[:, :, :, :, ::1], line, line, wanted))
+windows = types.Tuple((numbers, uint64[::1], float64[:, ::1]))
 for kernel, signature in (
     (nearest.assign_vectors, (rows, line, starts, codes, line, line)),
     (product._decode_vectors, (codes, rows, starts, rows)),
     (matmul._matmul_vectors, (rows, rows, rows, line)),
     (popcount._hamming_vectors, (blocks, int64, types.Tuple((codes, int64)), rows, line)),
     (bits._choose_vectors, (codes, rows, rows)),
+    (beams._extend, (cubes, types.Tuple((rows, int16[:, :, ::1])), sums, codes, rows, int64)),
+    (beams._nearest, (rows, rows, line, codes)),
+    (bytedots._dots_bytes, (blocks, int64, weights, rows, line)),
+    (bytedots._dots_nibbles, (blocks, int64, weights, rows, line)),
+    (scores._dots_vectors, (rows, rows, rows)),
+    (top.push, (rows, line, int64, wanted, int64, heap)),
+    (levels._of_rows, (rows, int64, numbers, int32[:, ::1], types.Tuple((line, line, wanted)))),
+    (icm.search, (int32[:, :, ::1], int16[:, :, :, ::1], uint8[:, :, ::1], codes)),
+    (icm.keep_nearer, (rows, cubes, codes, codes)),
+    (cellpicks.pick, (types.Tuple((codes.copy(ndim=1), int64, line, line)), numbers, cubes, float64[:, ::1])),
+    (planes.split_planes, (uint32[::1], codes)),
+    (trellisdots._lay_out, (codes, starts, uint64[:, :, ::1])),
+    (trellisdots.pick, (uint64[:, :, ::1], numbers, windows, float64[:, :, ::1], float64[:, ::1])),
 ):
     kernel.compile(signature)
     text = kernel.inspect_llvm(kernel.signatures[0])
@@ -154,11 +172,14 @@ def test_the_kernels_become_arm_vector_code(tmp_path):
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "VECSTORE_ISA": "neon"}
     done = subprocess.run([sys.executable, "-c", TO_ARM], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assign, decode, product, count, choose = done.stdout.split("KERNEL")[1:]
+    assign, decode, product, count, choose, extend, close, *others = done.stdout.split("KERNEL")[1:]
+    assert len(others) == 11 and "llvm.x86" not in done.stdout
     assert len(re.findall(r"\bfmla\tv\d+\.4s", assign)) >= 16
     assert len(re.findall(r"\bfmla\tv\d+\.4s", product)) >= 24
     assert re.search(r"\bldr\tq\d+", decode) and re.search(r"\bstr\tq\d+", decode)
     assert "fmaf" not in assign + product  # no call into the C library
+    for name, text in {"extend": extend, "nearest": close, "bytes": others[0], "scores": others[2]}.items():
+        assert len(re.findall(r"\bv\d+\.(4s|8h|16b)", text)) >= 16, name
     assert re.search(r"\bcnt\tv\d+\.16b", count) and re.search(r"\b(bsl|bif|bit)\tv\d+\.16b", choose)
 
 
