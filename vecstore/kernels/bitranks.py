@@ -29,8 +29,8 @@ _ones = _ones_plain if config.DISABLE_JIT else _ones_compiled  # type: ignore[at
 
 
 @kernel
-def bit_ranks(bits: U64, ranks: NDArray[np.uint32], places: I64, out: I64) -> None:
-    """out[i] = how many members lie before places[i] if that is one, else -1.
+def bits_before(bits: U64, ranks: NDArray[np.uint32], places: I64, out: I64) -> None:
+    """out[i] = how many members lie before places[i].
 
     bits (8 b,), 64 places to a word, the lowest bit first; ranks (b,), members before each 512 places;
     places, out (n,).
@@ -38,11 +38,17 @@ def bit_ranks(bits: U64, ranks: NDArray[np.uint32], places: I64, out: I64) -> No
     for i in range(places.size):
         word = places[i] >> 6
         bit = np.uint64(places[i] & 63)
-        if not (bits[word] >> bit) & np.uint64(1):
-            out[i] = -1
-            continue
         block = places[i] >> 9
         before = np.int64(ranks[block])
         for other in range(8 * block, word):
             before += _ones(bits[other])
         out[i] = before + _ones(bits[word] & ((np.uint64(1) << bit) - np.uint64(1)))
+
+
+@kernel
+def bit_ranks(bits: U64, ranks: NDArray[np.uint32], places: I64, out: I64) -> None:
+    """out[i] = how many members lie before places[i] if that is one, else -1. Arrays as in `bits_before`."""
+    bits_before(bits, ranks, places, out)
+    for i in range(places.size):
+        if not (bits[places[i] >> 6] >> np.uint64(places[i] & 63)) & np.uint64(1):
+            out[i] = -1

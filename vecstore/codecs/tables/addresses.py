@@ -121,7 +121,7 @@ class Fixed(Address):
 
 @dataclass
 class Hot(Address):
-    """Ids of a list have their own rows, from `first` on, in its order; others those of `cold`, or none.
+    """Ids of a list have their own rows, from `first` on, lower ids first; others those of `cold`, or none.
 
     The list is kept as one bit an id of the vocabulary, and a count of those before each 512 (4 bytes).
     """
@@ -129,7 +129,7 @@ class Hot(Address):
     closed = True
     seeded = True
     first: int
-    hot: I64  # (h,), ascending
+    hot: I64  # (h,)
     cardinality: int
     cold: Address | None = None
 

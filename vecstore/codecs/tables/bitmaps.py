@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.kernels.bitranks import BLOCK_BITS, bit_ranks
+from vecstore.kernels.bitranks import BLOCK_BITS, bit_ranks, bits_before
 
 I64 = NDArray[np.int64]
 
@@ -39,6 +39,12 @@ class Bitmap:
         """The number of each place that is a member, -1 of others; (n,)."""
         out = np.empty(len(places), np.int64)
         bit_ranks(self.bits, self.ranks, places, out)
+        return out
+
+    def before(self, places: I64) -> I64:
+        """How many members lie before each place, (n,)."""
+        out = np.empty(len(places), np.int64)
+        bits_before(self.bits, self.ranks, places, out)
         return out
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vecstore.codecs.tables.addresses import Own
+from vecstore.codecs.tables.coding import CodedPlan, MergedPlan
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.pruning import GROUPS, PrunedPlan
-from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, one_dim
+from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, one_dim, own
+from vecstore.errors import SpecError
 
 
 def _first_rows(shape: Shape) -> list[int]:
@@ -37,9 +41,9 @@ def _groups(shape: Shape) -> bytes:
     """For each row, how often its id comes: six groups of as many ids, the most frequent first."""
     found = []
     for field in shape.fields:
-        often = np.ones(field.cardinality) if field.frequencies is None else field.frequencies
-        order = np.argsort(np.argsort(-often, kind="stable"), kind="stable")
-        found.append(order * GROUPS // field.cardinality)
+        places = np.empty(field.cardinality, np.int64)
+        places[field.order] = np.arange(field.cardinality)
+        found.append(places * GROUPS // field.cardinality)
     return bytes(np.concatenate(found).astype(np.uint8))
 
 
@@ -73,3 +77,51 @@ def gated(shape: Shape, knobs: Knobs) -> Layout:
 def whole(shape: Shape, knobs: Knobs) -> Layout:
     """E[x] if its sum of |v| is above a threshold of the field, else zeros; the largest rows stay."""
     return _pruned(shape, knobs[0] * one_dim(shape), "optembed")
+
+
+def choices(shape: Shape) -> list[Knob]:
+    """How many centroids a part of a row may be."""
+    return [Knob(4, 1 << 16)]
+
+
+def _parts(shape: Shape, dim: int) -> int:
+    """Parts of a row: as asked for, else the largest number up to 8 that divides it."""
+    parts = int(shape.options["parts"] or max(k for k in range(1, 9) if dim % k == 0))
+    if dim % parts:
+        raise SpecError(f"parts={parts} does not divide dim {dim}")
+    return parts
+
+
+def coded(shape: Shape, knobs: Knobs) -> Layout:
+    """The nearest centroid of each part of E[x]; for rare ids, with `frequent=`, of the first quarter."""
+    layout, share = Layout(), shape.options["frequent"]
+    for field in shape.fields:
+        frequent, few = None, 0
+        if share < 1:
+            frequent = field.order[: math.ceil(share * field.cardinality)]
+            few = max(1, knobs[0] // 4)
+        plan = CodedPlan(
+            field.cardinality, field.dim, shape.options["init"], _parts(shape, field.dim), knobs[0], few,
+            frequent, shape.options["pull"],
+        )  # fmt: skip
+        kept = plan.parts()
+        if sum(kept.values()) - kept["training"] >= shape.plain(field):
+            own(shape, layout, field)
+            continue
+        layout.branches[field.name] = Branch(field, (Term(Own(0), layout.add(plan)),))
+    return layout
+
+
+def kept_blocks(shape: Shape) -> list[Knob]:
+    """How many blocks stay of all."""
+    rows = sum(field.cardinality for field in shape.fields)
+    return [Knob(1, -(-rows // shape.options["block"]))]
+
+
+def merged(shape: Shape, knobs: Knobs) -> Layout:
+    """E[map[x div b] b + x mod b]."""
+    options = shape.options
+    rows = sum(field.cardinality for field in shape.fields)
+    plan = MergedPlan(rows, one_dim(shape), options["init"], options["block"], knobs[0], options["near"])
+    layout = Layout()
+    return _branches(shape, layout, layout.add(plan))

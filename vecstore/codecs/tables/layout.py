@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,12 @@ class Field:
     dim: int
     frequencies: NDArray[np.float64] | None = None  # (cardinality,)
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of the plain table."""
-        return 4 * self.cardinality * self.dim
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Ids, those that come most often first; without frequencies as they are numbered."""
+        if self.frequencies is None:
+            return np.arange(self.cardinality)
+        return np.argsort(-self.frequencies, kind="stable")
 
 
 @dataclass(frozen=True)

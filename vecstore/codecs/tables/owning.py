@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
-
 from vecstore.codecs.tables.addresses import Digits, Hashed, Hot, Own
 from vecstore.codecs.tables.combine import Network, Projected, TensorTrain, Weighted
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
-from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, most_frequent, own
+from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, own
 
 
 def plain(shape: Shape, knobs: Knobs) -> Layout:
@@ -65,7 +63,7 @@ def adapt(shape: Shape, knobs: Knobs) -> Layout:
     for field, rows in zip(shape.fields, knobs, strict=True):
         hot = min(int(rows * shape.options["own"]), rows - 1)
         cold = Hashed(hot, rows - hot, shape.salts(field, 1, 1))
-        address = Hot(0, most_frequent(field, hot), field.cardinality, cold)
+        address = Hot(0, field.order[:hot], field.cardinality, cold)
         plan = shape.rows(rows, field.dim)
         if plan.bytes + address.map_bytes >= shape.plain(field):
             own(shape, layout, field)
@@ -165,10 +163,7 @@ def by_frequency(shape: Shape, knobs: Knobs) -> Layout:
     layout, init = Layout(), shape.options["init"]
     for field, count in zip(shape.fields, knobs, strict=True):
         fine = math.ceil(count * shape.options["fine"])
-        groups = {
-            "int8": most_frequent(field, fine),
-            "int4": np.setdiff1d(most_frequent(field, count), most_frequent(field, fine)),
-        }
+        groups = {"int8": field.order[:fine], "int4": field.order[fine:count]}
         terms = tuple(
             Term(
                 Hot(0, ids, field.cardinality),

@@ -69,6 +69,18 @@ PRESETS: Mapping[str, Preset] = {
         "rows above thresholds that are learned", finishing.whole, finishing.kept_whole_rows,
         {"init": 0.05, "half": True, "threshold_rate": 0.0001, "alpha": 0.0001},
     ),
+    "dpq": Preset(
+        "parts of rows are centroids", finishing.coded, finishing.choices,
+        {"init": 0.05, "parts": None, "frequent": 1, "pull": 0.05},
+    ),
+    "mgqe": Preset(
+        "parts of rows are centroids, fewer for rare ids", finishing.coded, finishing.choices,
+        {"init": 0.05, "parts": None, "frequent": 0.1, "pull": 0.05},
+    ),
+    "dedup": Preset(
+        "rows that are alike are one", finishing.merged, finishing.kept_blocks,
+        {"init": 0.05, "block": 1, "near": 0.01},
+    ),
     "cafe": Preset(
         "own rows for ids with large gradients", adapting.sketched, sharing.pool_rows,
         {**_ANY, "chunks": None, "hot": 0.3, "hot_rows": None, "threshold": 10.0},

@@ -82,13 +82,6 @@ def one_dim(shape: Shape) -> int:
     return dims.pop()
 
 
-def most_frequent(field: Field, count: int) -> Any:
-    """The ids that come most often, ascending; without frequencies the lowest."""
-    if field.frequencies is None:
-        return np.arange(count, dtype=np.int64)
-    return np.sort(np.argsort(-field.frequencies, kind="stable")[:count]).astype(np.int64)
-
-
 def chunk_width(shape: Shape) -> int:
     """The width of a chunk: that of the narrowest field over the number of chunks that it has."""
     narrowest = min(field.dim for field in shape.fields)
