@@ -1,4 +1,4 @@
-"""Writes the golden archives that every later version must read: `python scripts/make_golden.py`.
+"""Writes the golden archives and stores that every later version must read: `python scripts/make_golden.py`.
 
 Run it when a codec or the format is new; a file that exists is never replaced.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from golden_stores import make_stores
 
 from vecstore.archive import Archive, ArchiveWriter
 from vecstore.formats.base import Batch
@@ -86,6 +87,7 @@ def main() -> None:
         np.save(path.with_suffix(".npy"), decoded)
         path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
         print(f"{path.name}: {path.stat().st_size} bytes")
+    make_stores(FOLDER / "store1")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tries stores under faults, cuts, kills, races and damage: one JSON line per trial for docs/reliability.
 
-    python scripts/trials_store.py [--quick] [TRIAL ...]
+    python scripts/trials_store.py [--quick] [--out FILE] [--page FILE] [TRIAL ...]
 
 Each trial is a function of `store_trials`; the tests run the same with small counts. Its record has `wrong`,
 what was not as it should be; the exit code is 1 if there is any. One runs as root only: `tmpfs`.
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from store_trials import damage, faults, many, powercut, races
+from store_trials import damage, faults, many, page, powercut, races
 
 Records = Iterator[dict[str, Any]]
 
@@ -76,15 +76,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("trials", nargs="*", default=list(TRIALS), metavar="TRIAL", help=", ".join(TRIALS))
     parser.add_argument("--quick", action="store_true", help="a hundredth of the counts")
+    parser.add_argument("--out", metavar="FILE", help="keep the records here, in place of older ones")
+    parser.add_argument("--page", metavar="FILE", help="the page of what is in --out (TRIAL none: only that)")
     options = parser.parse_args()
     wrong = 0
-    for name in options.trials:
+    for name in options.trials if options.trials != ["none"] else []:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             for record in TRIALS[name](folder, 0.01 if options.quick else 1.0):
-                seconds = round(time.perf_counter() - start, 1)
-                print(json.dumps({**record, "seconds": seconds}), flush=True)
+                record["seconds"] = round(time.perf_counter() - start, 1)
+                print(json.dumps(record), flush=True)
                 wrong += len(record["wrong"])
+                if options.out:
+                    page.merged(options.out, record)
+    if options.page:
+        with open(options.out, encoding="utf-8") as file:
+            records = [json.loads(line) for line in file]
+        with open(options.page, "w", encoding="utf-8") as file:
+            file.write(page.page(records))
     raise SystemExit(wrong > 0)
 
 

@@ -216,8 +216,8 @@ def run(folder: str, kind: str, trials: int) -> dict[str, Any]:
     for how, lines in _lines(whole, folder, kind, 0, trials):
         outcomes[how] += 1
         wrong += lines
-    files = len(files_of(whole))
+    files = files_of(whole)
     return {
-        "task": "damage", "damage": kind, "trials": trials, "files": files, "outcomes": dict(outcomes),
-        "wrong": wrong,
+        "task": "damage", "damage": kind, "trials": trials, "files": len(files),
+        "index": any(name.startswith("index") for name in files), "outcomes": dict(outcomes), "wrong": wrong,
     }  # fmt: skip
