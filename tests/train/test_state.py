@@ -14,7 +14,16 @@ torch = pytest.importorskip("torch", reason="the modules are torch's")
 
 from vecstore.train.torch import EmbeddingBag  # noqa: E402
 
-FLOATS = [name for name, preset in PRESETS.items() if preset.options["rows"] == "f32"]
+
+def by_torch(name):
+    """Whether torch.optim can train tables of this method."""
+    try:
+        return bool(EmbeddingBag(9, 2, method=name))
+    except vs.SpecError:
+        return False
+
+
+FLOATS = [name for name in PRESETS if by_torch(name)]
 CASES = [(name, "adagrad") for name in PRESETS] + [(name, None) for name in FLOATS]
 
 
@@ -120,10 +129,28 @@ def test_the_state_of_another_table_is_refused_and_nothing_changed(optimizer):
         assert bits(module) == before
 
 
+@pytest.mark.parametrize("method", ["prune", "optembed", "int8", "unified"])
+def test_a_finished_table_serves_and_takes_the_state_of_one_that_learns_and_back(method):
+    module = train(made(method, "adagrad"), 2)
+    learning = through_file(module.state_dict())
+    before = bits(module)
+    module.finish()
+    assert module.ledger().training == module.ledger().optimizer == 0
+    ids = torch.arange(60)[:, None]
+    assert not module(ids).requires_grad
+    other = made(method, "adagrad")
+    other.load_state_dict(through_file(module.state_dict()))
+    assert torch.equal(other(ids), module(ids)) and not other(ids).requires_grad
+    assert torch.equal(copy.deepcopy(module)(ids), module(ids))
+    other.load_state_dict(learning)
+    assert bits(other) == before
+
+
 def test_rows_may_be_moved_cast_and_replaced():
     module = made("unified").double()
     assert module(torch.tensor([[1, 2]])).dtype == torch.float64
     assert module.settled().arrays()["parameters.0"].dtype == np.float32
+    module.load_state_dict(through_file(module.state_dict()))
     module = module.float()
     state = {name: copy.deepcopy(value) for name, value in made("unified").state_dict().items()}
     state["weight"] += 1

@@ -14,7 +14,7 @@ from vecstore.codecs.tables.making import Wish
 from vecstore.errors import ShapeError, SpecError
 from vecstore.train.inputs import Door, ends
 from vecstore.train.lookups import Pooling
-from vecstore.train.module import Learning, TableModule, uncompiled
+from vecstore.train.module import Learning, TableModule, plain_rows, uncompiled
 
 _MODES = ("sum", "mean", "max")
 
@@ -70,7 +70,9 @@ class _OneField(TableModule):
     def _write(self, ids: Any, values: Tensor) -> None:
         if self.fused:
             there = values.detach().to("cpu", torch.float32).numpy()
-            self.table.stores[0].write(ids, there, self.table.setup.seed)
+            rows = plain_rows(self.table.stores[0])
+            assert rows is not None
+            rows.write(ids, there, self.table.setup.seed)
         else:
             with torch.no_grad():
                 self.weight[torch.from_numpy(ids)] = values.to(self.weight)  # type: ignore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from vecstore.codecs.tables.combine import Combiner, Product, Projected, Weighted
+from vecstore.codecs.tables.combine import Combiner, Network, Product, Projected, TensorTrain, Weighted
 from vecstore.codecs.tables.layout import Branch
 from vecstore.errors import SpecError
 from vecstore.kernels.radix import NONE
@@ -45,14 +46,12 @@ class Pooling:
 
 def look(branch: Branch, stores: Sequence[Tensor], asked: Asked, pooling: Pooling) -> Tensor:
     """(bags, dim), in the dtype of the rows, whatever autocast is on. stores: rows (count, w) of each."""
-    addresses = [term.address(asked.batch.keys) for term in branch.terms]
-    first = stores[branch.terms[0].store]
-    with torch.autocast(first.device.type, enabled=False):
-        own = addresses[0]
-        single = len(addresses) == 1 and branch.combiner is None and own.shape[1:] == (1, 1)
-        if single and (own.size == 0 or own.min() >= 0):
-            return _pick(first, own.reshape(-1), asked, pooling)
-        return pooled(_vectors(branch, stores, addresses, pooling.sparse), asked, pooling.mode)
+    with torch.autocast(stores[0].device.type, enabled=False):
+        if len(branch.terms) == 1 and branch.combiner is None:
+            rows = branch.terms[0].address(asked.batch.keys)
+            if rows.shape[1:] == (1, 1) and (rows.size == 0 or rows.min() >= 0):
+                return _pick(stores[branch.terms[0].store], rows.reshape(-1), asked, pooling)
+        return pooled(_vectors(branch, stores, asked.batch.keys, pooling.sparse), asked, pooling.mode)
 
 
 def pooled(vectors: Tensor, asked: Asked, mode: str) -> Tensor:
@@ -86,21 +85,20 @@ def _to(array: NDArray[Any], like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
 
 
-def _vectors(branch: Branch, stores: Sequence[Tensor], addresses: list[I64], sparse: bool) -> Tensor:
+def _vectors(branch: Branch, stores: Sequence[Tensor], keys: I64, sparse: bool) -> Tensor:
+    addresses = [term.address(keys) for term in branch.terms]
     parts = [
         _gather(stores[term.store], found, sparse)
         for term, found in zip(branch.terms, addresses, strict=True)
     ]
     if branch.combiner is None:
-        sums = [part[:, :, 0] if part.shape[2] == 1 else part.sum(2) for part in parts]
-        whole = sums[0]
-        for more in sums[1:]:
-            whole = whole + more
-        return whole.flatten(1)
+        sums = [(part[:, :, 0] if part.shape[2] == 1 else part.sum(2)).flatten(1) for part in parts]
+        return functools.reduce(torch.add, sums)
     rows = [part.flatten(1, 2) for part in parts]
     shared = [stores[store] for store in branch.shared]
+    given = branch.combiner.inputs(keys)
     if all(each.device.type == "cpu" and each.dtype == torch.float32 for each in [*rows, *shared]):
-        out: Tensor = _Combined.apply(branch.combiner, len(rows), *rows, *shared)
+        out: Tensor = _Combined.apply(branch.combiner, given, len(rows), *rows, *shared)
         return out
     kind = type(branch.combiner)
     if kind not in _COMBINERS:
@@ -108,7 +106,9 @@ def _vectors(branch: Branch, stores: Sequence[Tensor], addresses: list[I64], spa
             f"rows of this method come together by {kind.__name__}, for float32 on the CPU alone; "
             "keep this module there: .to('cpu', torch.float32)"
         )
-    return _COMBINERS[kind](rows, shared)
+    like = [*rows, *shared][0]
+    rows += [_to(array, like).to(like.dtype) for array in given]
+    return _COMBINERS[kind](branch.combiner, rows, shared)
 
 
 def _gather(rows: Tensor, addresses: I64, sparse: bool) -> Tensor:
@@ -127,32 +127,46 @@ class _Combined(torch.autograd.Function):
     """A combiner of the core, forward and backward, so that rows are the core's bit for bit."""
 
     @staticmethod
-    def forward(ctx: Any, combiner: Combiner, terms: int, *given: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, combiner: Combiner, inputs: Any, terms: int, *given: Tensor) -> Tensor:  # type: ignore[override]
         arrays = [each.detach().numpy() for each in given]
-        ctx.combiner, ctx.parts, ctx.shared = combiner, arrays[:terms], arrays[terms:]
+        ctx.combiner, ctx.parts, ctx.shared = combiner, arrays[:terms] + inputs, arrays[terms:]
         return torch.from_numpy(combiner.forward(ctx.parts, ctx.shared))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         parts, shared = ctx.combiner.backward(ctx.parts, ctx.shared, gradient.contiguous().numpy())
-        return None, None, *(torch.from_numpy(np.ascontiguousarray(each)) for each in [*parts, *shared])
+        return None, None, None, *(torch.from_numpy(np.ascontiguousarray(each)) for each in [*parts, *shared])
 
 
-def _product(parts: list[Tensor], shared: list[Tensor]) -> Tensor:
+def _product(how: Any, parts: list[Tensor], shared: list[Tensor]) -> Tensor:
     return parts[0].prod(1)
 
 
-def _weighted(parts: list[Tensor], shared: list[Tensor]) -> Tensor:
+def _weighted(how: Any, parts: list[Tensor], shared: list[Tensor]) -> Tensor:
     out = (parts[0] * parts[1][:, 0, :, None]).sum(1)
     return out + parts[2][:, 0] if len(parts) > 2 else out
 
 
-def _projected(parts: list[Tensor], shared: list[Tensor]) -> Tensor:
+def _projected(how: Any, parts: list[Tensor], shared: list[Tensor]) -> Tensor:
     return parts[0][:, 0] @ shared[0]
 
 
+def _train(how: TensorTrain, parts: list[Tensor], shared: list[Tensor]) -> Tensor:
+    n, rank, (a, b, c) = len(parts[0]), how.rank, how.dims
+    left = torch.bmm(parts[0].view(n, a, rank), parts[1].view(n, rank, b * rank)).view(n, a * b, rank)
+    return torch.bmm(left, parts[2].view(n, rank, c)).flatten(1)
+
+
+def _network(how: Network, parts: list[Tensor], shared: list[Tensor]) -> Tensor:
+    values = parts[0][:, 0]
+    for at, layer in enumerate(shared):
+        values = values @ layer[:-1] + layer[-1]
+        values = functional.mish(values) if at < len(shared) - 1 else values
+    return values
+
+
 # The same sums in torch's operations, for other devices and dtypes; they agree within rounding.
-_COMBINERS: Mapping[type[Combiner], Callable[[list[Tensor], list[Tensor]], Tensor]] = {
-    Product: _product, Weighted: _weighted, Projected: _projected,
+_COMBINERS: Mapping[type[Combiner], Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
+    Product: _product, Weighted: _weighted, Projected: _projected, TensorTrain: _train, Network: _network,
 }  # fmt: skip

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vecstore.codecs.tables.dense import DenseStore
 from vecstore.codecs.tables.making import Wish, make, table_of
+from vecstore.codecs.tables.rows import RowsPlan, RowStore, Store
 from vecstore.codecs.tables.state import TableState
 from vecstore.codecs.tables.table import Table
 from vecstore.errors import FormatError, InputError, ShapeError, SpecError, VecstoreError
@@ -78,25 +80,38 @@ class TableModule(nn.Module):
     def _hold(self, table: Table, lr: float) -> None:
         """Takes a table as its own; parameters are its arrays, not copies."""
         self.table = table
-        self._names = ["weight" if at == 0 else f"weight_{at}" for at in range(len(table.stores))]
         self._learner = Learner(table, lr)
-        for name, store in zip(self._names, table.stores, strict=True):
-            if self.fused:
-                continue
-            if store.plan.kind != formats.F32:
-                raise SpecError(
-                    f"rows of this {table.setup.method!r} table are no float32, so torch.optim cannot train "
-                    "them; give optimizer='rowwise_adagrad' (or adagrad, adam, sgd)"
-                )
+        if self.fused:
+            return
+        if not _by_torch(table):
+            raise SpecError(
+                f"this {table.setup.method!r} table is not float32 rows alone, as torch.optim needs it; "
+                "give optimizer='rowwise_adagrad' (or adagrad, adam, sgd)"
+            )
+        for name, rows in self._rows().items():
             if name not in self._parameters:
-                self.register_parameter(name, nn.Parameter(_tensor(store.values)))
-        if not self.fused:
-            self._settle()
+                self.register_parameter(name, nn.Parameter(_tensor(rows)))
+        self._settle()
+
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        """Rows of stores by their names here, as they lie; of a store that has none, nothing."""
+        arrays = self.table.arrays()
+        return {name: arrays[key] for key, name in self._keys().items()}
+
+    def _keys(self) -> dict[str, str]:
+        """The names of rows in the core's arrays, and here."""
+        found = {}
+        for at, store in enumerate(self.table.stores):
+            rows = plain_rows(store)
+            if rows is not None:
+                found[f"{rows.plan.role}.{at}"] = "weight" if at == 0 else f"weight_{at}"
+        return found
 
     def __getattr__(self, name: str) -> Any:
-        names = self.__dict__.get("_names", ())
-        if name in names and self.fused:
-            return _tensor(self.table.stores[names.index(name)].arrays()["rows"])
+        if name.startswith("weight") and self.__dict__.get("fused") and "table" in self.__dict__:
+            rows = self._rows()
+            if name in rows:
+                return _tensor(rows[name])
         return super().__getattr__(name)
 
     @property
@@ -141,9 +156,9 @@ class TableModule(nn.Module):
 
     def _settle(self) -> None:
         """The table's rows are those of the parameters, wherever torch has put these."""
-        for name, store in zip(self._names, self.table.stores, strict=True):
+        for name, store in zip(self._keys().values(), self.table.stores, strict=True):
             values = self._parameters[name]
-            assert values is not None
+            assert values is not None and isinstance(store, RowStore)
             if tuple(values.shape) != (store.plan.count, store.plan.width):
                 raise ShapeError(
                     f"{name} is {tuple(values.shape)}; a {self.table.setup.method!r} table of this size has "
@@ -157,7 +172,7 @@ class TableModule(nn.Module):
         """{field: (bags, dim)}; what is asked of all fields is one step of the optimizer."""
         if self.fused:
             return self._look_fused(asked, pooling)
-        stores = [self._parameters[name] for name in self._names]
+        stores = [self._parameters[name] for name in self._keys().values()]
         found = {}
         for field, each in asked.items():
             rows = look(self.table.branch(field), stores, each, pooling[field])  # type: ignore[arg-type]
@@ -174,7 +189,7 @@ class TableModule(nn.Module):
             if pooling[field].mode == "max" or (given.weights is not None and given.weights.requires_grad)
         }
         batches = {field: given.each if field in each else given.batch for field, given in asked.items()}
-        anchor = self._anchor if self.training else self._anchor.detach()
+        anchor = self._anchor if self.training and not self.table.finished else self._anchor.detach()
         found = self._learner.look(anchor, batches)
         for field, given in asked.items():
             if field in each:
@@ -183,93 +198,92 @@ class TableModule(nn.Module):
                 found[field] = found[field] / torch.from_numpy(given.counts)
         return found
 
+    def finish(self) -> None:
+        """Training is over: methods that prune do so now, and what only training needs is let go."""
+        self.settled().finish()
+        self.requires_grad_(False)
+
     # -- state
 
     def get_extra_state(self) -> dict[str, Any]:
         """All but rows: what the table is, counters, maps, seeds, and what the optimizer keeps."""
-        state = self.table.state()
-        rows = set(self._row_keys())
-        kept = {name: _tensor(array) for name, array in state.arrays().items() if name not in rows}
-        return {"config": state.config(), "arrays": kept, "lr": self.lr}
+        arrays, rows = self.table.arrays(), self._keys()
+        return {
+            "config": self.table.state().config(),
+            "arrays": {name: _tensor(array) for name, array in arrays.items() if name not in rows},
+            "dtypes": {name: array.dtype.str for name, array in arrays.items()},
+            "rows": rows,
+            "lr": self.lr,
+        }
 
     def set_extra_state(self, state: Any) -> None:
         """Takes over what `get_extra_state` gave; FormatError for that of another table."""
-        found = self._state_of(state, {})
-        self._settle()
-        self.table.restore(found)
-        self.lr = state["lr"]
-
-    def _row_keys(self) -> dict[str, str]:
-        """The names of rows in the core's arrays, and here."""
-        stores = self.table.stores
-        return {f"{store.plan.role}.{at}": self._names[at] for at, store in enumerate(stores)}
+        rows = {name: _tensor(array) for name, array in self._rows().items()}
+        self.settled().restore(self._state_of(state, rows))
 
     def _state_of(self, extra: Any, rows: Mapping[str, Tensor]) -> TableState:
         """The state of the whole table, of what `get_extra_state` gave, and of rows by their names here.
 
-        Rows that are not given stand as they are. FormatError unless it fits.
+        FormatError unless it is that of a table as this one.
         """
         try:
-            config, arrays = extra["config"], extra["arrays"]
-            found = TableState.from_parts(config, {})
+            given = dict(extra["arrays"])
+            for key, name in extra["rows"].items():
+                given[key] = rows[name].float() if rows[name].is_floating_point() else rows[name]
+            arrays = {name: _array(tensor, extra["dtypes"][name]) for name, tensor in given.items()}
+            found = TableState.from_parts(extra["config"], arrays)
         except (KeyError, TypeError, IndexError) as error:
             raise FormatError(f"the state has no table in it that this vecstore knows: {error!r}") from error
-        live = self.table.arrays()
-        given = {name: _array(tensor, live.get(name)) for name, tensor in arrays.items()}
-        for key, name in self._row_keys().items():
-            given[key] = _array(rows[name], live[key]) if name in rows else live[key]
-        state = TableState(found.setup, found.updates, given)
-        state.fits(self.table.setup, live)
-        return state
+        found.fits(self.table.setup, arrays)
+        return found
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.fused:
             del destination[f"{prefix}_anchor"]
-            for name in self._names:
-                destination[prefix + name] = getattr(self, name)
+            destination |= {prefix + name: _tensor(rows) for name, rows in self._rows().items()}
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         """As torch has it, but that nothing is taken over where anything does not fit."""
         _, _, missing, unexpected, errors = rest
-        rows = {name: state_dict[prefix + name] for name in self._names if prefix + name in state_dict}
-        own = {*(prefix + name for name in self._names), prefix + _EXTRA}
-        unexpected += [key for key in state_dict if key.startswith(prefix) and key not in own]
-        missing += [prefix + name for name in self._names if name not in rows]
-        if len(rows) < len(self._names):
-            return
-        try:
-            state = self._checked(state_dict.get(prefix + _EXTRA), rows)
-        except VecstoreError as error:
-            errors.append(str(error))
-            return
-        if self.fused:
-            self.table.restore(state)
-        else:
-            skipped: list[str] = []
-            super()._load_from_state_dict(state_dict, prefix, rest[0], False, skipped, [], errors)
-            self._settle()
-        if prefix + _EXTRA in state_dict:
-            self.lr = state_dict[prefix + _EXTRA]["lr"]
+        given = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
+        extra = given.pop(_EXTRA, None)
+        # What a finished table has become may be something else than rows.
+        rows = extra["rows"] if isinstance(extra, dict) and "rows" in extra else self._keys()
+        wanted = set(rows.values())
+        unexpected += [prefix + name for name in given if name not in wanted]
+        missing += [prefix + name for name in sorted(wanted - set(given))]
+        if wanted <= set(given):
+            try:
+                self._check(extra, given)
+                self._take(extra, given)
+            except VecstoreError as error:
+                errors.append(str(error))
+                return
+            if not self.fused:
+                # Torch's own, since it knows about `assign`; what it would miss was looked for above.
+                super()._load_from_state_dict(state_dict, prefix, rest[0], False, [], [], errors)
+                self._settle()
 
-    def _checked(self, extra: Any, rows: dict[str, Tensor]) -> TableState:
-        for name, store in zip(self._names, self.table.stores, strict=True):
-            wanted = store.arrays()["rows"].shape
-            if tuple(rows[name].shape) != wanted:
-                raise ShapeError(f"size mismatch for {name}: {tuple(rows[name].shape)}, here {wanted}")
-        if extra is not None:
-            return self._state_of(extra, rows if self.fused else {})
-        if self._maps():
+    def _check(self, extra: Any, given: Mapping[str, Tensor]) -> None:
+        for name, rows in self._rows().items():
+            if name in given and tuple(given[name].shape) != rows.shape:
+                raise ShapeError(f"size mismatch for {name}: {tuple(given[name].shape)}, here {rows.shape}")
+        others = [name for name in self.table.arrays() if name not in self._keys()]
+        if extra is None and not all(name.startswith("optimizer.") for name in others):
             raise FormatError(
                 f"the state is of another module: a {self.table.setup.method!r} table needs its maps and "
                 "seeds, which `state_dict` of this class has"
             )
-        return self._state_of(self.get_extra_state(), rows if self.fused else {})
 
-    def _maps(self) -> bool:
-        """Whether there is more to rows than their numbers."""
-        own = {*self._row_keys(), *(name for name in self.table.arrays() if name.startswith("optimizer."))}
-        return set(self.table.arrays()) != own or len(self._names) > 1
+    def _take(self, extra: Any, given: Mapping[str, Tensor]) -> None:
+        state = self._state_of(extra or self.get_extra_state(), given)
+        lr = self.lr if extra is None else extra["lr"]
+        if self.fused and state.finished != self.table.finished:
+            self._hold(table_of(state), lr)
+        else:
+            self.table.restore(state)
+            self.lr = lr
 
     # -- copies: the table goes along as its state, and is made again
 
@@ -277,7 +291,7 @@ class TableModule(nn.Module):
         kept = dict(self.__dict__)
         for name in ("table", "_learner"):
             del kept[name]
-        keys = self._row_keys()
+        keys = self._keys()
         arrays = {
             name: array for name, array in self.table.arrays().items() if self.fused or name not in keys
         }
@@ -294,6 +308,20 @@ class TableModule(nn.Module):
                 if values is not None
             }
         self._hold(table_of(TableState.from_parts(config, arrays)), lr)
+
+
+def plain_rows(store: Store) -> RowStore | None:
+    """The rows of a store that has some, be it to learn alone."""
+    if isinstance(store, DenseStore):
+        return None if store.finished else store.inner
+    return store if isinstance(store, RowStore) else None
+
+
+def _by_torch(table: Table) -> bool:
+    """Whether the table is float32 rows alone, and addresses that stay."""
+    plans = [store.plan for store in table.stores]
+    rows = all(isinstance(plan, RowsPlan) and plan.kind == formats.F32 for plan in plans)
+    return rows and not table.layout.learners
 
 
 def _on_cpu(learning: Learning) -> bool:
@@ -327,7 +355,6 @@ def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(array)
 
 
-def _array(tensor: Tensor, like: NDArray[Any] | None) -> NDArray[Any]:
-    """The array that `_tensor` gave the tensor of."""
-    found: NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
-    return found if like is None or found.dtype.itemsize != like.dtype.itemsize else found.view(like.dtype)
+def _array(tensor: Tensor, dtype: str) -> NDArray[Any]:
+    """The array of a dtype that `_tensor` gave the tensor of."""
+    return tensor.detach().cpu().contiguous().numpy().view(dtype)
