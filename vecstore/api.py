@@ -195,14 +195,17 @@ def put(
         set_threads(threads)
     with Store.open(path) as store, as_source(source, ids=ids, vectors=vectors) as opened:
         done = 0
-        for batch in opened.batches(_PUT_ROWS):
-            names = np.arange(done, done + len(batch)) if batch.ids is None else batch.ids
-            carried = batch.columns or pa.RecordBatch.from_arrays([], names=[])
-            columns = dict(zip(carried.schema.names, carried.columns, strict=True))
-            store.put(names, batch.rows, columns, model=model, revision=revision, check_space=check_space)
-            done += len(batch)
-            if progress is not None:
-                progress(done, opened.rows)
+        try:
+            for batch in opened.batches(_PUT_ROWS):
+                names = np.arange(done, done + len(batch)) if batch.ids is None else batch.ids
+                carried = batch.columns or pa.RecordBatch.from_arrays([], names=[])
+                columns = dict(zip(carried.schema.names, carried.columns, strict=True))
+                store.put(names, batch.rows, columns, model=model, revision=revision, check_space=check_space)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, opened.rows)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; the first {done} rows are committed") from None
         return done, store.version
 
 

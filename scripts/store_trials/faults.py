@@ -8,10 +8,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from store_trials.life import STEPS, State, create, left_over, put_step, rewrite_step, state_of
+from store_trials.life import STEPS, State, create, left_over, put_step, rewrite_step, state_of, tag_step
 
 from vecstore import atomic
 from vecstore.errors import InputError, NotFoundError, StorageError
@@ -151,7 +150,7 @@ def run_full_disk(folder: str, sizes: int) -> dict[str, Any]:
             wrong += _until_full(os.path.join(folder, "x.store"), size)
             trials += 1
         finally:
-            subprocess.run(["umount", folder], check=True)
+            subprocess.run(["umount", "--lazy", folder], check=True)
     return {"task": "faults", "fault": "tmpfs runs full", "trials": trials, "wrong": wrong}
 
 
@@ -159,16 +158,16 @@ def _until_full(root: str, size: int) -> Iterator[str]:
     store = create(root)
     state, number = State(), 0
     while True:
-        put = put_step([number % 50, 1000 + number], number % 90)
-        step = rewrite_step("compact", lambda store: store.compact()) if number % 9 == 8 else put
+        step = put_step([number % 50, 1000 + number], number % 90)
+        if number % 9 == 8:
+            step = rewrite_step("compact", lambda store: store.compact())
+        if number % 30 == 29:
+            step = tag_step(f"tag-{number}")
         try:
             step.call(store)
         except StorageError:
             break
         state, number = step.after(state), number + 1
-        if number % 30 == 0:
-            store.tag(f"tag-{number}")
-            state = replace(state, tags={**state.tags, f"tag-{number}": state.rows})
     if (found := state_of(root)) != state:
         yield f"tmpfs of {size} KiB: {found}; expected {state}"
     subprocess.run(["mount", "-o", "remount,size=64m", os.path.dirname(root)], check=True)

@@ -67,7 +67,8 @@ def rewrite_step(name: str, call: Callable[[Store], object]) -> Step:
     return Step(name, call, lambda state: replace(state, version=state.version + 1))
 
 
-def _tag(name: str) -> Step:
+def tag_step(name: str) -> Step:
+    """Names the newest version."""
     return Step(
         f"tag {name}",
         lambda store: store.tag(name),
@@ -84,14 +85,14 @@ def _untag(name: str) -> Step:
 
 STEPS = [
     put_step([1, 2, 3], 0),
-    _tag("first"),
+    tag_step("first"),
     put_step([2, 4], 10),
     _delete(1),
     _stream([6, 7], 30, 5),
     rewrite_step("compact", lambda store: store.compact()),
     Step("gc", lambda store: store.gc()),
     rewrite_step("refit", lambda store: store.refit("center+f32")),
-    _tag("second"),
+    tag_step("second"),
     put_step([5], 20),
     _untag("first"),
     rewrite_step("compact", lambda store: store.compact()),
