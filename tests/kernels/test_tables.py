@@ -63,8 +63,8 @@ def test_pooled_rows_are_the_plain_sums(width, chunks, probes, bagged, weighted)
         assert np.array_equal(out, expected)
 
 
-def rule(optimizer, kind=formats.F32):
-    return Rule(optimizer, kind, F32(0.1), F32(1e-8), F32(0.9), F32(0.999), F32(0.01), np.uint64(5))
+def rule(optimizer, width, kind=formats.F32):
+    return Rule(optimizer, kind, F32(0.1), F32(1e-8), F32(0.9), F32(0.999), F32(0.01), np.uint64(5), width)
 
 
 def plain_step(values, state, row, slope, optimizer):
@@ -90,7 +90,9 @@ def stepped(data, state, addresses, offsets, gradients, how):
     spare = np.empty_like(keys)
     keys = spare if sort_keys(keys, spare, np.empty(2048, np.int64), 5) else keys
     width = gradients.shape[1] // addresses.shape[1]
-    step_rows(data, state, keys, np.array([gradients.ctypes.data]), np.empty((2, width), F32), how)
+    step_rows(
+        data, state, keys, np.array([gradients.ctypes.data]), np.empty((2, -(-width // 16) * 16), F32), how
+    )
 
 
 STATES = {SGD: lambda w: 0, ROWWISE: lambda w: 1, ADAGRAD: lambda w: w, ADAM: lambda w: 2 * w}
@@ -107,7 +109,7 @@ def test_a_row_takes_one_step_by_the_sum_of_its_gradients(width, chunks, probes,
     state = np.zeros((len(values), STATES[optimizer](width)), F32)
     expected, kept = values.astype(np.float64), state.astype(np.float64)
     for _ in range(2):
-        stepped(values.view(np.uint8), state, addresses, offsets, gradients, rule(optimizer))
+        stepped(values.view(np.uint8), state, addresses, offsets, gradients, rule(optimizer, width))
         sums = np.zeros(expected.shape)
         for b in range(4):
             for i in range(offsets[b], offsets[b + 1]):
@@ -130,8 +132,8 @@ def test_rows_of_other_formats_step_to_within_their_rounding(kind):
     formats.encode_rows(values, data, every, kind, np.uint64(1))
     pool(data, every.reshape(-1, 1, 1), NO_OFFSETS, NO_WEIGHTS, values, (kind, 30, 0))
     nothing = np.zeros((len(values), 0), F32)
-    stepped(data, nothing, addresses, NO_OFFSETS, gradients, rule(SGD, kind))
-    stepped(values.view(np.uint8), nothing, addresses, NO_OFFSETS, gradients, rule(SGD))
+    stepped(data, nothing, addresses, NO_OFFSETS, gradients, rule(SGD, 30, kind))
+    stepped(values.view(np.uint8), nothing, addresses, NO_OFFSETS, gradients, rule(SGD, 30))
     out = np.empty_like(values)
     pool(data, every.reshape(-1, 1, 1), NO_OFFSETS, NO_WEIGHTS, out, (kind, 30, 0))
     # A scale is kept while the largest value takes three quarters of it.
@@ -153,7 +155,7 @@ def test_a_learned_step_goes_down_its_slope():
         np.zeros((1, 1, 1), np.int64),
         NO_OFFSETS,
         gradient,
-        rule(SGD, formats.L4),
+        rule(SGD, 4, formats.L4),
     )
     step = F32(1 / 7)
     ratio = (before - F32(0.1) * gradient) / step

@@ -72,6 +72,19 @@ def store_floats(builder: Builder, at: Value, value: Value, count: Value) -> Non
     emit_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), how)
 
 
+@instruction(SIXTEEN, ADDRESS)
+def load_all(builder: Builder, at: Value) -> Value:
+    """Sixteen float32 from an address. What `store_all` has just put there comes at once, unlike after
+    `store_floats`."""
+    return builder.load(builder.inttoptr(at, SIXTEEN.llvm.as_pointer()), align=4)
+
+
+@instruction(types.void, ADDRESS, SIXTEEN)
+def store_all(builder: Builder, at: Value, value: Value) -> None:
+    """Sixteen lanes to an address."""
+    builder.store(value, builder.inttoptr(at, SIXTEEN.llvm.as_pointer()), align=4)
+
+
 @instruction(SIXTEEN, ADDRESS, types.int64)
 def load_bytes(builder: Builder, at: Value, count: Value) -> Value:
     """The first `count` signed bytes from an address as numbers."""

@@ -13,12 +13,14 @@ from vecstore.kernels.rowformats import F32, I4, L8, L16, encode, encode_learned
 from vecstore.kernels.simd import address
 from vecstore.kernels.sixteen import (
     all_of,
+    load_all,
     load_floats,
     minus,
     over,
     plus,
     prefetch,
     root,
+    store_all,
     store_floats,
     times,
     total,
@@ -45,6 +47,7 @@ class Rule(NamedTuple):
     beta2: np.float32
     step_rate: np.float32  # of learned steps
     seed: np.uint64  # of this step's rounding
+    width: int  # of rows
 
 
 @kernel
@@ -57,9 +60,9 @@ def step_rows(
     (Duchi et al. 2011 with one rate a row, as in torchrec), w squares for ADAGRAD, two times w means for
     ADAM (Kingma and Ba 2015, of touched rows alone). keys (k,) as of `pack`, sorted. pieces: the address of
     each piece of gradients, w float32; or (1,), where the first of them is if they lie one behind the other.
-    scratch (2, w).
+    scratch (2, s), s the next multiple of 16 from w on.
     """
-    width = scratch.shape[1]
+    width = rule.width
     base, states, sums = address(data), address(state), address(scratch)
     row_bytes, state_bytes = data.shape[1], 4 * state.shape[1]
     i = 0
@@ -83,7 +86,7 @@ def step_rows(
         for j in range(0, width, 16):
             summed = _sum_pieces(keys, i, stop, pieces, width, j)
             squares = plus(squares, times(summed, summed))
-            store_floats(sums + 4 * j, summed, width - j)
+            store_all(sums + 4 * j, summed)
         at = base + int(row) * row_bytes
         where = states + int(row) * state_bytes
         if rule.optimizer == ROWWISE:
@@ -145,7 +148,7 @@ def _move(at: int, sums: int, where: int, width: int, rate: np.float32, rule: Ru
     """The w float32 at an address take a step by the gradient at `sums`, with the state at `where`."""
     for j in range(0, width, 16):
         left, skip = width - j, 4 * j
-        slope = load_floats(sums + skip, left)
+        slope = load_all(sums + skip)
         if rule.optimizer <= ROWWISE:
             change = times(all_of(rate), slope)
         elif rule.optimizer == ADAGRAD:
@@ -170,27 +173,27 @@ def _move_coded(
     data: NDArray[np.uint8], row: int, scratch: F32s, where: int, rate: np.float32, rule: Rule
 ) -> None:
     """A row that is no float32 is read, takes its step, and is rounded again."""
-    width = scratch.shape[1]
-    at, values = address(data) + row * data.shape[1], address(scratch) + 4 * width
+    width = rule.width
+    at, values = address(data) + row * data.shape[1], address(scratch) + 4 * scratch.shape[1]
     scale = scale_of(at, rule.kind, width)
     for j in range(0, width, 16):
         left = width - j
         store_floats(values + 4 * j, times(values_at(at, j, left, rule.kind), all_of(scale)), left)
     _move(values, address(scratch), where, width, rate, rule)
     if rule.kind <= I4:
-        encode(scratch[1], data, row, rule.kind, rule.seed, scale)
+        encode(scratch[1, :width], data, row, rule.kind, rule.seed, scale)
     else:
-        encode_learned(scratch[1], data, row, rule.kind, rule.seed, _learn(scratch, scale, rule))
+        encode_learned(scratch[1, :width], data, row, rule.kind, rule.seed, _learn(scratch, scale, rule))
 
 
 @kernel
 def _learn(scratch: F32s, scale: np.float32, rule: Rule) -> np.float32:
     """The step of a row after its own step down its slope, that of values through rounding.
 
-    scratch (2, w): the gradient of the row and its new values. Esser et al. 2020, arXiv:1902.08153, section
+    scratch (2, s): the gradient of the row and its new values. Esser et al. 2020, arXiv:1902.08153, section
     2.1, equation 3: the slope of a value is round(v / s) - v / s, or the largest integer where it is cut off.
     """
-    width = scratch.shape[1]
+    width = rule.width
     top = np.float32(32767 if rule.kind == L16 else 127 if rule.kind == L8 else 7)
     slope = np.float32(0)
     for j in range(width):

@@ -34,13 +34,13 @@ class Optimizer:
         """float32 that a row of `width` values keeps."""
         return {SGD: 0, ROWWISE: 1, ADAGRAD: width, ADAM: 2 * width}[_CODES[self.name]]
 
-    def rule(self, kind: int, rate: float, count: int, seed: int) -> Rule:
-        """Step number `count`, from 1, at a learning rate, for rows of a kind."""
+    def rule(self, shape: tuple[int, int], rate: float, count: int, seed: int) -> Rule:
+        """Step number `count`, from 1, at a learning rate, for rows of a (kind, width)."""
         code = _CODES[self.name]
         if code == ADAM:
             # Both means start at zero; as in torch's SparseAdam the correction is one of the rate.
             rate *= math.sqrt(1 - self.beta2**count) / (1 - self.beta1**count)
         return Rule(
-            code, kind, np.float32(rate), np.float32(self.eps), np.float32(self.beta1),
-            np.float32(self.beta2), np.float32(2e-5), np.uint64(seed),
+            code, shape[0], np.float32(rate), np.float32(self.eps), np.float32(self.beta1),
+            np.float32(self.beta2), np.float32(2e-5), np.uint64(seed), shape[1],
         )  # fmt: skip

@@ -195,7 +195,7 @@ class RowStore(Store):
         size = sum(job.addresses.size for job in jobs)
         parts = get_threads() if size > 4096 else 1
         width, bits = self.plan.width, max(self.plan.count - 1, 1).bit_length()
-        rule = optimizer.rule(self.plan.kind, rate, count, seed)
+        rule = optimizer.rule((self.plan.kind, width), rate, count, seed)
         pieces = self._pieces(jobs)
         for part in range(2 * parts):
             if part == len(self.scratch):
@@ -212,7 +212,9 @@ class RowStore(Store):
             counts = np.empty(2048, np.int64)
             swapped = sort_keys(keys[:end], spare[:end], counts, bits)
             ready = spare[:end] if swapped else keys[:end]
-            step_rows(self.data, self.state, ready, pieces, np.empty((2, width), np.float32), rule)
+            step_rows(
+                self.data, self.state, ready, pieces, np.empty((2, -(-width // 16) * 16), np.float32), rule
+            )
 
         spread(parts, 1, work)
 
