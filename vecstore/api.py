@@ -32,6 +32,7 @@ from vecstore.store import Store as Store
 from vecstore.store import check as check_collection
 from vecstore.store.repair import Consent, Repaired
 from vecstore.store.repair import repair as run_repair
+from vecstore.store.tuning import Tuned
 from vecstore.stream.compress import Job, Progress, Summary
 from vecstore.stream.compress import compress as run_compress
 from vecstore.stream.decompress import Restored
@@ -294,6 +295,26 @@ def _rows_of(source: Source) -> Rows:
     """All rows of a source (n, dim)."""
     parts = [as_float32(batch.rows) for batch in source.batches(_QUERY_ROWS)]
     return np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)
+
+
+def tune(
+    path: PathLike,
+    queries: Input | None = None,
+    *,
+    k: int = 10,
+    metric: str | None = None,
+    recall: float = 0.99,
+    vectors: str | None = None,
+) -> Tuned:
+    """How many rows a search of a store should score again, for queries, which come as rows do to `compress`.
+
+    See `Store.tune`.
+    """
+    with Store.open(path, read_only=True) as store:
+        if queries is None:
+            return store.tune(k=k, metric=metric, recall=recall)
+        with as_source(queries, vectors=vectors) as source:
+            return store.tune(_rows_of(source), k=k, metric=metric, recall=recall)
 
 
 def fit_adapter(

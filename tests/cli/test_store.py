@@ -166,3 +166,16 @@ def test_what_is_kept_is_changed_by_compaction(filled, call):
     call("compact", store, "--keep", "none")
     assert json.loads(call("info", store, "--json"))["keep"] is None
     assert "cannot be kept" in call("compact", store, "--keep", "f16", code=2)
+
+
+def test_a_search_is_tuned(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "FIT_ROWS", 100)
+    rows = np.random.default_rng(0).standard_normal((600, 8)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "queries.npy", rows[:20] + 0.1)
+    call("create", tmp_path / "s", "--dim", 8, "--codec", "pq:m=2")
+    call("put", tmp_path / "s", tmp_path / "rows.npy")
+    found = json.loads(call("tune", tmp_path / "s", tmp_path / "queries.npy", "--recall", 0.9, "--json"))
+    assert found["recall"] >= 0.9 and found["queries"] == 20
+    assert "rerank 11" in call("tune", tmp_path / "s")
+    call("search", tmp_path / "s", tmp_path / "queries.npy", "--rerank", found["rerank"], "--mix", 0.1)

@@ -42,13 +42,15 @@ class Asked:
 class Piece:
     """An archive's share in a search. live: True for the rows (n,) that are there; None: all.
 
-    finer: decodes rows finer than their codes say. always: whether it is asked without `rerank` too.
+    finer: decodes rows finer than their codes say. always: whether it is asked without `rerank` too. names:
+    what has the ids, if not the archive itself.
     """
 
     own: ArchiveSearch
     live: NDArray[np.bool_] | None = None
     finer: Decode | None = None
     always: bool = False
+    names: ArchiveSearch | None = None
 
     @property
     def rows(self) -> int:
@@ -194,7 +196,7 @@ class _Group:
 
     def _ids(self, numbers: RowNumbers) -> NDArray[Any]:
         """The ids of rows (n,)."""
-        parts = [(mine, piece.own.ids(own)) for piece, mine, own in self._split(numbers)]
+        parts = [(mine, (piece.names or piece.own).ids(own)) for piece, mine, own in self._split(numbers)]
         if len(parts) == 1:
             only: NDArray[Any] = parts[0][1].to_numpy(zero_copy_only=False)
             return only

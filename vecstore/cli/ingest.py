@@ -45,7 +45,7 @@ def ingest(store: str, stream: str, as_json: bool, **options: object) -> None:
     far the stream came: sent again after an interruption, rows that are there are left out. A stream that
     ends without its end marker is an error; what was committed before stays.
 
-    Example: producer | vecstore ingest items.store - --source clicks
+    Example: vecstore ingest items.store - --source clicks
     """
     with progress() as bar:
         found = api.ingest(store, stream, progress=bar("ingest", "rows"), **options)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from vecstore.cli.put import put
 from vecstore.cli.repair import repair
 from vecstore.cli.search import search
 from vecstore.cli.tag import tag
+from vecstore.cli.tune import tune
 from vecstore.errors import StorageError, VecstoreError
 
 INTERRUPTED = 130
@@ -86,6 +87,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 for command in (
     demo, compress, decompress, info, check, get, cat, search,
-    create, put, ingest, delete, compact, gc, tag, repair, adapter, codecs, bench, completion,
+    create, put, ingest, delete, compact, gc, tag, repair, adapter, tune, codecs, bench, completion,
 ):  # fmt: skip
     main.add_command(command)

@@ -20,6 +20,7 @@ from vecstore.registry import AnyCodec
 from vecstore.space.adapter import Adapter, queries_in
 from vecstore.space.card import MODEL, Claim
 from vecstore.spec import Spec, parse
+from vecstore.store.tuning import Sought, Tuned, tune
 from vecstore.store.view import View
 
 
@@ -139,6 +140,27 @@ class StoreReader(ABC):
         asked = Asked(k, metric or self.metric, where, rerank, symmetric, mix)
         claim = Claim(model, revision, check_space)
         return self.view.search(queries_in(self.card, queries, claim, adapter, self.path), asked)
+
+    def tune(
+        self,
+        queries: Array | None = None,
+        *,
+        truth: NDArray[Any] | None = None,
+        k: int = 10,
+        metric: str | None = None,
+        recall: float = 0.99,
+    ) -> Tuned:
+        """How many rows to score again, and how much of the code's score to mix in (`search(rerank=, mix=)`):
+        the fewest rows that find `recall` of what there is to be found, and the best mix with so many.
+
+        queries: (q, dim), of which at most 256 are asked; None: rows of the store, each looking for others,
+        which says less of real queries. truth: ids (q, any) that should be found, the best first; None: the k
+        nearest by the finest rows that are kept, all of which are read once. Raises SpecError where none are
+        kept, InputError for a store without rows.
+        """
+        rows = None if queries is None else queries_in(self.card, queries, Claim(), None, self.path)
+        asked = Asked(k, metric or self.metric, None, 0, False)
+        return tune(self.view, Sought(rows, truth, recall), asked)
 
     def adapter(
         self, old_rows: Array, new_rows: Array, *, model: str | None = None, revision: str | None = None
