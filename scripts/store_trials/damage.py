@@ -21,6 +21,7 @@ from vecstore.store import Store, layout, writing
 
 ROWS, DIM = 400, 16
 SECTOR = 512
+WHERE = "lang = 'de'"
 KINDS = ("flip", "zeroed sector", "cut", "swapped", "missing", "longer")
 LIMIT_S = 60  # of a trial: longer is a hang
 QUERIES = np.random.default_rng(5).standard_normal((3, DIM)).astype(np.float32)
@@ -63,19 +64,11 @@ def _rows(store: Store) -> list[object]:
     return found
 
 
-def _newest(read: Callable[[Store], object]) -> Callable[[str], object]:
-    def call(path: str) -> object:
-        with Store.open(path, read_only=True) as store:
-            return read(store)
-
-    return call
-
-
-def _tagged(path: str) -> object:
+def _tagged(store: Store) -> object:
     found = {}
     for name in ("early", "late"):
-        with Store.open(path, version=name) as store:
-            found[name] = _rows(store)
+        with Store.open(store.path, version=name) as old:
+            found[name] = _rows(old)
     return found
 
 
@@ -93,30 +86,38 @@ def _missing(store: Store) -> object:
     return found
 
 
-READS: dict[str, Callable[[str], object]] = {
-    "rows": _newest(_rows),
-    "get": _newest(_some),
-    "unknown ids": _newest(_missing),
-    "search": _newest(lambda store: [part.tolist() for part in store.search(QUERIES, k=7)]),
-    "filtered": _newest(
-        lambda store: [part.tolist() for part in store.search(QUERIES, k=3, where="lang = 'de'")]
-    ),
-    "tags": _newest(lambda store: store.tags()),
+READS: dict[str, Callable[[Store], object]] = {
+    "rows": _rows,
+    "get": _some,
+    "unknown ids": _missing,
+    "search": lambda store: [part.tolist() for part in store.search(QUERIES, k=7)],
+    "filtered": lambda store: [part.tolist() for part in store.search(QUERIES, 3, where=WHERE)],
+    "tags": lambda store: store.tags(),
     "tagged rows": _tagged,
-    "source": _newest(lambda store: store.writer("clicks").last_offset),
-    "count": _newest(len),
+    "source": lambda store: store.writer("clicks").last_offset,
+    "count": len,
 }
+
+
+def truth_of(path: str) -> dict[str, object]:
+    """What a sound store gives."""
+    with Store.open(path, read_only=True) as store:
+        return {name: read(store) for name, read in READS.items()}
 
 
 def outcome(path: str, truth: dict[str, object]) -> tuple[str, list[str]]:
     """Whether the damage was noticed, and which reads gave what is not so."""
     noticed, wrong = vs.check(path) != [], []
-    for name, read in READS.items():
-        try:
-            if read(path) != truth[name]:
-                wrong.append(name)
-        except vs.VecstoreError:
-            noticed = True
+    try:
+        with Store.open(path, read_only=True) as store:
+            for name, read in READS.items():
+                try:
+                    if read(store) != truth[name]:
+                        wrong.append(name)
+                except vs.VecstoreError:
+                    noticed = True
+    except vs.VecstoreError:
+        noticed = True
     return "detected" if noticed else "harmless", wrong
 
 
@@ -169,7 +170,7 @@ def work(whole: str, folder: str, kind: str, first: int, last: int) -> None:
     """Trials from first to last on a copy, a line each: begun, and how it ended."""
     path = os.path.join(folder, f"{os.getpid()}.store")
     shutil.copytree(whole, path)
-    truth = {name: read(path) for name, read in READS.items()}
+    truth = truth_of(path)
     for number in range(first, last):
         signal.alarm(LIMIT_S)
         print(json.dumps([number, "begun", []]), flush=True)

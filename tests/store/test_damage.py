@@ -21,6 +21,6 @@ def test_it_is_noticed_and_never_given_out(folder, kind):
 
 def test_the_trial_sees_wrong_rows(folder):
     damage.run(folder, "cut", 1)
-    truth = {name: read(f"{folder}/whole.store") for name, read in damage.READS.items()}
+    truth = damage.truth_of(f"{folder}/whole.store")
     assert damage.outcome(f"{folder}/whole.store", truth) == ("harmless", [])
     assert damage.outcome(f"{folder}/whole.store", truth | {"count": -1})[1] == ["count"]
