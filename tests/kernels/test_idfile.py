@@ -25,6 +25,7 @@ def look(words, keys, parts, table, verified=None):
 def test_a_file_of_ids_finds_what_a_dictionary_finds(width):
     rng = np.random.default_rng(0)
     keys = rng.integers(0, 1 << 63, (20_000, width)).astype(np.uint64)
+    keys[1:3] = [[2**64 - 1] * width, [0] * width]  # as in a free slot, and nothing at all
     rows = np.arange(20_000)
     words = np.full((26_000, width + 1), 2**64 - 1, np.uint64)
     idfile.fill(words, keys, place(rows % 3, rows))
@@ -38,6 +39,7 @@ def test_a_file_of_ids_finds_what_a_dictionary_finds(width):
         for row in rows.tolist()
     ]
     assert found == twin and todo == []
+    assert look(words, keys, parts, table, np.empty(0, np.bool_)) == (twin, [])
     strange = rng.integers(0, 1 << 63, (500, width)).astype(np.uint64)
     assert look(words, strange, parts, table) == ([FREE] * 500, [])
 
@@ -51,6 +53,16 @@ def test_a_deleted_row_leaves_the_place_to_the_next_of_its_id():
     assert look(words, keys[:1], [0, -1, 1], table) == ([place(1, 3)], [])
     assert look(words, keys[:1], [0, 1, -1], table) == ([place(1, 2)], [])
     assert look(words, keys[:1], [0, -1, -1], table) == ([FREE], [])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_search_goes_on_from_the_last_slot_to_the_first(seed):
+    keys = np.random.default_rng(seed).integers(0, 1 << 63, (47, 1)).astype(np.uint64)
+    words = np.full((48, 2), 2**64 - 1, np.uint64)
+    idfile.fill(words, keys, np.arange(47))
+    for verified in (None, np.empty(0, np.bool_)):
+        assert look(words, keys, [0], [[0, 0, 0, 47, 0]], verified) == (list(range(47)), [])
+        assert look(words, keys + np.uint64(1), [0], [[0, 0, 0, 47, 0]], verified) == ([FREE] * 47, [])
 
 
 def test_what_is_not_verified_or_read_is_asked_for():
@@ -84,5 +96,6 @@ def test_numbers_are_put_in_place_of_others():
 
 def test_a_search_begins_anywhere_with_the_same_chance():
     homes = np.empty(100_000, np.int64)
-    idfile.homes(np.arange(100_000, dtype=np.uint64).reshape(-1, 1), 10, homes)
-    assert np.abs(np.bincount(homes, minlength=10) - 10_000).max() < 500
+    idfile.homes(np.arange(100_000, dtype=np.uint64).reshape(-1, 1), 40, homes)
+    assert not (homes % idfile.BUCKET).any()
+    assert np.abs(np.bincount(homes // idfile.BUCKET, minlength=10) - 10_000).max() < 500

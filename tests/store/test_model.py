@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from vecstore.errors import NotFoundError
-from vecstore.store import Store, writing
+from vecstore.store import Store, index, writing
 
 IDS = st.lists(st.integers(0, 30), unique=True, max_size=12)
 
@@ -18,12 +18,15 @@ class StoreMachine(RuleBasedStateMachine):
     """Rows are multiples of their id and a count of writes, so that each is known by its values."""
 
     @initialize(
-        keep=st.sampled_from([None, "f32"]), fit=st.sampled_from([1, 20]), small=st.sampled_from([2, 64])
+        keep=st.sampled_from([None, "f32"]),
+        fit=st.sampled_from([1, 20]),
+        small=st.sampled_from([2, 64]),
+        rows=st.sampled_from([0, 10, 1000]),
     )
-    def begin(self, keep, fit, small):
+    def begin(self, keep, fit, small, rows):
         self.folder = tempfile.mkdtemp()
-        self.before = writing.FIT_ROWS, writing._MOST_SMALL
-        writing.FIT_ROWS, writing._MOST_SMALL = fit, small
+        self.before = writing.FIT_ROWS, writing._MOST_SMALL, index.LEAST_ROWS
+        writing.FIT_ROWS, writing._MOST_SMALL, index.LEAST_ROWS = fit, small, rows
         self.store = Store.create(f"{self.folder}/x.store", dim=3, codec="center+f32", keep=keep)
         self.rows, self.writes, self.history = {}, 0, {0: {}}
 
@@ -98,7 +101,7 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "store"):
             assert self.store.check() == []
             self.store.close()
-            writing.FIT_ROWS, writing._MOST_SMALL = self.before
+            writing.FIT_ROWS, writing._MOST_SMALL, index.LEAST_ROWS = self.before
             shutil.rmtree(self.folder)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vecstore.archive import layout
 from vecstore.archive.layout import CODE, ID, MAGIC
 from vecstore.archive.pages import Bytes, PageFile
-from vecstore.archive.places import open_descriptor
+from vecstore.archive.places import open_descriptor, regular
 from vecstore.archive.seal import find_seal, hash128
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Codes
@@ -45,9 +45,10 @@ class CodeBatch:
 class Contents:
     """An open archive. Nothing is given to Arrow, and no value given out, before its bytes are verified."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, descriptor: int | None = None) -> None:
+        """descriptor: of the file, where it is open already; it is closed here in the end."""
         self.path = "stdin" if path == "-" else path
-        self.descriptor = open_descriptor(path)
+        self.descriptor = open_descriptor(path) if descriptor is None else regular(path, descriptor)
         try:
             with storage_errors(self.path, "read"):
                 self._read()

@@ -42,9 +42,13 @@ class Column:
         starts = self._places[batches, 1] + (rows & (contents.batch_rows - 1)) * self.size
         contents.pages.ensure(starts, self.size)
 
+    def ensure_whole(self) -> None:
+        """CorruptError if the file is shorter by now, StorageError if it is closed."""
+        self._contents.pages.mapped()
+
     def take(self, rows: RowNumbers) -> Codes:
         """The codes of rows (n,), (n, size)."""
-        self._contents.pages.mapped()  # whether it can be read still
+        self.ensure_whole()
         codes = np.empty((len(rows), self.size), np.uint8)
         todo = np.empty(len(rows), np.int64)
         while missing := gather.gather(rows, np.array([self.facts()]), codes, todo):
@@ -68,6 +72,12 @@ class Picks:
     def column(self, name: str) -> Column:
         """One of the columns of codes; made once, and shared by those who read at the same time."""
         return self._columns.get(name) or self._columns.setdefault(name, Column(self._contents, name))
+
+    def whole(self) -> Column | None:
+        """The one column of codes of one size; None where codes are blocks, or stored in tiers."""
+        names, schema = self._contents.code_names, self._contents.schema
+        fixed = len(names) == 1 and pa.types.is_fixed_size_binary(schema.field(names[0]).type)
+        return self.column(names[0]) if fixed else None
 
     def codes(self, rows: RowNumbers, width: int) -> Codes:
         """The first `width` bytes of the codes of rows (n,), (n, width)."""

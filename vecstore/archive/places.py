@@ -40,6 +40,11 @@ def open_descriptor(path: str) -> int:
     except OSError as error:
         with storage_errors(path, "read"):
             raise error
+    return regular(path, descriptor)
+
+
+def regular(path: str, descriptor: int) -> int:
+    """The open descriptor if it is of a regular file; closes it and raises InputError otherwise."""
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

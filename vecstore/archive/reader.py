@@ -42,18 +42,18 @@ class Archive:
     Every byte is verified before anything made from it is given out: CorruptError otherwise. It goes on
     reading the file it opened when another takes its name. It can be pickled (by path) and used after fork.
     tier: dimensions, or bytes as in '16B' (`vecstore.codecs.tiers`): codes are read as far as these go, and
-    not beyond where they are stored apart. Raises NotFoundError, InputError for a file that is no archive,
-    CorruptError, FormatError for a newer one, SpecError for a tier that its codec has not. codec: that of a
-    file which has only its identity, as the segments of a store.
-    """
+    not beyond where they are stored apart. codec: of a segment of a store. descriptor: of an open file.
+    Raises NotFoundError, InputError for a file that is no archive, CorruptError, FormatError for a newer one,
+    SpecError for a tier that its codec has not."""
 
     generations = 1  # codecs that its rows are encoded by
 
     def __init__(
-        self, path: str | os.PathLike[str], tier: int | str | None = None, *, codec: AnyCodec | None = None
-    ) -> None:
+        self, path: str | os.PathLike[str], tier: int | str | None = None, *,
+        codec: AnyCodec | None = None, descriptor: int | None = None,
+    ) -> None:  # fmt: skip
         self.path = os.fspath(path)
-        self._contents = Contents(self.path)
+        self._contents = Contents(self.path, descriptor)
         self.format_version = self._contents.version
         self.schema: pa.Schema = self._contents.schema
         self.id_type: pa.DataType = self.schema.field(ID).type
@@ -61,7 +61,7 @@ class Archive:
         self.card: dict[str, Any] = self._contents.card
         self.dim = self._contents.dim
         self.batch_rows = self._contents.batch_rows
-        self._picks = Picks(self._contents)
+        self.picks = Picks(self._contents)
         self._last: tuple[int, Rows] | None = None
         self._given = codec
         self._codec: AnyCodec | None = None
@@ -138,9 +138,9 @@ class Archive:
         """The rows (n, dim) with these numbers, by the archive's codec or by another of its tiers."""
         codec = codec or self.codec
         if isinstance(codec, Codec):
-            return codec.decode(self._picks.codes(rows, codec.code_bytes))
+            return codec.decode(self.picks.codes(rows, codec.code_bytes))
         out = np.empty((len(rows), self.dim), np.float32)
-        batches, places = self._picks.places(rows)
+        batches, places = self.picks.places(rows)
         order = np.argsort(batches, kind="stable")
         for run in np.split(order, np.flatnonzero(np.diff(batches[order])) + 1):
             if len(run):
@@ -194,7 +194,7 @@ class Archive:
         """What searches have in common, made at the first."""
         if self._search is None:
             self._search = ArchiveSearch(
-                self._contents, self._picks, self.codec, self._decode_batch, self.rows_at
+                self._contents, self.picks, self.codec, self._decode_batch, self.rows_at
             )
         return self._search
 
@@ -212,7 +212,7 @@ class Archive:
         width = self.codec.code_bytes
         if width is None:
             raise SpecError(f"{self.path} is compressed by {self.spec}, block by block; use get")
-        return self._picks.codes(rows, width)
+        return self.picks.codes(rows, width)
 
     def _find(self, ids: Ids) -> NDArray[np.int64]:
         wanted = as_ids(ids, self.id_type, self.path)
@@ -230,7 +230,7 @@ class Archive:
 
     def ids_at(self, rows: NDArray[np.int64]) -> pa.Array:
         """The ids of the rows with these numbers."""
-        return self._picks.ids(rows)
+        return self.picks.ids(rows)
 
     @property
     def tail_hash(self) -> str:
@@ -279,7 +279,7 @@ class Archive:
         """The codes (n, code_bytes) of rows by number, of a codec that has one for each row."""
         width = self.codec.code_bytes
         assert width is not None
-        return self._picks.codes(rows, width)
+        return self.picks.codes(rows, width)
 
     def _codes(self, batch: pa.RecordBatch, width: int) -> Codes:
         return fixed_codes(batch, self._contents.columns_of(width), width)

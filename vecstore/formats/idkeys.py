@@ -24,3 +24,13 @@ def keys_of(ids: pa.Array) -> NDArray[np.uint64]:
         text = np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
         hash_strings(places, text, keys)
     return keys
+
+
+def key_of(one: int | str) -> NDArray[np.uint64]:
+    """The key of one id, (1, w), without a detour by Arrow; an int64, or text that is proper UTF-8."""
+    if isinstance(one, int):
+        return np.array([[one]], np.int64).view(np.uint64)
+    text = one.encode()
+    keys = np.empty((1, 2), np.uint64)
+    hash_strings(np.array([0, len(text)]), np.frombuffer(text, np.uint8), keys)
+    return keys

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
+from numba.core import types
 from numpy.typing import NDArray
 
-from vecstore.kernels.gather import LIVE, PAGE_BITS, ROW_BITS, ROWS, load_byte, prefetch
+from vecstore.kernels.gather import FACTS, LIVE, PAGE_BITS, ROW_BITS, ROWS, load_byte, load_word, prefetch
 from vecstore.kernels.idmap import FREE
 from vecstore.kernels.ids import mix
 from vecstore.kernels.jit import kernel
-from vecstore.kernels.simd import address
+from vecstore.kernels.simd import ADDRESS, Builder, Value, address, emit_prefetch, instruction
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
-_AHEAD = 64  # ids whose slots are asked for before they are looked at
+BUCKET = 4  # slots; where a search begins is a multiple of it, so that most ends in one line of the cache
+_AHEAD = 16  # ids whose slots are asked for before they are looked at
 _NO_PLACE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)  # FREE, as it stands in a slot
+
+
+@instruction(types.void, ADDRESS)
+def near(builder: Builder, at: Value) -> None:
+    """Asks for the line of the cache at an address, in the first level."""
+    emit_prefetch(builder, at, 1)
 
 
 @kernel
 def _home(key: np.uint64, slots: np.uint64) -> np.int64:
-    """Where the search for a key begins, floor(mix(key) / 2^32 * slots / 2^32); slots < 2^32."""
-    return np.int64(((mix(key) >> np.uint64(32)) * slots) >> np.uint64(32))
+    """The slot where the search for a key begins, among as many as are whole buckets, fewer than 2^32."""
+    buckets = slots // np.uint64(BUCKET)
+    return np.int64(((mix(key) >> np.uint64(32)) * buckets) >> np.uint64(32)) * BUCKET
 
 
 @kernel
@@ -41,34 +50,53 @@ def fill(words: U64, keys: U64, places: I64) -> None:
         at = _home(keys[i, 0], np.uint64(slots))
         while words[at, last] != _NO_PLACE:
             at += 1
-        if at == slots:
-            at = np.int64(0)
+            if at == slots:
+                at = np.int64(0)
         words[at, :last] = keys[i]
         words[at, last] = np.uint64(places[i])
 
 
 @kernel
-def _search(words: U64, verified: U8, parts: I64, table: I64, key: U64) -> tuple[np.int64, np.int64]:
-    """(place, what is missing) of one key: (place or FREE, 0), (FREE, page + 1), (FREE, -1 - part)."""
-    slots, last = words.shape[0], words.shape[1] - 1
-    size = 8 * words.shape[1]
-    at = _home(key[0], np.uint64(slots))
+def _unverified(at: np.int64, size: int, verified: U8) -> np.int64:
+    """The page of a slot that is not verified, + 1; 0 if all of it is. A slot may lie in two pages."""
+    for page in range((at * size) >> PAGE_BITS, ((at * size + size - 1) >> PAGE_BITS) + 1):
+        if verified[page] == 0:
+            return np.int64(page + 1)
+    return np.int64(0)
+
+
+@kernel
+def _judge(found: np.uint64, parts: I64, table: I64) -> tuple[np.int64, np.int64]:
+    """(place, 0) of a row that a slot leads to, (FREE, 0) if it is not live here, (FREE, what is missing)."""
+    segment, row = np.int64(found >> np.uint64(ROW_BITS)), np.int64(found) & ((1 << ROW_BITS) - 1)
+    if segment < parts.shape[0]:
+        part = parts[segment]
+        if part >= 0 and row < table[part, ROWS]:
+            live = table[part, LIVE]
+            if live == -1:
+                return np.int64(FREE), np.int64(-1 - part)
+            if live == 0 or load_byte(live + row) != 0:
+                return np.int64((part << ROW_BITS) | row), np.int64(0)
+    return np.int64(FREE), np.int64(0)
+
+
+@kernel
+def _search(
+    words: U64, verified: U8, parts: I64, table: I64, key: U64, at: np.int64
+) -> tuple[np.int64, np.int64]:
+    """What `find` says of one key, whose search begins at a slot."""
+    slots, last, size = words.shape[0], words.shape[1] - 1, 8 * words.shape[1]
     for _ in range(slots):
-        for page in range((at * size) >> PAGE_BITS, ((at * size + size - 1) >> PAGE_BITS) + 1):
-            if verified[page] == 0:
-                return np.int64(FREE), np.int64(page + 1)
-        found = words[at, last]
-        if found == _NO_PLACE:
+        if verified.shape[0] > 0:
+            page = _unverified(at, size, verified)
+            if page != 0:
+                return np.int64(FREE), page
+        if words[at, last] == _NO_PLACE:
             break
-        if words[at, 0] == key[0] and (last == 1 or words[at, 1] == key[1]):
-            segment, row = np.int64(found >> np.uint64(ROW_BITS)), np.int64(found) & ((1 << ROW_BITS) - 1)
-            part = parts[segment] if segment < parts.shape[0] else np.int64(-1)
-            if part >= 0 and row < table[part, ROWS]:
-                live = table[part, LIVE]
-                if live == -1:
-                    return np.int64(FREE), np.int64(-1 - part)
-                if live == 0 or load_byte(live + row) != 0:
-                    return np.int64((part << ROW_BITS) | row), np.int64(0)
+        if words[at, 0] == key[0] and words[at, last - 1] == key[last - 1]:
+            place, need = _judge(words[at, last], parts, table)
+            if place != FREE or need != 0:
+                return place, need
         at += 1
         if at == slots:
             at = np.int64(0)
@@ -76,28 +104,56 @@ def _search(words: U64, verified: U8, parts: I64, table: I64, key: U64) -> tuple
 
 
 @kernel
+def _look(words: U64, parts: I64, table: I64, keys: U64, places: I64) -> None:
+    """places[i] = the place of key i where it was FREE, if it is in the bucket where it is looked for first
+    and in a part without deleted rows. Most are, and the processor has little to guess about."""
+    count, slots, last, size = keys.shape[0], words.shape[0], words.shape[1] - 1, 8 * words.shape[1]
+    start, lines, of_file, segments = address(words), address(table), address(parts), parts.shape[0]
+    begin = np.empty(_AHEAD, np.int64)
+    for first in range(0, count, _AHEAD):
+        some = min(_AHEAD, count - first)
+        for i in range(some):
+            begin[i] = start + _home(keys[first + i, 0], np.uint64(slots)) * size
+            near(begin[i])
+        for i in range(some):
+            key, at = np.int64(keys[first + i, 0]), np.int64(0)
+            for slot in range(BUCKET):
+                here = begin[i] + slot * size
+                at = here if load_word(here) == key else at
+            if at == 0 or (last == 2 and load_word(at + 8) != np.int64(keys[first + i, last - 1])):
+                continue
+            found = load_word(at + size - 8)
+            segment, row = found >> ROW_BITS, found & ((1 << ROW_BITS) - 1)
+            if found >= 0 and segment < segments and places[first + i] == FREE:
+                part = load_word(of_file + 8 * segment)
+                line = lines + 8 * FACTS * part
+                if part >= 0 and row < load_word(line + 8 * ROWS) and load_word(line + 8 * LIVE) == 0:
+                    places[first + i] = (part << ROW_BITS) | row
+
+
+@kernel
 def find(words: U64, verified: U8, parts: I64, table: I64, keys: U64, answers: I64) -> int:
     """answers[0, i] = the place of key i where it was FREE and the key has a live row; gives how many of
     answers[1] are not 0: those say what has to be done before another call can answer.
 
-    words (s, w + 1), as `fill` leaves them; verified: one byte a page of them; parts: the number in the table
-    of each segment that the file knows, -1 for one that is not read; table: as in `gather`; keys (n, w);
-    answers (2, n), of which the second row is written: a page + 1 that has to be verified, or -1 - the part
-    whose deleted rows have to be read. Nothing in the words is believed.
+    words (s, w + 1), as `fill` leaves them; verified: one byte a page of them, or none if all are; parts: the
+    number in the table of each segment that the file knows, -1 for one that is not read; table: as in
+    `gather`; keys (n, w); answers (2, n), of which the second row is written: a page + 1 that has to be
+    verified, or -1 - the part whose deleted rows have to be read. Nothing in the words is believed.
     """
-    count, slots, size = keys.shape[0], words.shape[0], 8 * words.shape[1]
-    start = address(words)
     missing = 0
-    for first in range(0, count, _AHEAD):
-        stop = min(first + _AHEAD, count)
-        for i in range(first, stop):
-            prefetch(start + _home(keys[i, 0], np.uint64(slots)) * size)
-        for i in range(first, stop):
-            answers[1, i] = 0
-            if answers[0, i] == FREE:
-                answers[0, i], answers[1, i] = _search(words, verified, parts, table, keys[i])
-                if answers[1, i] != 0:
-                    missing += 1
+    if verified.shape[0] == 0:
+        _look(words, parts, table, keys, answers[0])
+        beyond = address(words) + 8 * BUCKET * words.shape[1]
+        for i in range(keys.shape[0]):
+            if answers[0, i] == FREE:  # It is in the next bucket, if at all.
+                prefetch(beyond + _home(keys[i, 0], np.uint64(words.shape[0])) * 8 * words.shape[1])
+    for i in range(keys.shape[0]):
+        answers[1, i] = 0
+        if answers[0, i] == FREE:
+            at = _home(keys[i, 0], np.uint64(words.shape[0]))
+            answers[0, i], answers[1, i] = _search(words, verified, parts, table, keys[i], at)
+            missing += answers[1, i] != 0
     return missing
 
 

@@ -87,10 +87,10 @@ def emit_load(builder: Builder, at: Value, kind: ir.Type, offset: int = 0) -> Va
     return builder.load(builder.inttoptr(place, kind.as_pointer()), align=1 if kind == BYTES.llvm else 4)
 
 
-def emit_prefetch(builder: Builder, at: Value) -> None:
-    """Asks for the line of the cache at an address, which may lie beyond an array, in the second level."""
+def emit_prefetch(builder: Builder, at: Value, level: int = 2) -> None:
+    """Asks for the line of the cache at an address, which may lie beyond an array, in a level of it."""
     place = builder.inttoptr(at, BYTE.as_pointer())
-    how = [ir.Constant(INDEX, value) for value in (0, 2, 1)]  # to read, of middling locality, data
+    how = [ir.Constant(INDEX, value) for value in (0, 4 - level, 1)]  # to read, locality, data
     emit_call(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *how])
 
 

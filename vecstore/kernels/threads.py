@@ -43,9 +43,8 @@ def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None
     that thread.
     """
     starts = range(0, rows, block_rows)
-    threads = get_threads()
     # A thread of the pool that waited for the pool could wait for ever.
-    if threads == 1 or len(starts) < 2 or getattr(_here, "busy", False):
+    if len(starts) < 2 or getattr(_here, "busy", False) or (threads := get_threads()) == 1:
         for start in starts:
             work(start, min(start + block_rows, rows))
         return

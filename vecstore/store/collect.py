@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
-from vecstore.store import files, layout, tags, versions
+from vecstore.store import files, index, layout, tags, versions
 from vecstore.store.ids import NONE, IdMap
 from vecstore.store.manifest import Manifest, Segment
 from vecstore.store.view import View
@@ -76,7 +76,7 @@ def _remove(paths: list[str]) -> None:
 
 def faults(view: View) -> list[str]:
     """What is wrong with a version that could be opened, and with tags; an empty list is sound."""
-    found = [*_files(view, set()), *tags.faults(view.root)]
+    found = [*_files(view, set()), *tags.faults(view.root), *index.faults(view)]
     ids = IdMap()
     for part in view.parts:
         try:

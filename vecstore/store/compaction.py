@@ -11,9 +11,10 @@ from dataclasses import replace
 from vecstore import registry
 from vecstore.codecs.base import Codec
 from vecstore.errors import InputError, SpecError
-from vecstore.store import files
+from vecstore.store import files, index
 from vecstore.store.manifest import Manifest, Segment
-from vecstore.store.view import Part, View
+from vecstore.store.parts import Part
+from vecstore.store.view import View
 from vecstore.store.writing import (
     SMALL_ROWS,
     Codecs,
@@ -71,7 +72,10 @@ def compact(view: View, thinned: float, keep: str | None) -> View:
     stay = [_dropped(part.segment, pair) for part in view.parts if part.segment.name not in gone]
     if manifest == view.manifest and not gone and stay == list(manifest.segments):
         return view
-    return published(view, manifest, [*written, *stay])
+    found = published(view, manifest, [*written, *stay])
+    if len(found) >= index.LEAST_ROWS:
+        index.write(found)
+    return found
 
 
 def _kept(view: View, keep: str | None) -> Manifest:

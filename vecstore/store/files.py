@@ -80,21 +80,24 @@ def write_segment(
     )  # fmt: skip
 
 
-def open_segment(root: str, segment: Segment, codec: AnyCodec | None) -> Archive:
-    """The codes, ids and columns of a segment; CorruptError unless it is the file that the manifest means."""
+def open_segment(root: str, segment: Segment, codec: AnyCodec | None, held: int | None = None) -> Archive:
+    """The codes, ids and columns of a segment; CorruptError unless it is the file that the manifest means.
+
+    held: a descriptor of the file, if it is open.
+    """
     path = layout.segment_path(root, segment.name)
-    return _opened(path, (segment.rows, segment.size, segment.seal), codec)
+    return _opened(path, (segment.rows, segment.size, segment.seal), codec, held)
 
 
-def open_fine(root: str, segment: Segment, codec: AnyCodec | None) -> Archive:
+def open_fine(root: str, segment: Segment, codec: AnyCodec | None, held: int | None = None) -> Archive:
     """The finer rows of a segment that has them."""
     path = layout.fine_path(root, segment.name)
-    return _opened(path, (segment.rows, segment.fine_size, segment.fine_seal), codec)
+    return _opened(path, (segment.rows, segment.fine_size, segment.fine_seal), codec, held)
 
 
-def _opened(path: str, facts: tuple[int, int, str], codec: AnyCodec | None) -> Archive:
+def _opened(path: str, facts: tuple[int, int, str], codec: AnyCodec | None, held: int | None) -> Archive:
     try:
-        archive = Archive(path, codec=codec)
+        archive = Archive(path, codec=codec, descriptor=held)
     except NotFoundError as error:
         raise CorruptError(f"{path} is missing; restore it from a copy") from error
     found = len(archive), archive.ledger().total, archive.tail_hash

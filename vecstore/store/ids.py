@@ -8,23 +8,23 @@ from numpy.typing import NDArray
 
 from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import idmap
+from vecstore.kernels.gather import ROW_BITS
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 NONE = idmap.FREE
 
 _LEAST_SLOTS = 1 << 10
-_ROW_BITS = 40
 
 
 def place_of(segment: int, rows: I64) -> I64:
     """Places of rows of the segment with this number."""
-    return (np.int64(segment) << _ROW_BITS) | rows
+    return (np.int64(segment) << ROW_BITS) | rows
 
 
 def segment_of(places: I64) -> tuple[I64, I64]:
     """The segment's number, and the row in it, of each place."""
-    return places >> _ROW_BITS, places & ((1 << _ROW_BITS) - 1)
+    return places >> ROW_BITS, places & ((1 << ROW_BITS) - 1)
 
 
 class IdMap:
@@ -38,9 +38,17 @@ class IdMap:
 
     def find(self, ids: pa.Array) -> I64:
         """The place of each id, NONE where it has none; ids int64 or string."""
-        out = np.full(len(ids), NONE, np.int64)
-        if len(self._values) and len(ids):
-            idmap.find(self._slots, self._values, keys_of(ids), out)
+        return self.find_keys(keys_of(ids))
+
+    def __len__(self) -> int:
+        """How many ids there may be: those that were removed count until there is no room for more."""
+        return self._used
+
+    def find_keys(self, keys: U64) -> I64:
+        """The place of the id with each key (n, w), NONE where there is none."""
+        out = np.full(len(keys), NONE, np.int64)
+        if len(self._values) and len(keys):
+            idmap.find(self._slots, self._values, keys, out)
         return out
 
     def put(self, ids: pa.Array, places: I64) -> I64:

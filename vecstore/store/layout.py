@@ -13,9 +13,11 @@ FORMAT = "FORMAT"  # written once, last of all that a new store has: a folder wi
 VERSIONS, TAGS = "versions", "tags"
 SEGMENTS, FINE, CODECS, DELETES = "segments", "fine", "codecs", "deletes"
 FOLDERS = (VERSIONS, TAGS, SEGMENTS, FINE, CODECS, DELETES)
+INDEX = "index"  # derived; made when it is first needed
 LOCK = "LOCK"  # of the one process that writes
 
 _MANIFEST = re.compile(r"([0-9]{20})\.json")
+_HASH = re.compile(r"([0-9]{20})\.hash")
 _NAME = re.compile(r"[0-9a-f]{32}")
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 _TAG = re.compile(r"(?!\d+$)[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -85,3 +87,14 @@ def codec_path(root: str, identity: str) -> str:
 def deletes_path(root: str, name: str) -> str:
     """Rows of one segment that are deleted."""
     return os.path.join(root, DELETES, f"{name}.arrow")
+
+
+def hash_path(root: str, version: int) -> str:
+    """Where the ids of a version's segments are."""
+    return os.path.join(root, INDEX, f"{version:020d}.hash")
+
+
+def hash_version(name: str) -> int | None:
+    """The version that a file of ids was made at, if it is one."""
+    found = _HASH.fullmatch(name)
+    return int(found[1]) if found else None

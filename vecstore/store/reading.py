@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids
 from vecstore.archive.together import Asked
-from vecstore.codecs.base import Array, Rows
+from vecstore.codecs.base import Array, Codes, Rows
 from vecstore.errors import ShapeError
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
@@ -101,6 +101,10 @@ class StoreReader(ABC):
     def get(self, ids: Ids) -> Rows:
         """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
         return self.view.get(ids)
+
+    def get_codes(self, ids: Ids) -> Codes:
+        """The codes (n, code_bytes) of n ids; SpecError unless one codec made them, with a code a row."""
+        return self.view.get_codes(ids)
 
     def scan(self, batch_rows: int = 8192) -> Iterator[tuple[NDArray[Any], Rows]]:
         """All rows in the order in which they came: ids (n,) and rows (n, dim), n at most batch_rows."""

@@ -15,7 +15,7 @@ from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecErro
 from vecstore.formats.base import Batch
 from vecstore.search import METRICS
 from vecstore.space.card import Claim, same_space
-from vecstore.store import collect, compaction, layout, tags, versions, writing
+from vecstore.store import collect, compaction, index, layout, tags, versions, writing
 from vecstore.store.manifest import Manifest
 from vecstore.store.reading import StoreReader
 from vecstore.store.streaming import StreamWriter, joined
@@ -171,7 +171,7 @@ class Store(StoreReader):
         Older versions keep them until `gc`; their bytes are gone once no version that is left has them.
         """
         with self._commit() as view:
-            self._view = writing.delete(view, view.places(ids))
+            self._view = writing.delete(view, ids)
 
     def refit(self, codec: str | None = None, keep: str | None = compaction.UNCHANGED) -> None:
         """Fits the codec of rows to come, of another spec if one is given, on the rows that are there.
@@ -199,7 +199,12 @@ class Store(StoreReader):
         too. Readers that have a version open go on reading it on this machine.
         """
         with self._commit() as view:
-            return collect.collect(view.root, keep, older_than)
+            return [*collect.collect(view.root, keep, older_than), *index.prune(view)]
+
+    def reindex(self) -> None:
+        """Writes the file by which ids are found anew. Writers do so by themselves when it pays."""
+        with self._commit() as view:
+            index.write(view)
 
     def check(self) -> list[str]:
         """Findings of a full check of what this version consists of, and of tags; an empty list is sound.

@@ -14,73 +14,26 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids, all_found, as_ids
-from vecstore.archive.reader import Archive
 from vecstore.archive.together import Asked, Kept, Piece, Together
 from vecstore.atomic import storage_errors
-from vecstore.codecs.base import Array, Rows
+from vecstore.codecs.base import Array, Codec, Codes, Rows
 from vecstore.errors import SpecError
 from vecstore.formats.base import Batch
+from vecstore.formats.idkeys import key_of, keys_of
+from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
 from vecstore.registry import AnyCodec
-from vecstore.search.searcher import Decode
-from vecstore.store import files, layout
-from vecstore.store.ids import IdMap, place_of, segment_of
-from vecstore.store.manifest import Manifest, Segment
+from vecstore.store import files, hashfile, layout
+from vecstore.store.ids import I64, segment_of
+from vecstore.store.manifest import Manifest
+from vecstore.store.parts import Part, Pool, SegmentFiles
+from vecstore.store.places import Places
 
-I64 = NDArray[np.int64]
-
-
-class Part:
-    """An open segment and which of its rows are live; immutable. Its open files serve later versions too."""
-
-    def __init__(self, root: str, segment: Segment, codecs: dict[str, AnyCodec], known: Part | int):
-        """known: the same segment in another version, whose open files and number serve this one; or a number
-        that no other part has."""
-        like = known if isinstance(known, Part) else None
-        self.segment = segment
-        self.number: int = known.number if isinstance(known, Part) else known
-        self._fine: list[Archive] = [] if like is None else like._fine  # one, once it is open
-        if like is None:
-            self.archive = files.open_segment(root, segment, codecs[segment.codec])
-        else:
-            self.archive = like.archive
-        self._root, self._codecs = root, codecs
-        before = () if like is None else like.segment.deletes
-        if segment.deletes[: len(before)] != before:
-            before = ()
-        self.live: NDArray[np.bool_] | None = like.live if like and before else None  # (rows,), None: all
-        for deletes in segment.deletes[len(before) :]:
-            live = np.ones(segment.rows, np.bool_) if self.live is None else self.live.copy()
-            live[files.read_deletes(root, deletes, segment.rows)] = False
-            self.live = live
-
-    @property
-    def fine(self) -> Archive:
-        """The finer rows that are kept, or those that there are."""
-        if self.segment.fine_codec is None:
-            return self.archive
-        if not self._fine:
-            codec = self._codecs[self.segment.fine_codec]
-            self._fine.append(files.open_fine(self._root, self.segment, codec))
-        return self._fine[0]
-
-    @property
-    def finer(self) -> Decode | None:
-        """Decodes the finer rows that are kept, if any."""
-        return None if self.segment.fine_codec is None else lambda numbers: self.fine.rows_at(numbers)
-
-    def live_rows(self) -> I64:
-        """Numbers of rows that are not deleted, ascending."""
-        return np.arange(self.segment.rows) if self.live is None else np.flatnonzero(self.live)
-
-    def close(self) -> None:
-        """Lets go of the files."""
-        for archive in (self.archive, *self._fine):
-            archive.close()
+_BLOCK_ROWS = 16_384  # that are gathered at a time
 
 
 class View:
-    """Reads one version. Parts are opened when the view is made; ids are mapped at the first use."""
+    """Reads one version. Segments are opened when they are needed, ids are known from the first use on."""
 
     def __init__(self, root: str, manifest: Manifest, like: View | None = None) -> None:
         """like: another version, whose open files and codecs serve this one too."""
@@ -93,52 +46,94 @@ class View:
         }
         before = {} if like is None else {part.segment.name: part for part in like.parts}
         self._numbers: Iterator[int] = count() if like is None else like._numbers
+        self.pool: Pool = Pool() if like is None else like.pool
         self.parts: list[Part] = []
         for segment in manifest.segments:
             known = before.get(segment.name)
-            if known is None or known.segment != segment:
-                known = Part(root, segment, self.codecs, next(self._numbers) if known is None else known)
-            self.parts.append(known)
-        self._by_number = {part.number: part for part in self.parts}
-        self._map: IdMap | None = None
+            if known is not None and known.again_as(segment):
+                self.parts.append(known.again(segment))
+                continue
+            opened = SegmentFiles(root, segment, self.codecs, self.pool)
+            self.parts.append(Part(root, segment, opened, next(self._numbers)))
+        self.key_words = 2 if manifest.id_type == pa.string() else 1
+        self._codecs: tuple[list[AnyCodec], I64] | None = None  # of segments, and which each part has
+        self.ids = Places(root, self.parts, self.pool, self.key_words)
         self._together: Together | None = None
         self._kept: Kept = Kept() if like is None else like._kept
 
     def __len__(self) -> int:
         return self.manifest.rows
 
-    def take_ids(self, ids: IdMap) -> None:
-        """Takes over the map of the version before, brought up to date."""
-        self._map = ids
-
-    @property
-    def ids(self) -> IdMap:
-        """Where each id's row lies, by the number of its part."""
-        if self._map is None:
-            found = IdMap()
-            for part in self.parts:
-                rows = part.live_rows()
-                found.put(part.archive.ids_at(rows), place_of(part.number, rows))
-            self._map = found
-        return self._map
-
     def places(self, ids: Ids) -> I64:
         """The place of each id; NotFoundError names the first that is not there."""
         kind = self.manifest.id_type or pa.int64()
+        if (type(ids) is int and kind != pa.string() and -1 << 63 <= ids < 1 << 63) or (
+            type(ids) is str and kind == pa.string() and ids.isascii()
+        ):
+            places = self.ids.find(key_of(ids))
+            if places[0] >= 0:
+                return places
         wanted = as_ids(ids, kind, self.root)
-        names = wanted if isinstance(wanted, pa.Array) else pa.array(wanted)
-        places = self.ids.find(names)
-        all_found(names, places, self.root)
+        keys = keys_of(wanted) if isinstance(wanted, pa.Array) else wanted.view(np.uint64).reshape(-1, 1)
+        places = self.ids.find(keys)
+        all_found(wanted, places, self.root)
         return places
 
     def get(self, ids: Ids) -> Rows:
         """The rows (n, dim) of n ids, from their codes."""
         places = self.places(ids)
+        groups = self._by_codec(places)
+        if len(groups) == 1:
+            return self._rows(groups[0][0], places)
         out = np.empty((len(places), self.manifest.dim), np.float32)
+        for codec, mine in groups:
+            out[mine] = self._rows(codec, places[mine])
+        return out
+
+    def get_codes(self, ids: Ids) -> Codes:
+        """The codes (n, code_bytes) of n ids; SpecError unless all are of one codec that has a code a row."""
+        places = self.places(ids)
+        groups = self._by_codec(places)
+        if len(groups) != 1 or not isinstance(codec := groups[0][0], Codec):
+            specs = sorted({str(codec.spec) for codec, _ in groups})
+            raise SpecError(f"the rows asked for have codes of {' and '.join(specs)}; use get")
+        codes = np.empty((len(places), codec.code_bytes), np.uint8)
+        self.ids.take(places, codes)
+        return codes
+
+    def _by_codec(self, places: I64) -> list[tuple[AnyCodec, I64]]:
+        """The codecs of the rows at places (n,), each with the numbers of its rows in it; of one the
+        numbers are not told."""
+        if self._codecs is None:
+            identities = sorted({part.segment.codec for part in self.parts})
+            of_part = np.array([identities.index(part.segment.codec) for part in self.parts], np.int64)
+            self._codecs = [self.codecs[identity] for identity in identities], of_part
+        codecs, of_part = self._codecs
+        if len(codecs) < 2:
+            return [(codec, places) for codec in codecs]
+        of_row = of_part[segment_of(places)[0]]
+        return [(codecs[at], np.flatnonzero(of_row == at)) for at in np.unique(of_row).tolist()]
+
+    def _rows(self, codec: AnyCodec, places: I64) -> Rows:
+        """The rows at places (n,), all in parts of one codec."""
+        out = np.empty((len(places), self.manifest.dim), np.float32)
+        if isinstance(codec, Codec):
+            width = codec.code_bytes
+
+            def work(start: int, stop: int) -> None:
+                codes = np.empty((stop - start, width), np.uint8)
+                self.ids.take(places[start:stop], codes)
+                codec.decode(codes, out=out[start:stop])
+
+            if len(places) <= _BLOCK_ROWS:  # On all threads, once they are gathered.
+                work(0, len(places))
+            else:
+                spread(len(places), _BLOCK_ROWS, work)
+            return out
         numbers, rows = segment_of(places)
-        for number in np.unique(numbers):
+        for number in np.unique(numbers).tolist():
             mine = numbers == number
-            out[mine] = self._by_number[int(number)].archive.rows_at(rows[mine])
+            out[mine] = self.parts[number].archive.rows_at(rows[mine])
         return out
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
@@ -171,8 +166,9 @@ class View:
         return self._together.search(queries, asked)
 
     def ledger(self) -> Ledger:
-        """Bytes of all files that this version needs, but what is derived from them."""
+        """Bytes of all files that this version needs, and of the index that is derived from them."""
         counts = Counter(shared=sum(map(_size, self._codec_paths())), format=len(self.manifest.dumps()))
+        counts["index"] = sum(map(_size, hashfile.paths(self.root)))
         counts["format"] += _size(os.path.join(self.root, layout.FORMAT))
         for part in self.parts:
             for archive in (part.archive, part.fine) if part.segment.fine_codec else (part.archive,):

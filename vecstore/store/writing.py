@@ -13,19 +13,21 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore import registry
-from vecstore.archive.ids import as_ids
+from vecstore.archive.ids import Ids, as_ids
 from vecstore.archive.layout import RESERVED, plain_type
 from vecstore.archive.reader import Archive, CodeBatch
 from vecstore.codecs.base import Array, Codec, as_float32, check_rows
 from vecstore.errors import InputError, ShapeError
 from vecstore.formats.base import Batch
+from vecstore.formats.idkeys import keys_of
 from vecstore.registry import AnyCodec
 from vecstore.space.card import with_fingerprint
 from vecstore.spec import parse
-from vecstore.store import files, versions
+from vecstore.store import files, index, versions
 from vecstore.store.ids import NONE, IdMap, place_of, segment_of
 from vecstore.store.manifest import Manifest, Segment
-from vecstore.store.view import Part, View
+from vecstore.store.parts import Part
+from vecstore.store.view import View
 
 FIT_ROWS = 8192  # from which on a codec is fitted; fewer are kept as they are
 _SAMPLE_ROWS = 65_536  # that it is fitted on
@@ -110,7 +112,7 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
     if manifest.columns is None:
         columns = pa.schema([]) if batch.columns is None else batch.columns.schema
         manifest = replace(manifest, id_type=batch.ids.type, columns=columns)
-    before = view.ids.find(batch.ids)
+    before = view.ids.find(keys_of(batch.ids))
     dead = _by_part(before[before != NONE])
     pair = codecs_of(view, manifest)
     if pair is None:
@@ -125,32 +127,32 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
         manifest = replace(manifest, card=with_fingerprint(manifest.card, sample))
     small = [part for part in view.parts if part.segment.rows < SMALL_ROWS and _fits(part, manifest)]
     joined = small if len(small) >= _MOST_SMALL else []
-    live = [(part, _without(part, dead.pop(part.number, None))) for part in joined]
+    numbers = {id(part): at for at, part in enumerate(view.parts)}
+    live = [(part, _without(part, dead.pop(numbers[id(part)], None))) for part in joined]
     segment = merge(view, manifest, pair, live, batch)
     assert segment is not None
     names = {part.segment.name for part in joined}
     kept = [found for found in _with_deletes(view, dead) if found.name not in names]
     found = published(view, manifest, [*kept, segment])
-    last = found.parts[-1]
+    known, last = view.ids.known, found.parts[-1]
     rows = np.arange(segment.rows)
     # Those that were joined have other places now.
-    view.ids.put(last.archive.ids_at(rows) if joined else batch.ids, place_of(last.number, rows))
-    found.take_ids(view.ids)
+    known.later.put(last.archive.ids_at(rows) if joined else batch.ids, place_of(last.number, rows))
+    found.ids.take_over(known)
+    index.keep_up(found)
     return found
 
 
-def delete(view: View, places: NDArray[np.int64]) -> View:
-    """Marks rows as deleted."""
-    places = np.unique(places)
+def delete(view: View, ids: Ids) -> View:
+    """Marks rows as deleted; NotFoundError names the first id that has none."""
+    places = np.unique(view.places(ids))
     if not len(places):
         return view
-    dead = _by_part(places)
-    segments = _with_deletes(view, dead)
-    gone = [part.archive.ids_at(dead[part.number]) for part in view.parts if part.number in dead]
-    found = published(view, view.manifest, segments)
-    for names in gone:
-        view.ids.remove(names)
-    found.take_ids(view.ids)
+    found = published(view, view.manifest, _with_deletes(view, _by_part(places)))
+    known = view.ids.known
+    names = as_ids(ids, view.manifest.id_type or pa.int64(), view.root)
+    known.later.remove(names if isinstance(names, pa.Array) else pa.array(names))
+    found.ids.take_over(known)
     return found
 
 
@@ -207,7 +209,7 @@ def sample_of(view: View) -> Array:
 
 def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDArray[np.int64]]) -> View:
     """Fits codecs on the rows that waited and those that come, and encodes them all."""
-    live = [(part, _without(part, dead.get(part.number))) for part in view.parts]
+    live = [(part, _without(part, dead.get(at))) for at, part in enumerate(view.parts)]
     waiting = [part.archive.rows_at(_rows_of(part, mask)) for part, mask in live]
     sample = np.concatenate([*waiting, as_float32(batch.rows)])
     if len(sample) > _SAMPLE_ROWS:
@@ -216,7 +218,9 @@ def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDA
     pair = codecs_of(view, manifest)
     assert pair is not None
     segment = merge(view, manifest, pair, live, batch)
-    return published(view, manifest, [] if segment is None else [segment])
+    found = published(view, manifest, [] if segment is None else [segment])
+    index.keep_up(found)
+    return found
 
 
 def _without(part: Part, dead: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
@@ -315,9 +319,9 @@ def _by_part(places: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
 def _with_deletes(view: View, dead: Mapping[int, NDArray[np.int64]]) -> list[Segment]:
     """The segments, with more rows deleted."""
     found = []
-    for part in view.parts:
+    for at, part in enumerate(view.parts):
         segment = part.segment
-        if (rows := dead.get(part.number)) is not None:
+        if (rows := dead.get(at)) is not None:
             known = segment.deletes
             if len(known) >= _MOST_DELETES:
                 assert part.live is not None

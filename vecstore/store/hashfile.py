@@ -1,0 +1,185 @@
+"""Files of ids: a hash table on disk of every row of some segments. docs/store.md has the layout.
+
+Such a file is derived: it can be thrown away, and is, as soon as anything about it is wrong. Its head is
+sealed, its slots are verified page by page, and still a kernel believes nothing that it finds in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xxhash
+
+from vecstore.atomic import AtomicFile, storage_errors
+from vecstore.errors import CorruptError
+from vecstore.kernels import idfile
+from vecstore.store import layout
+from vecstore.store.ids import I64, U64, place_of
+
+PAGE_BYTES = 1 << 16
+_MAGIC = b"VECHASH\0"
+_VERSION = 1
+_HEAD = struct.Struct("<8sIIQQQQQ")  # magic, version, words of a key, slots, rows, segments, start, size
+_NAME_BYTES = 16
+_LINE = struct.Struct(f"<{_NAME_BYTES}sQ")  # of a segment: name, rows
+_SEAL_BYTES = 16
+_LEAST_SLOTS, _MOST_SLOTS = 64, 1 << 32
+_MOST_SEGMENTS = 1 << 23
+_FULL = 0.6  # of the slots, at most
+_ALL = np.empty(0, np.bool_)  # pages that are verified, where all are
+_FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+
+
+class DamagedFile(CorruptError):
+    """A file of ids that cannot be used: what it is derived from is not damaged."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A segment that a file knows. name: 32 hexadecimal digits."""
+
+    name: str
+    rows: int
+
+
+class HashFile:
+    """An open file of ids; DamagedFile if its head is damaged or foreign, or its version too new."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with storage_errors(path, "read"):
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._read()
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+
+    def _read(self) -> None:
+        self.size = os.fstat(self._descriptor).st_size
+        facts = os.pread(self._descriptor, _HEAD.size, 0)
+        if len(facts) < _HEAD.size or not facts.startswith(_MAGIC):
+            raise DamagedFile(f"{self.path} is no file of ids")
+        _, version, self.key_words, slots, self.rows, count, start, size = _HEAD.unpack(facts)
+        slot_bytes = 8 * (self.key_words + 1)
+        pages = -(-slots * slot_bytes // PAGE_BYTES)
+        end = _HEAD.size + count * _LINE.size + 8 * pages
+        sound = (
+            version == _VERSION
+            and self.key_words in (1, 2)
+            and _LEAST_SLOTS <= slots < _MOST_SLOTS
+            and slots % idfile.BUCKET == 0
+            and count < _MOST_SEGMENTS
+            and start == -(-(end + _SEAL_BYTES) // PAGE_BYTES) * PAGE_BYTES
+            and size == self.size == start + slots * slot_bytes
+        )
+        head = os.pread(self._descriptor, start, 0) if sound else b""
+        seal = head[-_SEAL_BYTES:]
+        if len(head) != start or not sound or xxhash.xxh3_128_digest(head[:-_SEAL_BYTES]) != seal:
+            raise DamagedFile(f"{self.path} is cut, damaged, or of another version")
+        lines = _LINE.iter_unpack(head[_HEAD.size : _HEAD.size + count * _LINE.size])
+        self.segments = [Entry(name.hex(), rows) for name, rows in lines]
+        self._sums = np.frombuffer(head, "<u8", pages, end - 8 * pages)
+        self._start = start
+        self.verified = np.zeros(pages, np.bool_)
+        self._map = mmap.mmap(self._descriptor, self.size, prot=mmap.PROT_READ)
+        self._map.madvise(mmap.MADV_RANDOM)
+        words = np.frombuffer(self._map, "<u8", slots * (self.key_words + 1), start)
+        self.words: U64 = words.reshape(slots, self.key_words + 1)
+
+    def ensure_whole(self) -> None:
+        """DamagedFile if the file is shorter by now: reading what is mapped would kill the process."""
+        if os.fstat(self._descriptor).st_size != self.size:
+            raise DamagedFile(f"{self.path} has been cut")
+
+    def verify(self, pages: Iterable[int]) -> None:
+        """Compares pages of slots with their checksums; DamagedFile."""
+        for page in pages:
+            at = page * PAGE_BYTES
+            size = min(PAGE_BYTES, self.size - self._start - at)
+            with storage_errors(self.path, "read"):
+                data = os.pread(self._descriptor, size, self._start + at)
+            if xxhash.xxh3_64_intdigest(data) != int(self._sums[page]):
+                raise DamagedFile(f"{self.path} is damaged: page {page} of its slots is not what was written")
+            self.verified[page] = True
+        if self.verified.all():
+            self.verified = _ALL
+
+    def prefetch(self, keys: U64) -> None:
+        """Asks the system for the slots where searches for keys begin, before they are waited for."""
+        homes = np.empty(len(keys), np.int64)
+        idfile.homes(keys, len(self.words), homes)
+        starts = self._start + homes * self.words.strides[0]
+        for page in np.unique(starts // mmap.PAGESIZE).tolist():
+            self._map.madvise(mmap.MADV_WILLNEED, page * mmap.PAGESIZE, mmap.PAGESIZE)
+
+    def close(self) -> None:
+        """Lets go of the file; what is still read of it stays mapped."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        if "words" in self.__dict__:
+            self.close()
+
+
+def write(
+    root: str, version: int, key_words: int, segments: Sequence[Entry], keys: Iterable[tuple[int, I64, U64]]
+) -> str:
+    """Writes the file of a version, in place of all others; its path.
+
+    keys: the number of a segment, rows (n,) of it and their keys (n, key_words), in any number of pieces.
+    Not made durable: what a power cut leaves is recognized or gone.
+    """
+    most = sum(segment.rows for segment in segments)
+    slots = max(_LEAST_SLOTS, -(-int(most / _FULL + 1) // idfile.BUCKET) * idfile.BUCKET)
+    words = np.full((slots, key_words + 1), _FREE)
+    rows = 0
+    for number, numbers, found in keys:
+        idfile.fill(words, found, place_of(number, numbers))
+        rows += len(numbers)
+    body = memoryview(words.data).cast("B")
+    sums = [xxhash.xxh3_64_intdigest(body[at : at + PAGE_BYTES]) for at in range(0, len(body), PAGE_BYTES)]
+    lines = b"".join(_LINE.pack(bytes.fromhex(segment.name), segment.rows) for segment in segments)
+    end = _HEAD.size + len(lines) + 8 * len(sums)
+    start = -(-(end + _SEAL_BYTES) // PAGE_BYTES) * PAGE_BYTES
+    facts = (_MAGIC, _VERSION, key_words, slots, rows, len(segments), start, start + len(body))
+    head = _HEAD.pack(*facts) + lines + np.array(sums, "<u8").tobytes()
+    path = layout.hash_path(root, version)
+    with storage_errors(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    file = AtomicFile(path, force=True)
+    try:
+        head = head.ljust(start - _SEAL_BYTES, b"\0")
+        file.write(head + xxhash.xxh3_128_digest(head))
+        file.write(body)
+        file.commit(durable=False)
+    finally:
+        file.abort()
+    for other in paths(root):
+        if other != path:
+            remove(other)
+    return path
+
+
+def paths(root: str) -> list[str]:
+    """All files of ids, the newest first."""
+    try:
+        names = os.listdir(os.path.join(root, layout.INDEX))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    known = sorted((version, name) for name in names if (version := layout.hash_version(name)) is not None)
+    return [os.path.join(root, layout.INDEX, name) for _, name in reversed(known)]
+
+
+def remove(path: str) -> None:
+    """Takes a file of ids away, if it can be: without it everything can still be read."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)

@@ -1,0 +1,122 @@
+"""When the file of ids is written anew, what it must not hold any more, and whether it is right."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.errors import VecstoreError
+from vecstore.formats.idkeys import keys_of
+from vecstore.store import files, hashfile, tags, versions
+from vecstore.store.hashfile import DamagedFile, Entry, HashFile
+from vecstore.store.ids import I64, U64, place_of
+from vecstore.store.manifest import Segment
+from vecstore.store.places import Known, Places, live_ids
+from vecstore.store.view import View
+
+LEAST_ROWS = 1 << 16  # that no file knows before one is written
+SHARE = 4  # and at least one part in so many of those that it knows
+
+Hidden = Mapping[str, NDArray[np.bool_]]  # by a segment's name, which of its rows no version has live
+
+
+def keep_up(view: View) -> None:
+    """Writes the file of ids of a version if many of its rows are in none."""
+    known = view.ids.known
+    rows = sum(part.segment.rows for part in view.parts if known.knows(part))
+    later = sum(part.segment.rows for part in view.parts) - rows
+    if later > max(LEAST_ROWS, rows // SHARE):
+        write(view)
+
+
+def write(view: View, hidden: Hidden | None = None) -> None:
+    """Writes the file of ids of a version. That it cannot be written is no error: all it saves is time."""
+    hidden = hidden or {}
+
+    def keys() -> Iterator[tuple[int, I64, U64]]:
+        for number, part in enumerate(view.parts):
+            gone, first = hidden.get(part.segment.name), 0
+            for ids in part.archive.ids():
+                rows, found = np.arange(first, first + len(ids)), keys_of(ids)
+                first += len(ids)
+                if gone is not None:
+                    rows, found = rows[~gone[rows]], found[~gone[rows]]
+                yield number, rows, found
+
+    entries = [Entry(part.segment.name, part.segment.rows) for part in view.parts]
+    with contextlib.suppress(VecstoreError):
+        path = hashfile.write(view.root, view.manifest.version, view.key_words, entries, keys())
+        view.ids.take_over(Known(HashFile(path)))
+
+
+def prune(view: View) -> list[str]:
+    """Removes files of ids that hold an id of a row which no version has any more, for the sake of that row;
+    their paths. One that holds none instead is written of this version, the newest."""
+    gone = []
+    segments = _segments(view.root)
+    hidden = {name: mask for name, same in segments.items() if (mask := _hidden(view.root, same)) is not None}
+    for path in hashfile.paths(view.root):
+        if not _is_clean(path, segments, hidden):
+            hashfile.remove(path)
+            gone.append(path)
+    if gone and len(view) > LEAST_ROWS:
+        write(view, hidden)
+    return gone
+
+
+def _segments(root: str) -> dict[str, list[Segment]]:
+    """The segments of all versions that there are, as each of these has them."""
+    found: dict[str, list[Segment]] = {}
+    manifests = {number: versions.read(root, number) for number in versions.numbers(root)}
+    for manifest in [*manifests.values(), *tags.held(root).values()]:
+        for segment in manifest.segments:
+            found.setdefault(segment.name, []).append(segment)
+    return found
+
+
+def _hidden(root: str, same: Iterable[Segment]) -> NDArray[np.bool_] | None:
+    """The rows (rows,) of a segment that are deleted wherever it is read; None where none is."""
+    found: NDArray[np.bool_] | None = None
+    for deletes, segment in {segment.deletes: segment for segment in same}.items():
+        if not deletes:
+            return None
+        dead = np.zeros(segment.rows, np.bool_)
+        for entry in deletes:
+            dead[files.read_deletes(root, entry, segment.rows)] = True
+        found = dead if found is None else found & dead
+    return found
+
+
+def _is_clean(path: str, segments: Mapping[str, list[Segment]], hidden: Hidden) -> bool:
+    """Whether a file of ids holds only ids of rows that some version has."""
+    try:
+        with contextlib.closing(HashFile(path)) as file:
+            names = {entry.name for entry in file.segments}
+            dead = sum(int(hidden[name].sum()) for name in names & hidden.keys())
+            rows = sum(entry.rows for entry in file.segments)
+            return names <= segments.keys() and file.rows <= rows - dead
+    except VecstoreError:
+        return False
+
+
+def faults(view: View) -> list[str]:
+    """What is wrong with files of ids, which nothing but speed depends on."""
+    found = []
+    for path in hashfile.paths(view.root):
+        try:
+            file = HashFile(path)
+            file.verify(range(len(file.verified)))  # none yet
+            known = Known(file)
+            parts = [part for part in view.parts if known.knows(part)]
+            places = Places(view.root, parts, view.pool, view.key_words)
+            places.take_over(known)
+            for at, part in enumerate(parts):
+                for rows, ids in live_ids(part):
+                    if (places.find(keys_of(ids)) != place_of(at, rows)).any():
+                        raise DamagedFile(f"{path} leads to other rows than those of {part.archive.path}")
+        except VecstoreError as error:
+            found.append(f"{error}; remove {path}: it is only derived, and will be made again")
+    return found

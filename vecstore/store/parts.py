@@ -1,0 +1,185 @@
+"""Segments as they are read: their files, opened when they are needed, and which of their rows are live."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.archive.reader import Archive
+from vecstore.atomic import storage_errors
+from vecstore.errors import CorruptError
+from vecstore.registry import AnyCodec
+from vecstore.search.searcher import Decode
+from vecstore.store import files, layout
+from vecstore.store.manifest import Segment
+
+try:
+    import resource
+except ImportError:  # No such limits there.
+    resource = None  # type: ignore[assignment]
+
+I64 = NDArray[np.int64]
+CODES, FINE = "codes", "fine"
+_USUAL_LIMIT = 256  # open files of a process, where the system does not tell
+
+
+class Pool:
+    """Which segments of a store are open: a bound, and who is closed when it is reached.
+
+    A segment that is closed opens again when it is needed, and whoever is reading it goes on.
+    """
+
+    def __init__(self) -> None:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _USUAL_LIMIT
+        limit = _USUAL_LIMIT * 256 if limit < 0 else limit
+        self.most = max(4, limit // 8)  # segments; each has two files, opened and mapped
+        self.held = limit // 4  # files of which no more than the descriptor is held
+        self.closings = 0
+        self._open: deque[weakref.ref[SegmentFiles]] = deque()
+
+    def note(self, opened: SegmentFiles) -> None:
+        """One more is open; the one that has been for longest may be let go."""
+        self._open.append(weakref.ref(opened))
+        while len(self._open) > self.most:
+            if (oldest := self._open.popleft()()) is not None:
+                oldest.let_go()
+                self.closings += 1
+
+
+class SegmentFiles:
+    """The files of a segment, whichever version it is read in."""
+
+    def __init__(self, root: str, segment: Segment, codecs: dict[str, AnyCodec], pool: Pool) -> None:
+        self._root, self._segment, self._codecs, self.pool = root, segment, codecs, pool
+        self._archives: dict[str, Archive] = {}
+        self._descriptors: dict[str, int] = {}
+        self.closed = False
+        if pool.held > 1:
+            # Held, a file can be read even when it has been collected since.
+            self._hold(CODES, layout.segment_path(root, segment.name))
+            if segment.fine_codec:
+                self._hold(FINE, layout.fine_path(root, segment.name))
+
+    def _hold(self, kind: str, path: str) -> None:
+        with storage_errors(path, "read"):
+            try:
+                self._descriptors[kind] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except FileNotFoundError as error:
+                raise CorruptError(f"{path} is missing; restore it from a copy") from error
+        self.pool.held -= 1
+
+    def archive(self, kind: str) -> Archive:
+        """An open file; CorruptError unless it is the one that the manifest means."""
+        found = self._archives.get(kind)
+        if found is None:
+            identity = self._segment.codec if kind == CODES else self._segment.fine_codec
+            assert identity is not None
+            opener: Callable[..., Archive] = files.open_segment if kind == CODES else files.open_fine
+            held = self._descriptors.pop(kind, None)
+            self.pool.held += held is not None
+            found = opener(self._root, self._segment, self._codecs[identity], held)
+            if self.closed:
+                found.close()
+                return found
+            if not self._archives:
+                self.pool.note(self)
+            self._archives[kind] = found
+        return found
+
+    def opened(self) -> bool:
+        """Whether the codes are open."""
+        return CODES in self._archives
+
+    def let_go(self) -> None:
+        """Closes the files as soon as nobody reads them any more."""
+        self._archives = {}
+
+    def close(self) -> None:
+        """Closes the files; whoever reads them gets a StorageError."""
+        self.closed = True
+        for archive in self._archives.values():
+            archive.close()
+        self._release()
+
+    def _release(self) -> None:
+        while self._descriptors:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptors.popitem()[1])
+            self.pool.held += 1
+
+    def __del__(self) -> None:
+        if "_descriptors" in self.__dict__:
+            self._release()
+
+
+class Part:
+    """A segment of a version. Its open files serve later versions too."""
+
+    def __init__(self, root: str, segment: Segment, files: SegmentFiles, number: int) -> None:
+        """number: one that no other segment has, whichever version it is read in."""
+        self.segment = segment
+        self.number = number
+        self.files = files
+        self._root = root
+        self._live: NDArray[np.bool_] | None = None
+        self._read = 0  # files of deleted rows that `_live` has
+
+    def again_as(self, segment: Segment) -> bool:
+        """Whether the same files are meant."""
+        return replace(segment, deletes=()) == replace(self.segment, deletes=())
+
+    def again(self, segment: Segment) -> Part:
+        """The same segment in another version."""
+        if segment == self.segment:
+            return self
+        found = Part(self._root, segment, self.files, self.number)
+        if segment.deletes[: self._read] == self.segment.deletes[: self._read]:
+            found._live, found._read = self._live, self._read
+        return found
+
+    @property
+    def archive(self) -> Archive:
+        """Codes, ids and carried columns."""
+        return self.files.archive(CODES)
+
+    @property
+    def fine(self) -> Archive:
+        """The finer rows that are kept, or those that there are."""
+        return self.archive if self.segment.fine_codec is None else self.files.archive(FINE)
+
+    @property
+    def finer(self) -> Decode | None:
+        """Decodes the finer rows that are kept, if any."""
+        return None if self.segment.fine_codec is None else lambda numbers: self.fine.rows_at(numbers)
+
+    @property
+    def live(self) -> NDArray[np.bool_] | None:
+        """Whether each row (rows,) is live; None: all are."""
+        while self._read < len(self.segment.deletes):
+            deletes = self.segment.deletes[self._read]
+            _ = self.archive  # Only then it is sure that there are so many rows.
+            live = np.ones(self.segment.rows, np.bool_) if self._live is None else self._live.copy()
+            live[files.read_deletes(self._root, deletes, self.segment.rows)] = False
+            self._live, self._read = live, self._read + 1
+        return self._live
+
+    @property
+    def knows_live(self) -> bool:
+        """Whether `live` can be had without reading a file."""
+        return self._read == len(self.segment.deletes)
+
+    def live_rows(self) -> I64:
+        """Numbers of rows that are not deleted, ascending."""
+        live = self.live
+        return np.arange(self.segment.rows) if live is None else np.flatnonzero(live)
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self.files.close()

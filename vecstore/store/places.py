@@ -1,0 +1,217 @@
+"""Where the rows of one version lie, and their codes.
+
+Ids are looked up in a file of ids and in a map of those that came after it; one kernel gathers codes from all
+segments at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vecstore.archive.picks import Column
+from vecstore.archive.reader import Archive
+from vecstore.codecs.base import Codes
+from vecstore.errors import CorruptError, StorageError
+from vecstore.kernels import gather, idfile
+from vecstore.kernels.gather import ROW_BITS
+from vecstore.store import hashfile
+from vecstore.store.hashfile import HashFile
+from vecstore.store.ids import I64, NONE, U64, IdMap, place_of, segment_of
+from vecstore.store.parts import Part, Pool
+
+
+class Known:
+    """Ids by their place: those of a file, and those in memory that it does not know. Goes from version to
+    version with whoever writes them."""
+
+    def __init__(self, file: HashFile | None) -> None:
+        self.file = file
+        self.later = IdMap()  # places have the numbers of parts
+        self.entries = {} if file is None else {e.name: (at, e.rows) for at, e in enumerate(file.segments)}
+
+    def knows(self, part: Part) -> bool:
+        """Whether the file has the ids of a part."""
+        return self.entries.get(part.segment.name, (0, -1))[1] == part.segment.rows
+
+
+class _Table:
+    """Addresses of what is open, and what keeps them alive; one that is out of date goes on being right."""
+
+    def __init__(self, parts: Sequence[Part], pool: Pool) -> None:
+        self.closings = pool.closings
+        self.lines = np.zeros((len(parts), gather.FACTS), np.int64)
+        self.columns: dict[int, Column] = {}
+        self._held: list[NDArray[np.bool_] | Archive | None] = []
+        for at, part in enumerate(parts):
+            self.lines[at, gather.ROWS] = part.segment.rows
+            self.lines[at, gather.LIVE] = -1
+            if part.knows_live:
+                self.take_live(at, part)
+            if part.files.opened() and (column := part.archive.picks.whole()) is not None:
+                self._take(at, part.archive, column)
+
+    def take_live(self, at: int, part: Part) -> None:
+        """Which rows of a part are live."""
+        live = part.live
+        self._held.append(live)
+        self.lines[at, gather.LIVE] = 0 if live is None else live.ctypes.data
+
+    def take_column(self, at: int, part: Part) -> Column:
+        """Where the codes of a part are, which is opened."""
+        archive = part.archive
+        column = archive.picks.whole()
+        if column is None:
+            raise CorruptError(f"{archive.path} has codes that no segment has")
+        return self._take(at, archive, column)
+
+    def _take(self, at: int, archive: Archive, column: Column) -> Column:
+        self.columns[at] = column
+        self._held.append(archive)  # which is closed when nobody holds it
+        facts = column.facts()
+        self.lines[at, gather.SHIFT : gather.VERIFIED + 1] = facts[gather.SHIFT : gather.VERIFIED + 1]
+        self.lines[at, gather.BATCHES] = facts[gather.BATCHES]  # last: others may be looking
+        return column
+
+
+class Places:
+    """The places of one version: place_of(number of a part in it, row)."""
+
+    def __init__(self, root: str, parts: Sequence[Part], pool: Pool, key_words: int) -> None:
+        """key_words: 64-bit words of a key, by the type of ids."""
+        self._root, self._parts, self._pool, self._key_words = root, parts, pool, key_words
+        self._known: Known | None = None
+        self._lines: _Table | None = None
+        self._numbers: I64 | None = None  # the part of each segment of the file, and of each number
+        self._of_file: I64 = np.empty(0, np.int64)
+
+    def take_over(self, known: Known) -> None:
+        """Ids of the version before, brought up to date."""
+        self._known, self._numbers = known, None
+
+    @property
+    def known(self) -> Known:
+        """Ids by place, read at the first use."""
+        if self._known is None:
+            self._known = self._read(self._newest_file())
+        return self._known
+
+    def _newest_file(self) -> HashFile | None:
+        for path in hashfile.paths(self._root):
+            with contextlib.suppress(CorruptError, StorageError):
+                return HashFile(path)
+        return None
+
+    def _read(self, file: HashFile | None) -> Known:
+        known = Known(file)
+        if file is not None and file.key_words != self._key_words:
+            known = Known(None)
+        if not any(known.knows(part) for part in self._parts):
+            known = Known(None)
+        for part in self._parts:
+            if not known.knows(part):
+                for rows, ids in live_ids(part):
+                    known.later.put(ids, place_of(part.number, rows))
+        return known
+
+    def _maps(self) -> tuple[I64, I64]:
+        """The part in this version of each number, and of each segment of the file; -1 for none."""
+        if self._numbers is None:
+            known = self.known
+            numbers = np.full(max((part.number for part in self._parts), default=-1) + 1, -1, np.int64)
+            self._of_file = np.full(len(known.entries), -1, np.int64)
+            for at, part in enumerate(self._parts):
+                numbers[part.number] = at
+                if known.knows(part):
+                    self._of_file[known.entries[part.segment.name][0]] = at
+            self._numbers = numbers
+        return self._numbers, self._of_file
+
+    def find(self, keys: U64) -> I64:
+        """The place (n,) of the ids with keys (n, w), NONE where they have none."""
+        numbers, of_file = self._maps()
+        known = self.known
+        answers = np.empty((2, len(keys)), np.int64)
+        answers.fill(NONE)
+        places: I64 = answers[0]
+        if known.file is not None:
+            try:
+                self._in_file(known.file, of_file, keys, answers)
+            except hashfile.DamagedFile:
+                self._known, self._numbers = self._read(None), None
+                return self.find(keys)
+        if len(known.later):
+            left = np.flatnonzero(places == NONE)
+            if len(left):
+                found = known.later.find_keys(keys[left])
+                idfile.renumber(found, numbers)
+                places[left] = found
+        return places
+
+    def _in_file(self, file: HashFile, of_file: I64, keys: U64, answers: I64) -> None:
+        file.ensure_whole()
+        table = self._table()
+        while idfile.find(file.words, file.verified, of_file, table.lines, keys, answers):
+            needs = np.unique(answers[1])
+            file.verify((needs[needs > 0] - 1).tolist())
+            for at in (-1 - needs[needs < 0]).tolist():
+                table.take_live(at, self._parts[at])
+
+    def _table(self) -> _Table:
+        table = self._lines
+        if table is None or table.closings != self._pool.closings:
+            table = self._lines = _Table(self._parts, self._pool)
+        return table
+
+    def take(self, places: I64, out: Codes) -> None:
+        """The codes (n, width) of the rows at places (n,), all of which are in parts with such codes."""
+        table = self._table()
+        _check_sizes(table, places)
+        todo = np.empty(len(places), np.int64)
+        count = gather.gather(places, table.lines, out, todo)
+        if not count:
+            return
+        left = todo[:count]
+        while len(left):
+            parts = segment_of(places[left])[0]
+            some = np.unique(parts)[: self._pool.most]
+            for at in some.tolist():
+                column = table.columns.get(at) or table.take_column(at, self._parts[at])
+                column.open(segment_of(places[left[parts == at]])[1])
+                table.take_column(at, self._parts[at])  # It may be verified as a whole by now.
+            mine = np.isin(parts, some)
+            codes = np.empty((int(mine.sum()), out.shape[1]), np.uint8)
+            if gather.gather(places[left[mine]], table.lines, codes, np.empty(len(codes), np.int64)):
+                raise CorruptError(f"rows of {self._root} are not where they should be; open it again")
+            out[left[mine]] = codes
+            left = left[~mine]
+            table = self._table()
+
+
+def _check_sizes(table: _Table, places: I64) -> None:
+    """CorruptError where a file is shorter by now: reading what is mapped would kill the process."""
+    if len(table.lines) == 1 or len(places) == 1:
+        touched = [int(places[0] >> ROW_BITS)] if len(places) else []
+    else:
+        marks = np.zeros(len(table.lines), np.bool_)
+        marks[places >> ROW_BITS] = True
+        touched = np.flatnonzero(marks).tolist()
+    for at in touched:
+        if (column := table.columns.get(at)) is not None:
+            column.ensure_whole()
+
+
+def live_ids(part: Part) -> Iterator[tuple[I64, pa.Array]]:
+    """The live rows of a part, and their ids, batch by batch."""
+    first, live = 0, part.live
+    for ids in part.archive.ids():
+        rows = np.arange(first, first + len(ids))
+        first += len(ids)
+        if live is not None:
+            keep = np.flatnonzero(live[rows])
+            rows, ids = rows[keep], ids.take(pa.array(keep))
+        yield rows, ids
