@@ -165,14 +165,15 @@ def decompress(
     return run_decompress(os.fspath(source), os.fspath(target), dtype=dtype, force=force, progress=progress)
 
 
-def open(path: PathLike, tier: int | str | None = None) -> Collection:
+def open(path: PathLike, tier: int | str | None = None, *, memory: int | str | None = None) -> Collection:
     """Opens an archive or a store to read; `Store.open` opens a store to write.
 
     tier: of an archive only the first bytes of each code are read (see `tier`). Where they are stored apart,
-    the rest is not touched, except by a search with rerank. Raises NotFoundError, InputError, CorruptError,
-    FormatError, and SpecError for a tier that its codec has not.
+    the rest is not touched, except by a search with rerank. memory: how much there is for the codes of a
+    store, as `Store.open`. Raises NotFoundError, InputError, CorruptError, FormatError, and SpecError for a
+    tier that its codec has not.
     """
-    return open_collection(os.fspath(path), tier)
+    return open_collection(os.fspath(path), tier, memory)
 
 
 def put(

@@ -1,6 +1,7 @@
 """Ids are found in a file beside the store: the same rows as without it, whatever is done to the file."""
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -222,10 +223,10 @@ def test_many_segments_are_read_with_few_open_files(make, often, monkeypatch):
             order = np.random.default_rng(0).permutation(60)
             assert np.array_equal(again.get(order), rows[order])
             assert np.array_equal(again.get(int(order[3])), rows[order[3]][None])
+        assert sum(len(ids) for ids, _ in again.scan()) == 60 and again.check() == []
+        assert len(os.listdir("/proc/self/fd")) - before < 25
         found, _ = again.search(rows[:3], k=1, metric="l2")
         assert found.ravel().tolist() == [0, 1, 2]
-        assert len(os.listdir("/proc/self/fd")) - before < 25
-        assert again.check() == []
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -264,3 +265,15 @@ def test_ids_at_the_ends_of_their_range_are_found(make, often):
     )
     with pytest.raises(vs.InputError, match="strings"):
         texts.get(1)
+
+
+def test_a_store_is_read_the_same_with_little_memory(make, often):
+    store, held, gone = filled(make, keep="f32", codec="sq:bits=8", name="little.store")
+    for memory in (1, "1kB", 1 << 30, "10GB"):
+        with Store.open(store.path, memory=memory) as again, vs.open(store.path, memory=memory) as read:
+            check(again, held, gone)
+            assert np.array_equal(again.get(list(held)), read.get(list(held)))
+            assert np.array_equal(again.search(some_rows(2), k=3)[0], store.search(some_rows(2), k=3)[0])
+            assert pickle.loads(pickle.dumps(again)).memory == memory
+    with pytest.raises(vs.BudgetError, match="5%"):
+        Store.open(store.path, memory="5%")

@@ -19,6 +19,7 @@ from vecstore.errors import CorruptError, StorageError
 Bytes = NDArray[np.uint8]
 
 _RUN_BYTES = 64 * PAGE_BYTES
+_AHEAD = 64  # pages that are asked for before the first of them is waited for
 
 
 class PageFile:
@@ -125,8 +126,35 @@ class PageFile:
 
     def ensure(self, starts: NDArray[np.int64], width: int) -> None:
         """Verifies the pages of the bytes [start, start + width) for each of the starts."""
-        for page in self._unverified(starts, width):
-            self.read(int(page) * PAGE_BYTES, min((int(page) + 1) * PAGE_BYTES, self._stop))
+        pages = self._unverified(starts, width).tolist()
+        for first in range(0, len(pages), _AHEAD):
+            some = pages[first : first + _AHEAD]
+            if len(some) > 1:
+                self._ask(some)
+            for page in some:
+                self.read(page * PAGE_BYTES, min((page + 1) * PAGE_BYTES, self._stop))
+
+    def _ask(self, pages: list[int]) -> None:
+        """Has the system read pages side by side that are waited for one by one."""
+        if hasattr(os, "posix_fadvise"):
+            for page in pages:
+                os.posix_fadvise(self._descriptor, page * PAGE_BYTES, PAGE_BYTES, os.POSIX_FADV_WILLNEED)
+
+    def prefetch(self, starts: NDArray[np.int64], width: int) -> None:
+        """Has the system read the bytes [start, start + width) for each of the starts, side by side.
+
+        Through a mapping, what is not in memory is waited for one by one.
+        """
+        self.mapped()
+        assert self._map is not None
+        if not len(starts):
+            return
+        ends = (starts + max(width, 1) - 1) // mmap.PAGESIZE
+        pages = np.unique(np.concatenate([starts // mmap.PAGESIZE, ends]))
+        breaks = np.flatnonzero(np.diff(pages) > 1) + 1
+        runs = zip(pages[np.r_[0, breaks]].tolist(), pages[np.r_[breaks - 1, -1]].tolist(), strict=True)
+        for first, last in runs:
+            self._map.madvise(mmap.MADV_WILLNEED, first * mmap.PAGESIZE, (last - first + 1) * mmap.PAGESIZE)
 
     def _unverified(self, starts: NDArray[np.int64], width: int) -> NDArray[np.int64]:
         if self.verified.all() or len(starts) == 0:
@@ -136,6 +164,12 @@ class PageFile:
         pages = np.unique(np.concatenate([np.minimum(first + step, last) for step in steps]))
         found: NDArray[np.int64] = pages[~self.verified[pages]]
         return found
+
+    def forget(self) -> None:
+        """Lets the system drop what it holds of the file in memory."""
+        self.mapped()
+        assert self._map is not None
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Unmaps the file; the descriptor is the caller's."""

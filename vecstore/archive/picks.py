@@ -22,6 +22,7 @@ class Column:
         self._places = np.zeros((contents.batches, 2), np.int64)
         self._view = contents.pages.mapped()  # held, so that addresses last
         self._verified = contents.pages.verified
+        self.cold = False  # whether most of it is not in memory
 
     def facts(self) -> list[int]:
         """A line of the table of `kernels.gather`, whose addresses last as long as this object does."""
@@ -42,6 +43,17 @@ class Column:
         starts = self._places[batches, 1] + (rows & (contents.batch_rows - 1)) * self.size
         contents.pages.ensure(starts, self.size)
 
+    def prefetch(self, rows: RowNumbers) -> None:
+        """Has the system read the codes of rows (n,), at least one, that were opened before."""
+        batches = rows >> (self._contents.batch_rows.bit_length() - 1)
+        firsts = self._places[batches, 1]
+        starts = firsts + (rows & (self._contents.batch_rows - 1)) * self.size
+        self._contents.pages.prefetch(starts[firsts > 0], self.size)
+
+    def forget(self) -> None:
+        """Lets the system drop what it holds of the file in memory."""
+        self._contents.pages.forget()
+
     def ensure_whole(self) -> None:
         """CorruptError if the file is shorter by now, StorageError if it is closed."""
         self._contents.pages.mapped()
@@ -49,6 +61,8 @@ class Column:
     def take(self, rows: RowNumbers) -> Codes:
         """The codes of rows (n,), (n, size)."""
         self.ensure_whole()
+        if self.cold and len(rows):
+            self.prefetch(rows)
         codes = np.empty((len(rows), self.size), np.uint8)
         todo = np.empty(len(rows), np.int64)
         while missing := gather.gather(rows, np.array([self.facts()]), codes, todo):
@@ -62,6 +76,7 @@ class Picks:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._columns: dict[str, Column] = {}
+        self.cold = False  # whether most of the codes are not in memory, as far as is known
         self._ids: pa.ChunkedArray | None = None
 
     def places(self, rows: RowNumbers) -> tuple[RowNumbers, RowNumbers]:
@@ -71,7 +86,9 @@ class Picks:
 
     def column(self, name: str) -> Column:
         """One of the columns of codes; made once, and shared by those who read at the same time."""
-        return self._columns.get(name) or self._columns.setdefault(name, Column(self._contents, name))
+        found = self._columns.get(name) or self._columns.setdefault(name, Column(self._contents, name))
+        found.cold = self.cold
+        return found
 
     def whole(self) -> Column | None:
         """The one column of codes of one size; None where codes are blocks, or stored in tiers."""

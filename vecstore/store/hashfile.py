@@ -31,6 +31,7 @@ _LINE = struct.Struct(f"<{_NAME_BYTES}sQ")  # of a segment: name, rows
 _SEAL_BYTES = 16
 _LEAST_SLOTS, _MOST_SLOTS = 64, 1 << 32
 _MOST_SEGMENTS = 1 << 23
+_AHEAD = 64  # pages that are asked for before the first of them is waited for
 _FULL = 0.6  # of the slots, at most
 _ALL = np.empty(0, np.bool_)  # pages that are verified, where all are
 _FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -100,7 +101,12 @@ class HashFile:
 
     def verify(self, pages: Iterable[int]) -> None:
         """Compares pages of slots with their checksums; DamagedFile."""
-        for page in pages:
+        pages = list(pages)
+        for number, page in enumerate(pages):
+            if number % _AHEAD == 0 and hasattr(os, "posix_fadvise"):  # Read side by side.
+                for ahead in pages[number : number + _AHEAD]:
+                    start = self._start + ahead * PAGE_BYTES
+                    os.posix_fadvise(self._descriptor, start, PAGE_BYTES, os.POSIX_FADV_WILLNEED)
             at = page * PAGE_BYTES
             size = min(PAGE_BYTES, self.size - self._start - at)
             with storage_errors(self.path, "read"):
@@ -118,6 +124,10 @@ class HashFile:
         starts = self._start + homes * self.words.strides[0]
         for page in np.unique(starts // mmap.PAGESIZE).tolist():
             self._map.madvise(mmap.MADV_WILLNEED, page * mmap.PAGESIZE, mmap.PAGESIZE)
+
+    def forget(self) -> None:
+        """Lets the system drop what it holds of the file in memory."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Lets go of the file; what is still read of it stays mapped."""

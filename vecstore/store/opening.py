@@ -14,13 +14,16 @@ from vecstore.store.store import Store
 Collection: TypeAlias = "Archive | Store"
 
 
-def open_collection(path: str, tier: int | str | None = None) -> Collection:
-    """Opens an archive, or a store to read. SpecError for a tier of a store, whose codes lie whole."""
+def open_collection(path: str, tier: int | str | None = None, memory: int | str | None = None) -> Collection:
+    """Opens an archive, or a store to read. SpecError for a tier of a store, whose codes lie whole.
+
+    memory: of a store, see `Store.open`.
+    """
     if not _is_store(path):
         return Archive(path, tier)
     if tier is not None:
         raise SpecError(f"{path} is a store, which has no tiers; leave out the tier")
-    return Store.open(path, read_only=True)
+    return Store.open(path, read_only=True, memory=memory)
 
 
 def is_collection(path: str) -> bool:

@@ -36,13 +36,21 @@ class Pool:
     A segment that is closed opens again when it is needed, and whoever is reading it goes on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int | None = None) -> None:
+        """memory: bytes that codes may take; None where all of a store may be in memory."""
+        self.memory = memory
+        self.cold: set[str] = set()  # kinds of files that are not kept in memory
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _USUAL_LIMIT
         limit = _USUAL_LIMIT * 256 if limit < 0 else limit
         self.most = max(4, limit // 8)  # segments; each has two files, opened and mapped
         self.held = limit // 4  # files of which no more than the descriptor is held
         self.closings = 0
         self._open: deque[weakref.ref[SegmentFiles]] = deque()
+
+    def measure(self, codes: int) -> None:
+        """What is cold in a version with so many bytes of codes: finer rows, and codes that are too many."""
+        if self.memory is not None:
+            self.cold = {FINE} if codes <= self.memory else {CODES, FINE}
 
     def note(self, opened: SegmentFiles) -> None:
         """One more is open; the one that has been for longest may be let go."""
@@ -85,6 +93,7 @@ class SegmentFiles:
             held = self._descriptors.pop(kind, None)
             self.pool.held += held is not None
             found = opener(self._root, self._segment, self._codecs[identity], held)
+            found.picks.cold = kind in self.pool.cold
             if self.closed:
                 found.close()
                 return found

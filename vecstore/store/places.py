@@ -22,7 +22,7 @@ from vecstore.kernels.gather import ROW_BITS
 from vecstore.store import hashfile
 from vecstore.store.hashfile import HashFile
 from vecstore.store.ids import I64, NONE, U64, IdMap, place_of, segment_of
-from vecstore.store.parts import Part, Pool
+from vecstore.store.parts import CODES, Part, Pool
 
 
 class Known:
@@ -155,6 +155,8 @@ class Places:
     def _in_file(self, file: HashFile, of_file: I64, keys: U64, answers: I64) -> None:
         file.ensure_whole()
         table = self._table()
+        if CODES in self._pool.cold:
+            file.prefetch(keys)
         while idfile.find(file.words, file.verified, of_file, table.lines, keys, answers):
             needs = np.unique(answers[1])
             file.verify((needs[needs > 0] - 1).tolist())
@@ -171,6 +173,8 @@ class Places:
         """The codes (n, width) of the rows at places (n,), all of which are in parts with such codes."""
         table = self._table()
         _check_sizes(table, places)
+        if CODES in self._pool.cold:
+            _prefetch(table, places)
         todo = np.empty(len(places), np.int64)
         count = gather.gather(places, table.lines, out, todo)
         if not count:
@@ -203,6 +207,16 @@ def _check_sizes(table: _Table, places: I64) -> None:
     for at in touched:
         if (column := table.columns.get(at)) is not None:
             column.ensure_whole()
+
+
+def _prefetch(table: _Table, places: I64) -> None:
+    """Has the system read the codes at places, where their files are open."""
+    ordered = np.sort(places)
+    numbers, rows = segment_of(ordered)
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(ordered)], strict=True):
+        if (column := table.columns.get(int(numbers[start]))) is not None:
+            column.prefetch(rows[start:stop])
 
 
 def live_ids(part: Part) -> Iterator[tuple[I64, pa.Array]]:

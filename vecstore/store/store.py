@@ -11,12 +11,14 @@ from typing import Any, Self
 from vecstore.archive.ids import Ids
 from vecstore.codecs.base import Array
 from vecstore.codecs.parts import MAX_DIM
-from vecstore.errors import ConflictError, CorruptError, NotFoundError, SpecError, StorageError
+from vecstore.errors import BudgetError, ConflictError, CorruptError, NotFoundError, SpecError, StorageError
 from vecstore.formats.base import Batch
+from vecstore.ledger import parse_budget
 from vecstore.search import METRICS
 from vecstore.space.card import Claim, same_space
 from vecstore.store import collect, compaction, index, layout, tags, versions, writing
 from vecstore.store.manifest import Manifest
+from vecstore.store.parts import Pool
 from vecstore.store.reading import StoreReader
 from vecstore.store.streaming import StreamWriter, joined
 from vecstore.store.view import View
@@ -35,15 +37,24 @@ class Store(StoreReader):
     format_version = layout.VERSION
 
     def __init__(
-        self, path: str | os.PathLike[str], *, version: int | str | None = None, read_only: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        version: int | str | None = None,
+        read_only: bool = False,
+        memory: int | str | None = None,
     ) -> None:
         """`open` by another name."""
         self.path = os.fspath(path)
         self._pinned = version
         self.read_only = read_only or version is not None
         versions.check_format(self.path)
+        self.memory = memory
+        pool = Pool(_bytes(memory))
         self._view: View | None = (
-            _newest(self.path) if version is None else View(self.path, tags.resolve(self.path, version))
+            _newest(self.path, None, pool)
+            if version is None
+            else View(self.path, tags.resolve(self.path, version), None, pool)
         )
 
     @classmethod
@@ -79,11 +90,21 @@ class Store(StoreReader):
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, version: int | str | None = None, read_only: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        version: int | str | None = None,
+        read_only: bool = False,
+        memory: int | str | None = None,
     ) -> Self:
-        """An existing store. version: an older one by its number or a tag, which can only be read. Raises
-        NotFoundError, InputError for what is no store, CorruptError, FormatError for a newer one."""
-        return cls(path, version=version, read_only=read_only)
+        """An existing store.
+
+        version: an older one by its number or a tag, which can only be read. memory: how much there is for
+        codes, as 100_000_000 or '100MB': finer rows, and codes if they are more than that, are then read from
+        the disk side by side for all rows of a call. Raises NotFoundError, InputError for what is no store,
+        CorruptError, FormatError for a newer one, BudgetError.
+        """
+        return cls(path, version=version, read_only=read_only, memory=memory)
 
     @property
     def view(self) -> View:
@@ -242,14 +263,26 @@ class Store(StoreReader):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), os.path.abspath(self.path), self._pinned, self.read_only)
+        return _reopen, (type(self), os.path.abspath(self.path), self._pinned, self.read_only, self.memory)
 
 
-def _reopen(kind: type[Store], path: str, version: int | str | None, read_only: bool) -> Store:
-    return kind(path, version=version, read_only=read_only)
+def _reopen(
+    kind: type[Store], path: str, version: int | str | None, read_only: bool, memory: int | str | None
+) -> Store:
+    return kind(path, version=version, read_only=read_only, memory=memory)
 
 
-def _newest(root: str, like: View | None = None) -> View:
+def _bytes(memory: int | str | None) -> int | None:
+    """A number of bytes, or what a budget's text says in total; BudgetError for another kind of budget."""
+    if memory is None or isinstance(memory, int):
+        return memory
+    budget = parse_budget(memory)
+    if budget.unit != "total":
+        raise BudgetError(f"memory is {memory!r}; expected bytes in all, as '100MB'")
+    return int(budget.amount)
+
+
+def _newest(root: str, like: View | None = None, pool: Pool | None = None) -> View:
     """The newest version, which is `like` if nothing was committed since.
 
     A damaged one is never passed over for the one before: what it committed would be lost unseen.
@@ -257,7 +290,7 @@ def _newest(root: str, like: View | None = None) -> View:
     version = versions.newest(root, None if like is None else like.manifest.version)
     while like is None or version != like.manifest.version:
         try:
-            return View(root, versions.read(root, version), like)
+            return View(root, versions.read(root, version), like, pool)
         except (NotFoundError, CorruptError):
             # It may have been collected since: then there is a newer one.
             if (now := versions.newest(root)) == version:

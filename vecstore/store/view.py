@@ -35,8 +35,11 @@ _BLOCK_ROWS = 16_384  # that are gathered at a time
 class View:
     """Reads one version. Segments are opened when they are needed, ids are known from the first use on."""
 
-    def __init__(self, root: str, manifest: Manifest, like: View | None = None) -> None:
-        """like: another version, whose open files and codecs serve this one too."""
+    def __init__(
+        self, root: str, manifest: Manifest, like: View | None = None, pool: Pool | None = None
+    ) -> None:
+        """like: another version, whose open files and codecs serve this one too. pool: without such a one, of
+        open files."""
         self.root = root
         self.manifest = manifest
         codecs: dict[str, AnyCodec] = {} if like is None else like.codecs
@@ -46,7 +49,8 @@ class View:
         }
         before = {} if like is None else {part.segment.name: part for part in like.parts}
         self._numbers: Iterator[int] = count() if like is None else like._numbers
-        self.pool: Pool = Pool() if like is None else like.pool
+        self.pool: Pool = (pool or Pool()) if like is None else like.pool
+        self.pool.measure(sum(segment.size for segment in manifest.segments))
         self.parts: list[Part] = []
         for segment in manifest.segments:
             known = before.get(segment.name)

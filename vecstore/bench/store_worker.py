@@ -1,0 +1,261 @@
+"""One topic of `bench store` in a process of its own: a case in as JSON, its records out as JSON lines.
+
+python -m vecstore.bench.store_worker < case.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vecstore.bench import capped, machine, timing
+from vecstore.bench.contenders.rowstores import DIM, PEERS, WIDTH, ids_of, make_store, pieces
+from vecstore.codecs.base import Codec
+from vecstore.store import Store
+
+Record = dict[str, Any]
+BATCH = 10_000
+_SETS = 25  # of ids that are asked for in turn
+_SINGLES = 2000
+_COMMIT_ROWS = 100
+_FLOATS = WIDTH // 4  # dimensions of rows that are kept as float32, WIDTH bytes
+
+
+def main() -> None:
+    """Reads the case from stdin, writes a record a line to stdout."""
+    case = json.load(sys.stdin)
+    machine.pin(1)
+    with tempfile.TemporaryDirectory(prefix="vecstore-bench-", dir=case.get("folder")) as folder:
+        for record in run(case, folder):
+            print(json.dumps(record), flush=True)
+
+
+def run(case: Record, folder: str) -> Iterator[Record]:
+    """The records of a case."""
+    try:
+        yield from TOPICS[case["topic"]](case, folder)
+    except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
+        yield {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+
+
+def _get(case: Record, folder: str) -> Iterator[Record]:
+    """Batches and single rows by id, ours and others'."""
+    rows, runs = case["rows"], case["runs"]
+    make_store(os.path.join(folder, "x.store"), rows, case["segments"])
+    ids = ids_of(rows)
+    rng = np.random.default_rng(3)
+    numbers = [rng.integers(0, rows, BATCH) for _ in range(_SETS)]
+    sets = [(ids[chosen], chosen) for chosen in numbers]
+    with Store.open(os.path.join(folder, "x.store")) as store:
+        for asked, _ in sets:
+            store.get_codes(asked)
+        jobs: dict[str, timing.Job] = {"ours": _in_turn(lambda ids, _: store.get_codes(ids), sets)}
+        for kind in PEERS:
+            peer = kind()
+            if package := peer.missing():
+                yield {"peer": kind.label, "missing": package}
+                continue
+            peer.build(folder, rows)
+            if not np.array_equal(store.get_codes(sets[0][0]), _as_codes(peer.get(*sets[0]))):
+                raise AssertionError(f"{kind.label} has other rows")
+            jobs[kind.label] = _in_turn(peer.get, sets)
+        times = timing.in_turn(jobs, runs=runs, clock=time.process_time)
+        for label in list(jobs)[1:]:
+            yield {"peer": label, **_pair("codes", times["ours"], times[label])}
+        codec = store.codec
+        assert isinstance(codec, Codec)
+        gathered = [(store.get_codes(asked), None) for asked, _ in sets]
+        jobs = {
+            "ours": _in_turn(lambda ids, _: store.get(ids), sets),
+            "decode": _in_turn(lambda codes, _: codec.decode(codes), gathered),
+        }
+        times = timing.in_turn(jobs, runs=runs, clock=time.process_time)
+        yield {"peer": "decoding alone", **_pair("rows", times["ours"], times["decode"])}
+        single = {
+            "codes": _p50(store.get_codes, sets[0][0]),
+            "rows": _p50(store.get, sets[0][0]),
+        }
+        yield {"peer": "one row", **{f"{what}_p50_us": found for what, found in single.items()}}
+
+
+def _as_codes(found: Any) -> Any:
+    if isinstance(found, pa.Table):
+        column = found.column("code").combine_chunks()
+        return np.frombuffer(column.buffers()[1], np.uint8)[column.offset * WIDTH :].reshape(-1, WIDTH)[
+            : len(column)
+        ]
+    return found
+
+
+def _in_turn(get: Callable[..., Any], sets: list[Any]) -> timing.Job:
+    """A job that asks for the next set each time."""
+    following = cycle(sets)
+    return lambda: get(*next(following))
+
+
+def _pair(what: str, ours: list[float], peer: list[float]) -> Record:
+    return {
+        f"{what}_ours_us": float(np.median(ours)) * 1e6,
+        f"{what}_peer_us": float(np.median(peer)) * 1e6,
+        **timing.ratios(what, ours, peer),
+    }
+
+
+def _p50(get: Callable[[int], Any], ids: Any) -> float:
+    """Median microseconds of a call for one id."""
+    times = []
+    for one in ids[:_SINGLES].tolist():
+        started = time.perf_counter_ns()
+        get(one)
+        times.append(time.perf_counter_ns() - started)
+    return float(np.median(times)) / 1e3
+
+
+def _memory(case: Record, folder: str) -> Iterator[Record]:
+    """Random rows from the disk, under a cap of a quarter of the codes."""
+    rows = case["rows"]
+    path = os.path.join(folder, "x.store")
+    make_store(path, rows, case["segments"])
+    cap = rows * WIDTH // 4
+    if reason := capped.refusal():
+        yield {"peer": "disk", "missing": reason}
+        return
+    ids, rng = ids_of(rows), np.random.default_rng(4)
+    asked = [ids[rng.integers(0, rows, BATCH)] for _ in range(case["batches"])]
+    plain = os.path.join(folder, "codes.bin")
+    with open(plain, "wb") as file:
+        for _, codes in pieces(rows):
+            file.write(codes.data)
+    record: Record = {"peer": "disk", "cap_mb": cap / 1e6}
+    record["disk_rows_s"] = capped.measure(cap, folder, partial(capped.read_at_random, plain, WIDTH, BATCH))
+    for what, memory in (("plain", None), ("memory", cap)):
+        record[f"{what}_rows_s"] = capped.measure(
+            cap, folder, partial(capped.get_at_random, path, memory, asked)
+        )
+    yield record
+
+
+def _load(case: Record, folder: str) -> Iterator[Record]:
+    """One large put, and an Arrow file of the same ids and bytes."""
+    rows = case["rows"]
+    vectors = np.random.default_rng(0).standard_normal((rows, _FLOATS), dtype=np.float32)
+    ids = ids_of(rows)
+    number = cycle(range(1 << 30))
+
+    def ours() -> None:
+        store = Store.create(
+            os.path.join(folder, f"{next(number)}.store"), dim=_FLOATS, codec="f32", keep=None
+        )
+        store.put(ids, vectors, check_space=False)
+        store.close()
+
+    def arrow() -> None:
+        kind = pa.binary(WIDTH)
+        codes = pa.FixedSizeBinaryArray.from_buffers(kind, rows, [None, pa.py_buffer(vectors)])
+        batch = pa.RecordBatch.from_arrays([pa.array(ids), codes], names=["id", "code"])
+        with open(os.path.join(folder, f"{next(number)}.arrow"), "wb") as file:
+            with pa.ipc.new_file(file, batch.schema) as writer:
+                writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
+
+    times = timing.in_turn({"ours": ours, "arrow": arrow}, runs=case["runs"], least_s=0)
+    yield {
+        "peer": "Arrow file",
+        "mb": rows * (WIDTH + 8) / 1e6,
+        **_pair("load", times["ours"], times["arrow"]),
+    }
+
+
+def _commits(case: Record, folder: str) -> Iterator[Record]:
+    """Small puts, and as many files made durable as one of them makes."""
+    rows = np.random.default_rng(0).standard_normal((_COMMIT_ROWS, _FLOATS), dtype=np.float32)
+    store = Store.create(os.path.join(folder, "x.store"), dim=_FLOATS, codec="f32", keep=None)
+    number = cycle(range(1 << 30))
+
+    def commit() -> None:
+        first = next(number) * _COMMIT_ROWS
+        store.put(np.arange(first, first + _COMMIT_ROWS), rows)
+
+    def sync() -> None:
+        for _ in range(2):
+            path = os.path.join(folder, f"{next(number)}.bin")
+            with open(path, "wb") as file:
+                file.write(rows.data)
+                file.flush()
+                os.fsync(file.fileno())
+            place = os.open(folder, os.O_RDONLY)
+            os.fsync(place)
+            os.close(place)
+
+    times = timing.in_turn({"ours": commit, "sync": sync}, runs=case["runs"], least_s=0.2)
+    yield {
+        "peer": "4 fsyncs",
+        "commits_s": 1 / float(np.median(times["ours"])),
+        **_pair("commit", *times.values()),
+    }
+
+
+def _open(case: Record, folder: str) -> Iterator[Record]:
+    """A store of many segments: opened, and asked for one row."""
+    path = os.path.join(folder, "x.store")
+    make_store(path, case["rows"], case["segments"])
+    one = int(ids_of(case["rows"])[-1])
+    Store.open(path).close()  # imports and compiles
+    opened, first = [], []
+    before = machine.forget_peak()
+    peak = None
+    for _ in range(case["runs"]):
+        started = time.perf_counter()
+        store = Store.open(path)
+        opened.append(time.perf_counter() - started)
+        peak = peak or machine.peak_bytes()
+        store.get(one)
+        first.append(time.perf_counter() - started)
+        store.close()
+    yield {
+        "peer": "itself", "open_s": float(np.median(opened)), "first_row_s": float(np.median(first)),
+        "peak_mb": None if before is None or peak is None else (peak - before) / 1e6,
+    }  # fmt: skip
+
+
+def _scan(case: Record, folder: str) -> Iterator[Record]:
+    """All codes in order, as Arrow; and a full check."""
+    path = os.path.join(folder, "x.store")
+    make_store(path, case["rows"], case["segments"])
+    with Store.open(path) as store:
+
+        def scan() -> None:
+            for part in store.view.parts:
+                for batch in part.archive.code_batches():
+                    len(batch)
+
+        def check() -> None:
+            if store.check():
+                raise AssertionError("the store is not sound")
+
+        times = timing.in_turn({"scan": scan, "check": check}, runs=case["runs"], least_s=0)
+        size = case["rows"] * WIDTH / 1e9
+        yield {
+            "peer": "itself", "scan_gb_s": size / float(np.median(times["scan"])),
+            "check_gb_s": store.ledger().total / 1e9 / float(np.median(times["check"])),
+        }  # fmt: skip
+
+
+TOPICS: dict[str, Callable[[Record, str], Iterator[Record]]] = {
+    "get": _get, "memory": _memory, "load": _load, "commits": _commits, "open": _open, "scan": _scan,
+}  # fmt: skip
+assert DIM % WIDTH == 0
+
+if __name__ == "__main__":
+    main()
