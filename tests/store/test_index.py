@@ -211,8 +211,8 @@ def test_many_segments_are_read_with_few_open_files(make, often, monkeypatch):
     store.close()
     real = places.Pool.__init__
 
-    def few(self):
-        real(self)
+    def few(self, memory=None):
+        real(self, memory)
         self.most, self.held = 4, 0
 
     monkeypatch.setattr(places.Pool, "__init__", few)
