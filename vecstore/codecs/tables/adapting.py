@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vecstore.codecs.tables.addresses import Hashed
+from vecstore.codecs.tables.clusters import Clusters, Pointed, Rehashed
+from vecstore.codecs.tables.dynamic import POLICIES, DynamicIds, Given
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.learners import ColdRows, HotRows, Important, Mapped, Sketch
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
-from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, chunk_width, one_dim
+from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, chunk_width, one_dim, spread
+from vecstore.errors import SpecError
 from vecstore.kernels.hotsketch import CELLS
 
 
@@ -47,4 +52,49 @@ def important(shape: Shape, knobs: Knobs) -> Layout:
     layout.learners.append(learner)
     for field in shape.fields:
         layout.branches[field.name] = Branch(field, (Term(Mapped(learner, field.name), store),))
+    return layout
+
+
+def given_rows(shape: Shape) -> list[Knob]:
+    """Rows of each field, with those that are shared."""
+    return [Knob(2, max(2, field.cardinality), math.sqrt(spread(field))) for field in shape.fields]
+
+
+def dynamic(shape: Shape, knobs: Knobs) -> Layout:
+    """E[row given to x], else E[h(x)] from a share of the rows."""
+    layout, options = Layout(), shape.options
+    if options["policy"] not in POLICIES:
+        raise SpecError(f"policy={options['policy']!r}; expected one of {', '.join(POLICIES)}")
+    for field, rows in zip(shape.fields, knobs, strict=True):
+        shared = min(rows - 1, max(1, int(rows * options["shared"])))
+        store = layout.add(shape.rows(rows, field.dim))
+        cold = Hashed(rows - shared, shared, shape.salts(field, 1, 1))
+        learner = DynamicIds(
+            field.name, rows - shared, store, cold, options["policy"], options["admit"], options["chance"],
+            options["ttl"],
+        )  # fmt: skip
+        layout.learners.append(learner)
+        layout.branches[field.name] = Branch(field, (Term(Given(learner), store),))
+    return layout
+
+
+def cluster_rows(shape: Shape) -> list[Knob]:
+    """Rows of each chunk, in each of two stores."""
+    return [Knob(1, sum(field.cardinality for field in shape.fields))]
+
+
+def clustered(shape: Shape, knobs: Knobs) -> Layout:
+    """T[pointer(x)] + S[h(x)], chunk by chunk, from tables for all fields."""
+    layout, width, dim, options = Layout(), chunk_width(shape), one_dim(shape), shape.options
+    chunks = dim // width
+    pointed = layout.add(shape.rows(chunks * knobs[0], width))
+    hashed = layout.add(shape.rows(chunks * knobs[0], width))
+    counts = {field.name: field.cardinality for field in shape.fields}
+    learner = Clusters(
+        counts, knobs[0], chunks, pointed, hashed, options["every"], options["turns"], shape.seed
+    )
+    layout.learners.append(learner)
+    for field in shape.fields:
+        terms = (Term(Pointed(learner, field.name), pointed), Term(Rehashed(learner, field.name), hashed))
+        layout.branches[field.name] = Branch(field, terms)
     return layout

@@ -11,6 +11,7 @@ from vecstore.codecs.tables.coding import CodedPlan, MergedPlan
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.pruning import GROUPS, PrunedPlan
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, one_dim, own
+from vecstore.codecs.tables.widths import WidthsPlan
 from vecstore.errors import SpecError
 
 
@@ -123,5 +124,15 @@ def merged(shape: Shape, knobs: Knobs) -> Layout:
     options = shape.options
     rows = sum(field.cardinality for field in shape.fields)
     plan = MergedPlan(rows, one_dim(shape), options["init"], options["block"], knobs[0], options["near"])
+    layout = Layout()
+    return _branches(shape, layout, layout.add(plan))
+
+
+def narrowed(shape: Shape, knobs: Knobs) -> Layout:
+    """E[x] times the field's gates, of which the first values stay, as many as its gates ask for."""
+    plan = WidthsPlan(
+        sum(field.cardinality for field in shape.fields), one_dim(shape), shape.options["init"], knobs[0],
+        tuple(_first_rows(shape)), shape.options["gate_rate"],
+    )  # fmt: skip
     layout = Layout()
     return _branches(shape, layout, layout.add(plan))

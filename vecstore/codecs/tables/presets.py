@@ -81,6 +81,18 @@ PRESETS: Mapping[str, Preset] = {
         "rows that are alike are one", finishing.merged, finishing.kept_blocks,
         {"init": 0.05, "block": 1, "near": 0.01},
     ),
+    "autodim": Preset(
+        "widths of fields that are learned", finishing.narrowed, finishing.kept_values,
+        {"init": 0.05, "gate_rate": 0.01},
+    ),
+    "cce": Preset(
+        "shared rows for ids that have come to be alike", adapting.clustered, adapting.cluster_rows,
+        {**_ANY, "chunks": None, "every": 500, "turns": 6},
+    ),
+    "dynamic": Preset(
+        "rows for ids as they come", adapting.dynamic, adapting.given_rows,
+        {**_ANY, "policy": "lru", "admit": 1, "chance": 1.0, "ttl": 0, "shared": 0.05},
+    ),
     "cafe": Preset(
         "own rows for ids with large gradients", adapting.sketched, sharing.pool_rows,
         {**_ANY, "chunks": None, "hot": 0.3, "hot_rows": None, "threshold": 10.0},

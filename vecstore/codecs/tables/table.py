@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.codecs.tables.dynamic import DynamicIds
 from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch
 from vecstore.codecs.tables.layout import Branch, Field, Layout
 from vecstore.codecs.tables.learners import Lesson
@@ -154,6 +155,11 @@ class Table:
         ConflictError if it exists, unless force.
         """
         save(self.state(), path, force=force)
+
+    def evicted(self) -> dict[str, I64]:
+        """The ids that lost their rows since this was last asked, by field; of `dynamic` tables."""
+        learners = [learner for learner in self.layout.learners if isinstance(learner, DynamicIds)]
+        return {learner.name: learner.evicted() for learner in learners}
 
     def branch(self, field: str) -> Branch:
         """How a field is composed; SpecError for one that is not there."""
