@@ -8,7 +8,9 @@ import pytest
 import xxhash
 
 import vecstore as vs
+from vecstore.archive import ArchiveWriter
 from vecstore.errors import CorruptError, ShapeError, SpaceMismatchError
+from vecstore.formats.base import Batch
 from vecstore.space.fingerprint import FEWEST, Fingerprint
 
 DIM = 32
@@ -202,3 +204,15 @@ def test_an_archive_with_a_model_has_a_card_too(tmp_path):
     vs.compress(space(500, 4), tmp_path / "a", append=True, ids=np.arange(3000, 3500))
     with vs.open(tmp_path / "a") as archive:
         assert len(archive) == 3500
+
+
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": {**GOOD, "quiet": 0}}, {"fingerprint": 1}, {"model": 7}, {"revision": ["x"]}]
+)
+def test_an_archive_with_a_damaged_card_is_named(tmp_path, change):
+    codec = vs.fit("f16", space(100))
+    with ArchiveWriter(tmp_path / "a", codec, card={"metric": "ip", **change}) as writer:
+        writer.write(Batch(space(10), None, None, "here", 0))
+    with pytest.raises(CorruptError, match=r"space card of .* cannot be read"):
+        vs.open(tmp_path / "a")
+    assert "space card" in vs.check(tmp_path / "a")[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from vecstore.codecs.base import Array
 from vecstore.errors import SpaceMismatchError, SpecError
-from vecstore.space.fingerprint import Fingerprint
+from vecstore.space.fingerprint import FEWEST, Fingerprint
 
 MODEL, REVISION, FINGERPRINT = "model", "revision", "fingerprint"
 NAMES = (MODEL, REVISION)
@@ -70,7 +70,9 @@ def same_space(card: Mapping[str, Any], rows: Array, claim: Claim, what: str, wh
 
     what: "rows" that are to be kept, or "queries", whose length does not matter to inner products.
     """
-    if check_names(card, claim, what, where) or not claim.check or FINGERPRINT not in card:
+    if check_names(card, claim, what, where) or not claim.check:
+        return
+    if FINGERPRINT not in card or len(rows) < FEWEST:
         return
     found = Fingerprint.from_dict(card[FINGERPRINT], rows.shape[1])
     metric = card.get("metric", "ip")

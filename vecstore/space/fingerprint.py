@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Array, as_float32
@@ -80,7 +81,7 @@ class Fingerprint:
         if width < _FEWEST_DIMENSIONS or 1 - found.mean**2 < _SPREAD:
             return found
         # Rows that repeat each other leave directions empty that others of the space fill.
-        if len(np.unique(turned.view(f"V{turned.itemsize * width}"))) < _ROWS_A_DIMENSION * width:
+        if len({xxhash.xxh3_128_digest(row) for row in turned}) < _ROWS_A_DIMENSION * width:
             return found
         return found._with_axes(turned[::2], turned[1::2])
 
