@@ -110,8 +110,12 @@ class TableModule(nn.Module):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("weight") and self.__dict__.get("fused") and "table" in self.__dict__:
             rows = self._rows()
-            if name in rows:
+            if name in rows and rows[name].dtype == np.float32:
                 return _tensor(rows[name])
+            if name in rows:
+                raise AttributeError(
+                    f"{name} is in a format of few bits; `fill` writes rows, a lookup reads them"
+                )
         return super().__getattr__(name)
 
     @property
