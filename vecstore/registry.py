@@ -46,6 +46,7 @@ from vecstore.codecs.rbe import Rbe
 from vecstore.codecs.residual import Prq, Rq
 from vecstore.codecs.sign import Sign
 from vecstore.codecs.sq import Sq
+from vecstore.codecs.tables.served import TableRows
 from vecstore.codecs.tcq import Tcq
 from vecstore.codecs.transforms.center import Center
 from vecstore.codecs.transforms.fde import Fde
@@ -74,6 +75,7 @@ TRANSFORMS: Mapping[str, type[Transform]] = {
     for transform in (Center, Normalize, Whiten, Pca, Opq, Rotate, Prefix, Jl, Relative)
 }
 FIRST: Mapping[str, type[Part]] = {part.name: part for part in (GroupCenter, Fde)}
+MADE: Mapping[str, type[Codec]] = {TableRows.name: TableRows}  # read, but never fitted
 _FIRST = (RaggedTransform, GroupCenter)
 GROUP = "vecstore.codecs"
 
@@ -89,12 +91,12 @@ def register(part: type[Part]) -> None:
 
 def names() -> list[str]:
     """All names that `find` knows."""
-    return [*CODECS, *TRANSFORMS, *FIRST, *_registered, *_entry_points()]
+    return [*CODECS, *TRANSFORMS, *FIRST, *MADE, *_registered, *_entry_points()]
 
 
 def find(name: str) -> type[Part]:
     """The class of a name; SpecError with the near names if nothing carries it."""
-    tables: tuple[Mapping[str, type[Part]], ...] = (CODECS, TRANSFORMS, FIRST, _registered)
+    tables: tuple[Mapping[str, type[Part]], ...] = (CODECS, TRANSFORMS, FIRST, MADE, _registered)
     found = next((table[name] for table in tables if name in table), None)
     if found is not None:
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vecstore.errors import FormatError, InputError, ShapeError, SpecError, Vecs
 from vecstore.kernels import rowformats as formats
 from vecstore.kernels.finite import largest
 from vecstore.ledger import TableLedger
+from vecstore.train.export import dump, export
 from vecstore.train.fused import Learner
 from vecstore.train.inputs import Asked
 from vecstore.train.lookups import Pooling, look, pooled
@@ -201,6 +203,14 @@ class TableModule(nn.Module):
             elif pooling[field].mode == "mean" and len(given.batch.offsets):
                 found[field] = found[field] / torch.from_numpy(given.counts)
         return found
+
+    def export(self, path: str | os.PathLike[str], field: str | None = None, **how: Any) -> None:
+        """Rows for `vs.open`, at the table's quality or a codec's: `vecstore.train.export.export`."""
+        export(self.settled(), path, field, **how)
+
+    def dump(self, path: str | os.PathLike[str], field: str | None = None, *, force: bool = False) -> int:
+        """Ids and vectors as Parquet, Arrow, ..., in batches: `vecstore.train.export.dump`."""
+        return dump(self.settled(), path, field, force=force)
 
     def finish(self) -> None:
         """Training is over: methods that prune do so now, and what only training needs is let go."""

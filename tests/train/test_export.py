@@ -1,0 +1,124 @@
+"""Rows of tables as archives, stores and files of rows."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import vecstore as vs
+from vecstore import registry
+from vecstore.codecs.tables.presets import PRESETS
+from vecstore.codecs.tables.served import TableRows
+from vecstore.train.export import dump, export
+
+IDS = np.arange(600)
+
+
+def trained(method, optimizer="adagrad"):
+    fields = {"user": 300, "item": 600}
+    try:
+        table = vs.table(method, fields, dim=8, budget="40%", optimizer=optimizer)
+    except vs.BudgetError:
+        table = vs.table(method, fields, dim=8, optimizer=optimizer)
+    for _ in range(3):
+        rows = table.lookup({"user": IDS[:300], "item": IDS})
+        table.update({field: np.cos(9 * each) for field, each in rows.items()}, lr=0.05)
+    return table
+
+
+def served(table):
+    """Rows of all items, as they are once training is over."""
+    state = table.state()
+    from vecstore.codecs.tables.making import table_of
+
+    other = table_of(state)
+    other.finish()
+    return other.lookup({"item": IDS})["item"]
+
+
+@pytest.mark.parametrize("method", PRESETS)
+def test_an_archive_of_parameters_serves_the_rows_of_the_table_bit_for_bit(method, tmp_path):
+    table = trained(method)
+    before = {name: array.copy() for name, array in table.arrays().items()}
+    export(table, tmp_path / "items.arrow", "item")
+    assert all(np.array_equal(array, before[name]) for name, array in table.arrays().items())
+    rows = served(table)
+    with vs.open(tmp_path / "items.arrow") as items:
+        assert len(items) == 600 and items.dim == 8
+        assert np.array_equal(items.get(IDS[::-1]), rows[::-1])
+        assert np.array_equal(np.concatenate([part for _, part in items.scan(100)]), rows)
+        found, scores = items.search(rows[7:8], k=1, metric="l2")
+        assert np.array_equal(items.get(found[0]), rows[7:8]) and scores[0, 0] < 1e-6
+        assert items.check() == []
+        with pytest.raises(vs.NotFoundError, match="600"):
+            items.get([600])
+    assert vs.check(tmp_path / "items.arrow") == []
+
+
+def test_what_only_training_needs_stays_behind(tmp_path):
+    table = trained("unified", "adam")
+    export(table, tmp_path / "items.arrow", "item")
+    codec = TableRows.of(table, "item")
+    assert codec.code_bytes == 2 and sum(a.nbytes for a in codec.arrays().values()) == table.ledger().serve
+    again = registry.loads(vs.dumps(codec))
+    assert again.identity == codec.identity
+    assert np.array_equal(again.decode(codec.codes_of(IDS)), table.lookup({"item": IDS})["item"])
+    assert np.isfinite(again.decode(np.full((3, 2), 255, np.uint8))).all()
+    with pytest.raises(vs.SpecError, match="trained"):
+        again.encode(np.zeros((1, 8), np.float32))
+    with pytest.raises(vs.SpecError, match="exported"):
+        vs.fit("table_rows", np.zeros((9, 8), np.float32))
+
+
+def test_codes_of_rows_go_to_archives_and_stores(tmp_path):
+    table = trained("unified")
+    rows = table.lookup({"item": IDS})["item"]
+    export(table, tmp_path / "items.arrow", "item", codec="sq:bits=8")
+    export(table, tmp_path / "items.store", "item")
+    with vs.open(tmp_path / "items.arrow") as items:
+        assert np.abs(items.get(IDS) - rows).max() < 0.01
+    with vs.Store.open(tmp_path / "items.store") as items:
+        assert np.array_equal(items.get(IDS), rows)
+        items.put([700], rows[:1])
+        assert items.check() == []
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "npy"])
+def test_rows_are_dumped_in_batches(ending, tmp_path):
+    table = trained("lowrank")
+    path = tmp_path / f"items.{ending}"
+    assert dump(table, path, "item") == 600
+    rows = table.lookup({"item": IDS})["item"]
+    if ending == "parquet":
+        found = pq.read_table(path)
+        assert found["id"].to_pylist() == IDS.tolist()
+        assert np.array_equal(np.array(found["vector"].to_pylist(), np.float32), rows)
+    if ending == "npy":
+        assert np.array_equal(np.load(path), rows)
+
+
+def test_what_is_in_the_way_or_unknown_is_said(tmp_path):
+    table = trained("hash")
+    export(table, tmp_path / "it.arrow", "user")
+    export(table, tmp_path / "it.arrow", "user", force=True)
+    for run in (export, dump):
+        with pytest.raises(vs.ConflictError):
+            run(table, tmp_path / "it.arrow", "user")
+        with pytest.raises(vs.SpecError, match="user, item"):
+            run(table, tmp_path / "other.arrow")
+        with pytest.raises(vs.SpecError, match="'usr'"):
+            run(table, tmp_path / "other.arrow", "usr")
+    assert not (tmp_path / "other.arrow").exists()
+
+
+def test_modules_export_what_they_have_learned(tmp_path):
+    torch = pytest.importorskip("torch", reason="the modules are torch's")
+    from vecstore.train.torch import EmbeddingBag
+
+    for at, optimizer in enumerate((None, "adagrad")):
+        bag = EmbeddingBag(50, 8, method="unified", budget="50%", optimizer=optimizer)
+        bag(torch.arange(50)[:, None]).sum().backward()
+        bag.export(tmp_path / f"{at}.arrow")
+        rows = bag(torch.arange(50)[:, None]).detach().numpy()
+        with vs.open(tmp_path / f"{at}.arrow") as items:
+            assert np.array_equal(items.get(np.arange(50)), rows)
+        assert bag.dump(tmp_path / f"{at}.parquet") == 50
