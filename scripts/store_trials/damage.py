@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 import vecstore as vs
-from vecstore.store import Store, layout, writing
+from vecstore.store import Store, index, layout, writing
 
 ROWS, DIM = 400, 16
 SECTOR = 512
@@ -30,7 +30,8 @@ QUERIES = np.random.default_rng(5).standard_normal((3, DIM)).astype(np.float32)
 def make(path: str) -> None:
     """A store with all that one may have: two generations, deletes, finer rows, columns, tags, a stream."""
     rng = np.random.default_rng(0)
-    before, writing.FIT_ROWS = writing.FIT_ROWS, 100
+    before = writing.FIT_ROWS, index.LEAST_ROWS
+    writing.FIT_ROWS, index.LEAST_ROWS = 100, 100
     try:
         store = Store.create(path, dim=DIM, codec="sq:bits=8", keep="f16", metric="l2")
 
@@ -53,7 +54,7 @@ def make(path: str) -> None:
         store.get(["item-2"])
         store.close()
     finally:
-        writing.FIT_ROWS = before
+        writing.FIT_ROWS, index.LEAST_ROWS = before
 
 
 def _rows(store: Store) -> list[object]:

@@ -79,6 +79,7 @@ def put(*keys, value):
 DEEP = {}
 for _ in range(200):
     DEEP = {"a": DEEP}
+FIELDS = pa.schema([("n", pa.string())])
 FORGERIES = {
     "segment climbs out": put("segments", 0, "name", value="../../../../etc/passwd"),
     "segment is absolute": put("segments", 0, "name", value="/etc/passwd"),
@@ -97,6 +98,10 @@ FORGERIES = {
     "deletes twice": put("segments", 0, "deletes", value=lambda deletes: deletes * 2),
     "dim is much": put("card", "dim", value=1 << 60),
     "ids are dates": put("id_type", value="date32"),
+    "dim is another": put("card", "dim", value=9),
+    "ids are text": put("id_type", value="string"),
+    "columns are others": put("columns", value=base64.b64encode(FIELDS.serialize()).decode()),
+    "columns are none": put("columns", value=None),
     "columns are no schema": put("columns", value=base64.b64encode(b"x" * 99).decode()),
     "card is a list": put("card", value=[]),
     "segments are a number": put("segments", value=7),

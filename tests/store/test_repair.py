@@ -11,7 +11,7 @@ from conftest import some_rows
 
 import vecstore as vs
 from vecstore.cli.main import main
-from vecstore.store import Store, layout, versions
+from vecstore.store import Store, index, layout, versions
 
 ROWS = 40_000  # five batches
 
@@ -69,6 +69,19 @@ def test_what_is_derived_is_made_again(store):
     with open(f"{store.path}/FORMAT", "wb") as file:
         file.write(b"{}")
     assert vs.repair(store.path).sound and vs.check(store.path) == []
+
+
+def test_files_of_ids_are_made_again(make, monkeypatch):
+    monkeypatch.setattr(index, "LEAST_ROWS", 20)
+    store = make()
+    store.put(np.arange(300), some_rows(300))
+    path = only(store, "index")
+    bend(path, os.path.getsize(path) // 2)
+    assert vs.check(store.path) != []
+    found = vs.repair(store.path)
+    assert found.sound and found.damage and found.possible == []
+    assert os.listdir(f"{store.path}/index") and vs.check(store.path) == []
+    assert np.allclose(Store.open(store.path).get([299]), some_rows(300)[299], atol=1e-3)
 
 
 def test_what_an_interrupted_creation_left_is_removed(make, tmp_path, monkeypatch):

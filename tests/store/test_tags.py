@@ -9,7 +9,7 @@ import pytest
 from conftest import some_rows
 
 import vecstore as vs
-from vecstore.store import Store, versions, writing
+from vecstore.store import Store, index, versions, writing
 
 
 def ids_of(store):
@@ -110,23 +110,26 @@ def test_what_was_the_newest_within_the_age_stays(make, monkeypatch):
         store.gc(older_than=-1)
 
 
-def test_a_deleted_row_is_gone_with_the_last_version_and_tag(make, monkeypatch, tmp_path):
+@pytest.mark.parametrize("text", [True, False])
+def test_a_deleted_row_is_gone_with_the_last_version_and_tag(make, monkeypatch, tmp_path, text):
     monkeypatch.setattr(writing, "FIT_ROWS", 20)
+    monkeypatch.setattr(index, "LEAST_ROWS", 20)
     store = make(codec="sq:bits=8", keep="f32", metric="l2")
     rows = some_rows(60)
-    store.put(
-        [f"name-{i:02}" for i in range(60)], rows, columns={"text": [f"secret-{i:02}" for i in range(60)]}
-    )
+    ids = [f"name-{i:02}" if text else 123_456_789_000 + i for i in range(60)]
+    store.put(ids, rows, columns={"text": [f"secret-{i:02}" for i in range(60)]})
+    assert os.listdir(f"{store.path}/index")
+    trace = b"name-07" if text else int(ids[7]).to_bytes(8, "little")
     code = store.codec.encode(rows[7:8])
     store.tag("before")
-    traces = {"id": b"name-07", "carried": b"secret-07", "fine": rows[7].tobytes(), "code": code.tobytes()}
+    traces = {"id": trace, "carried": b"secret-07", "fine": rows[7].tobytes(), "code": code.tobytes()}
 
     def found():
         files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
         return {what for what, trace in traces.items() if any(trace in data for data in files)}
 
     assert found() == set(traces)
-    store.delete(["name-07"])
+    store.delete([ids[7]])
     store.compact()
     store.gc()
     assert found() == set(traces)  # by the tag

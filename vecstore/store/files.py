@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +78,22 @@ def write_segment(
         name, coarse.rows, ledgers[0].total, coarse.tail_hash, codec.identity,
         fine.identity, ledgers[1].total, finer.tail_hash,
     )  # fmt: skip
+
+
+class Kind(NamedTuple):
+    """What all segments of a version have in common."""
+
+    dim: int
+    id_type: pa.DataType | None
+    columns: pa.Schema | None
+
+    def check(self, archive: Archive) -> None:
+        """CorruptError for a segment that holds other things than the manifest says."""
+        if (archive.dim, archive.id_type) != (self.dim, self.id_type) or archive.columns != self.columns:
+            raise CorruptError(
+                f"{archive.path} has {archive.dim} dimensions, {archive.id_type} ids and the columns "
+                f"{archive.columns.names}; the manifest says otherwise"
+            )
 
 
 def open_segment(root: str, segment: Segment, codec: AnyCodec | None, held: int | None = None) -> Archive:

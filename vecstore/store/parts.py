@@ -64,7 +64,10 @@ class Pool:
 class SegmentFiles:
     """The files of a segment, whichever version it is read in."""
 
-    def __init__(self, root: str, segment: Segment, codecs: dict[str, AnyCodec], pool: Pool) -> None:
+    def __init__(
+        self, root: str, segment: Segment, kind: files.Kind, codecs: dict[str, AnyCodec], pool: Pool
+    ) -> None:
+        self._kind = kind
         self._root, self._segment, self._codecs, self.pool = root, segment, codecs, pool
         self._archives: dict[str, Archive] = {}
         self._descriptors: dict[str, int] = {}
@@ -93,6 +96,8 @@ class SegmentFiles:
             held = self._descriptors.pop(kind, None)
             self.pool.held += held is not None
             found = opener(self._root, self._segment, self._codecs[identity], held)
+            if kind == CODES:
+                self._kind.check(found)
             found.picks.cold = kind in self.pool.cold
             if self.closed:
                 found.close()

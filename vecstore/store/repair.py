@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, InputError, SpecError, VecstoreError
 from vecstore.registry import AnyCodec
-from vecstore.store import collect, files, layout, tags, versions, writing
+from vecstore.store import collect, files, hashfile, index, layout, tags, versions, writing
 from vecstore.store.manifest import Manifest
 from vecstore.store.salvage import salvage
 from vecstore.store.view import View
@@ -65,6 +66,8 @@ class _Repair:
         self._frame()
         self._tags()
         newest = self._newest()
+        if newest is not None:
+            self._index(newest)
         faults = [] if newest is None else self._faults(newest)
         self.found.damage += faults
         if self.consent.to_version is not None:
@@ -85,7 +88,7 @@ class _Repair:
         if os.path.exists(os.path.join(self.root, layout.FORMAT)) or _entries(self.root):
             return False
         with storage_errors(self.root, "remove"):
-            for name in layout.FOLDERS:
+            for name in (*layout.FOLDERS, layout.INDEX):
                 if os.path.isdir(folder := os.path.join(self.root, name)):
                     os.rmdir(folder)
             if os.path.exists(lock := os.path.join(self.root, layout.LOCK)):
@@ -124,6 +127,21 @@ class _Repair:
                     lambda name=name: tags.remove(self.root, name),  # type: ignore[misc]
                 )
 
+    def _index(self, newest: Manifest) -> None:
+        """Files of ids, which are derived."""
+        try:
+            view = View(self.root, newest)
+        except VecstoreError:
+            return
+        if faults := index.faults(view):
+            self.found.damage += faults
+            for path in hashfile.paths(self.root):
+                hashfile.remove(path)
+            with contextlib.suppress(VecstoreError):
+                index.keep_up(View(self.root, newest))
+            self.found.done.append("made the files of ids anew, or left them out where there are few rows")
+        view.close()
+
     def _consented(self, what: str, act: Callable[[], None]) -> None:
         """Does what gives something up, or says that it could be done."""
         if self.consent.sure:
@@ -146,7 +164,7 @@ class _Repair:
         except VecstoreError as error:
             return [str(error)]
         try:
-            wrong = set(tags.faults(self.root))
+            wrong = {*tags.faults(self.root), *index.faults(view)}
             return [finding for finding in collect.faults(view) if finding not in wrong]
         finally:
             view.close()
@@ -239,7 +257,7 @@ def _looks_like_one(root: str) -> bool:
     folder = os.path.join(root, layout.VERSIONS)
     names = os.listdir(folder) if os.path.isdir(folder) else []
     ours = all(layout.manifest_version(name) is not None for name in names)
-    return ours and layout.VERSIONS in entries and entries <= set(layout.FOLDERS)
+    return ours and layout.VERSIONS in entries and entries <= {*layout.FOLDERS, layout.INDEX}
 
 
 def _entries(root: str) -> list[str]:

@@ -35,7 +35,8 @@ def salvage(root: str, manifest: Manifest, known: Codecs, write: bool) -> Salvag
 
     known: the codecs that are sound.
     """
-    wrecks = [_Wreck(root, segment, known) for segment in manifest.segments]
+    kind = files.Kind(manifest.dim, manifest.id_type, manifest.columns)
+    wrecks = [_Wreck(root, segment, kind, known) for segment in manifest.segments]
     found = Salvage()
     taken = IdMap() if any(wreck.deletes_lost for wreck in wrecks) else None
     saved: dict[str, list[Segment]] = {}
@@ -53,14 +54,14 @@ def salvage(root: str, manifest: Manifest, known: Codecs, write: bool) -> Salvag
 class _Wreck:
     """A segment, as far as it can be read. live: its rows that are to be saved."""
 
-    def __init__(self, root: str, segment: Segment, known: Codecs) -> None:
+    def __init__(self, root: str, segment: Segment, kind: files.Kind, known: Codecs) -> None:
         self.segment, self._root = segment, root
         self._path = layout.segment_path(root, segment.name)
         self.lost: list[str] = []
         self.lost_rows = 0
         self._codec, self._fine_codec = known.get(segment.codec), known.get(segment.fine_codec or "")
         # Without its codec it tells ids and columns all the same.
-        self._coarse = _opened(lambda: files.open_segment(root, segment, self._codec))
+        self._coarse = _opened(lambda: files.open_segment(root, segment, self._codec), kind)
         self._fine = None
         if self._fine_codec is not None:
             self._fine = _opened(lambda: files.open_fine(root, segment, self._fine_codec))
@@ -162,8 +163,11 @@ class _Wreck:
                 archive.close()
 
 
-def _opened(opening: Callable[[], Archive]) -> Archive | None:
+def _opened(opening: Callable[[], Archive], kind: files.Kind | None = None) -> Archive | None:
     try:
-        return opening()
+        archive = opening()
+        if kind is not None:
+            kind.check(archive)
     except VecstoreError:
         return None
+    return archive

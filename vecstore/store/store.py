@@ -30,8 +30,8 @@ class Store(StoreReader):
     """An open store: `Store.create` makes one, `Store.open` opens it. It can be pickled, and used after fork.
 
     Every change is one commit: durable when the call returns, whole or not at all, and a new version. A
-    reader stays at the version that it opened until `refresh`. One process writes at a time; a second one
-    gets a ConflictError and can try again.
+    reader stays at the version that it opened until `refresh`. One writes at a time; another process or
+    thread gets a ConflictError and can try again. Threads that read while another writes have a store each.
     """
 
     format_version = layout.VERSION

@@ -17,7 +17,7 @@ from vecstore.archive.ids import Ids, all_found, as_ids
 from vecstore.archive.together import Asked, Kept, Piece, Together
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Array, Codec, Codes, Rows
-from vecstore.errors import SpecError
+from vecstore.errors import CorruptError, SpecError
 from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import key_of, keys_of
 from vecstore.kernels.threads import spread
@@ -51,13 +51,16 @@ class View:
         self._numbers: Iterator[int] = count() if like is None else like._numbers
         self.pool: Pool = (pool or Pool()) if like is None else like.pool
         self.pool.measure(sum(segment.size for segment in manifest.segments))
+        kind = files.Kind(manifest.dim, manifest.id_type, manifest.columns)
+        if any(codec.dim != kind.dim for codec in self.codecs.values()):
+            raise CorruptError(f"{root} has codecs of other widths than {kind.dim}; restore it from a copy")
         self.parts: list[Part] = []
         for segment in manifest.segments:
             known = before.get(segment.name)
             if known is not None and known.again_as(segment):
                 self.parts.append(known.again(segment))
                 continue
-            opened = SegmentFiles(root, segment, self.codecs, self.pool)
+            opened = SegmentFiles(root, segment, kind, self.codecs, self.pool)
             self.parts.append(Part(root, segment, opened, next(self._numbers)))
         self.key_words = 2 if manifest.id_type == pa.string() else 1
         self._codecs: tuple[list[AnyCodec], I64] | None = None  # of segments, and which each part has
