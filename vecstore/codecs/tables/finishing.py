@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from vecstore.codecs.tables.addresses import Own
 from vecstore.codecs.tables.coding import CodedPlan, MergedPlan
 from vecstore.codecs.tables.layout import Branch, Layout, Term
-from vecstore.codecs.tables.pruning import GROUPS, PrunedPlan
+from vecstore.codecs.tables.pruning import PrunedPlan
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, one_dim, own
 from vecstore.codecs.tables.widths import WidthsPlan
 from vecstore.errors import SpecError
@@ -38,23 +36,13 @@ def kept_whole_rows(shape: Shape) -> list[Knob]:
     return [Knob(1, sum(field.cardinality for field in shape.fields))]
 
 
-def _groups(shape: Shape) -> bytes:
-    """For each row, how often its id comes: six groups of as many ids, the most frequent first."""
-    found = []
-    for field in shape.fields:
-        places = np.empty(field.cardinality, np.int64)
-        places[field.order] = np.arange(field.cardinality)
-        found.append(places * GROUPS // field.cardinality)
-    return bytes(np.concatenate(found).astype(np.uint8))
-
-
 def _pruned(shape: Shape, kept: int, rule: str) -> Layout:
     numbers = {name: value for name, value in shape.options.items() if name not in ("init", "half")}
     plan = PrunedPlan(
         sum(field.cardinality for field in shape.fields), one_dim(shape), shape.options["init"], kept,
         half=shape.options["half"], whole=rule == "optembed", rule=rule,
         options=tuple(sorted(numbers.items())), starts=tuple(_first_rows(shape)),
-        groups=_groups(shape) if rule == "autosrh" else b"",
+        orders=tuple(field.order for field in shape.fields) if rule == "autosrh" else (),
     )  # fmt: skip
     layout = Layout()
     return _branches(shape, layout, layout.add(plan))

@@ -17,7 +17,7 @@ F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PrunedPlan(DensePlan):
     """`kept` values of all, or, where whole rows are kept, of `kept` / width rows.
 
@@ -31,7 +31,7 @@ class PrunedPlan(DensePlan):
     rule: str = "prune"
     options: tuple[tuple[str, float], ...] = ()
     starts: tuple[int, ...] = (0,)  # first row of each field
-    groups: bytes = b""  # of autosrh: the group of each row
+    orders: tuple[I64, ...] = ()  # ids of each field, those that come most often first
 
     @property
     def room(self) -> int:
@@ -188,7 +188,9 @@ class GatedStore(PrunedStore):
 
     def __init__(self, plan: PrunedPlan, optimizer: Optimizer, seed: int) -> None:
         super().__init__(plan, optimizer, seed)
-        self.groups = np.frombuffer(plan.groups, np.uint8).copy()
+        self.groups = np.empty(plan.count, np.uint8)
+        for first, order in zip(plan.starts, plan.orders, strict=True):
+            self.groups[first + order] = np.arange(len(order)) * GROUPS // len(order)
         self.gates = np.ones((GROUPS, plan.width), np.float32)
 
     @classmethod
@@ -267,7 +269,7 @@ class ThresholdStore(PrunedStore):
         return out
 
 
-GROUPS = 6  # of rows by frequency, as in the source of autosrh
+GROUPS = 6  # of as many ids of each field, by frequency
 
 RULES: dict[str, type[PrunedStore]] = {
     "prune": PrunedStore, "pep": SoftStore, "autosrh": GatedStore, "optembed": ThresholdStore,
