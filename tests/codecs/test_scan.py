@@ -94,3 +94,22 @@ def test_codes_compared_with_codes_are_nearest_to_themselves(spec):
 def test_every_shipped_codec_is_scanned_here():
     names = {step.name for text in SPECS for step in registry.parse(text).steps}
     assert names >= {*registry.CODECS} - {"lossless"}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_queries_that_are_prepared_for_one_scan_serve_all_that_are_alike(spec):
+    try:
+        codec = vs.fit(spec, cases.make_rows(400, 24))
+    except vs.SpecError:
+        pytest.skip(f"{spec} needs more dimensions")
+    codes, queries = codec.encode(cases.make_rows(300, 24, seed=1)), cases.make_rows(5, 24, seed=2)
+    pairs = [(codec.scan(codes[:7]), codec.scan(codes[64:]))]
+    if (one := codec.scan_symmetric(codes[:7])) is not None:
+        pairs.append((one, codec.scan_symmetric(codes[64:])))
+    for one, other in pairs:
+        assert one.alike == other.alike and (one.alike or one.bounds)
+        if one.alike:
+            found, wanted = np.empty((2, 5, other.rows), np.float32)
+            other.dots(one.prepare(queries), 0, other.rows, found)
+            other.dots(other.prepare(queries), 0, other.rows, wanted)
+            assert np.array_equal(found, wanted)

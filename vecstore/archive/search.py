@@ -147,7 +147,7 @@ class _BatchScan(Scan):
     """Batches that are read and decoded when they are asked for."""
 
     def __init__(self, contents: Contents, load: Callable[[int], Rows]) -> None:
-        self.rows, self.nbytes = contents.rows, 0
+        self.rows, self.nbytes, self.alike = contents.rows, 0, True
         self.step = contents.batch_rows
         self.queries = max(1, min(256, _SCORES // self.step))
         self._load = load

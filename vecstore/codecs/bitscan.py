@@ -37,6 +37,7 @@ class BitScan(TableScan):
 class HammingScan(Scan):
     """Rows of bits against queries of bits: dim less twice the number of bits that differ."""
 
+    alike = True
     step = popcount.BLOCK
 
     def __init__(self, codes: Codes, dim: int, encode: Callable[[Rows], Codes]) -> None:

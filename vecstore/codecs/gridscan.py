@@ -16,6 +16,7 @@ class GridScan(Scan):
     """
 
     exact = False
+    alike = True
     step = bytedots.BLOCK
 
     def __init__(self, codes: Codes, low: Rows, step: Rows, bits: int) -> None:

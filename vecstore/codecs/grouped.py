@@ -214,7 +214,7 @@ class GroupedScan(Scan):
 
     def __init__(self, inner: Scan, numbers: NDArray[np.int64], center: GroupCenter) -> None:
         self.inner = inner
-        self.exact, self.bounds = inner.exact, inner.bounds
+        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
         self.step, self.queries = inner.step, inner.queries
         self._numbers = numbers.astype(np.uint16)
         self._means = center.means

@@ -37,11 +37,13 @@ class Scan(ABC):
     inner products, and search asks for those of the rows that their bounds let in.
     step: `dots` is called for starts that are multiples of it.
     queries: how many of them a call of `dots` serves best; more are split.
+    alike: whether what `prepare` gives is of the codec alone, and so does for other scans of it, too.
     nbytes: bytes held beside the codes themselves; 0 where they are read as they lie.
     """
 
     exact: bool = True
     bounds: bool = False
+    alike: bool = False
     step: int = 1
     queries: int = 32
     rows: int
@@ -78,6 +80,7 @@ class Scan(ABC):
 class DecodedScan(Scan):
     """The scan of a codec that has no other: rows are decoded, a block at a time."""
 
+    alike = True
     queries = 256  # decoding is paid once for all of them
 
     def __init__(self, codes: Codes, decode: Decode) -> None:
@@ -113,7 +116,7 @@ class PulledScan(Scan):
 
     def __init__(self, inner: Scan, pull: Callable[[Rows], tuple[Rows, NDArray[np.float64]]]) -> None:
         self.inner = inner
-        self.exact, self.bounds = inner.exact, inner.bounds
+        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
         self.step, self.queries = inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes
         self._pull = pull
@@ -142,7 +145,7 @@ class ScaledScan(Scan):
 
     def __init__(self, inner: Scan, factors: Rows) -> None:
         self.inner = inner
-        self.exact, self.bounds = inner.exact, inner.bounds
+        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
         self.step, self.queries = inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes + factors.nbytes
         self._factors = factors
@@ -174,6 +177,7 @@ class JoinedScan(Scan):
         self.exact, self.bounds = all(part.exact for part in parts), any(part.bounds for part in parts)
         self.step = math.lcm(*(part.step for part in parts))
         self.queries = min(part.queries for part in parts)
+        self.alike = all(part.alike for part in parts)
         starts = [0]
         for part in parts[:-1]:
             starts.append(-(-(starts[-1] + part.rows) // self.step) * self.step)
@@ -190,30 +194,36 @@ class JoinedScan(Scan):
             if low < high:
                 yield at, slice(low - before, high - before), slice(low - start, high - start)
 
-    def prepare(self, queries: Rows) -> list[Any]:
-        """Each part's."""
+    def prepare(self, queries: Rows) -> Any:
+        """Each part's, or one for all."""
+        if self.alike:
+            return self.parts[0].prepare(queries)
         return [part.prepare(queries) for part in self.parts]
 
-    def dots(self, prepared: list[Any], start: int, stop: int, out: Rows) -> None:
+    def _of(self, prepared: Any, at: int) -> Any:
+        """What is prepared for a part."""
+        return prepared if self.alike else prepared[at]
+
+    def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
         """Those of the parts that the rows lie in."""
         for at, rows, own in self._pieces(start, stop):
             if own == slice(0, stop - start):
-                self.parts[at].dots(prepared[at], rows.start, rows.stop, out)
+                self.parts[at].dots(self._of(prepared, at), rows.start, rows.stop, out)
                 return
             found = np.empty((len(out), own.stop - own.start), np.float32)
-            self.parts[at].dots(prepared[at], rows.start, rows.stop, found)
+            self.parts[at].dots(self._of(prepared, at), rows.start, rows.stop, found)
             out[:, own] = found
 
-    def push(self, prepared: list[Any], rows: Places, by: By, heap: Heap) -> bool:
+    def push(self, prepared: Any, rows: Places, by: By, heap: Heap) -> bool:
         """Those of the parts that the rows lie in; all parts can, or none."""
         start, stop, number = rows
         for at, there, own in self._pieces(start, stop):
             part = (there.start, there.stop, number + own.start)
-            if not self.parts[at].push(prepared[at], part, (by[0][own], by[1], by[2][own]), heap):
+            if not self.parts[at].push(self._of(prepared, at), part, (by[0][own], by[1], by[2][own]), heap):
                 return False
         return True
 
-    def rescore(self, prepared: list[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Each row's by the part that it lies in."""
         places = np.maximum(np.searchsorted(self.starts, numbers, side="right") - 1, 0)
         out = np.empty(numbers.shape)
@@ -221,7 +231,7 @@ class JoinedScan(Scan):
             mine = places == at
             # Of a query's other rows some row of the part is scored and forgotten.
             inside = np.where(mine, np.minimum(numbers - self.starts[at], self._sizes[at] - 1), 0)
-            found = self.parts[at].rescore(prepared[at], inside)
+            found = self.parts[at].rescore(self._of(prepared, at), inside)
             if found is None:
                 return None
             out[mine] = found[mine]
@@ -236,7 +246,7 @@ class AppliedScan(Scan):
 
     def __init__(self, inner: Scan, apply: Callable[[Rows], Rows]) -> None:
         self.inner = inner
-        self.exact, self.bounds = inner.exact, inner.bounds
+        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
         self.step, self.queries = inner.step, inner.queries
         self.rows, self.nbytes = inner.rows, inner.nbytes
         self._apply = apply

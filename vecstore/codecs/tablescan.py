@@ -35,6 +35,7 @@ class TableScan(Scan):
     """
 
     exact = False
+    alike = True
     step = bitsums.BLOCK
 
     def __init__(

@@ -45,6 +45,7 @@ def _factors(codec: Tcq, codes: Codes) -> Rows:
 class TurnedScan(Scan):
     """Decodes along the principal axes, without turning rows back."""
 
+    alike = True
     queries = 256
 
     def __init__(self, codec: Tcq, codes: Codes) -> None:
@@ -99,6 +100,7 @@ class RegisterScan(Scan):
     """Looks windows up in tables of bytes and multiplies them with weights of a byte."""
 
     exact = False
+    alike = True
     step = trellisdots.BLOCK
 
     def __init__(self, codec: Tcq, codes: Codes) -> None:
