@@ -44,7 +44,7 @@ def test_every_class_in_the_folder_is_listed():
         classes += part.__subclasses__()
         if part.__module__.startswith("vecstore.") and "name" in vars(part):
             found.add(part.name)
-    assert found - {"chain"} == {*registry.CODECS, *registry.TRANSFORMS}
+    assert found - {"chain"} == {*registry.CODECS, *registry.TRANSFORMS, *registry.MADE}
 
 
 @pytest.mark.parametrize("spec", SPECS)
