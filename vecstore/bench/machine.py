@@ -12,7 +12,7 @@ from vecstore.kernels.isa import ISA
 
 PACKAGES = (
     "vecstore", "numpy", "numba", "llvmlite", "pyarrow", "zstandard", "faiss-cpu", "blosc2", "pcodec",
-    "usearch", "turbovec", "rabitqlib",
+    "usearch", "turbovec", "rabitqlib", "torch", "fbgemm-gpu-cpu",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ point, FAISS's dashed with hollow marks; the other families are grey behind them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -49,6 +49,21 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Style:
+    """What figures of one kind share."""
+
+    colours: Mapping[str, str]  # of each family
+    ticks: Sequence[float]  # of bytes
+    tick: Callable[[float], str]
+    across: str  # what bytes are of
+    limits: tuple[float, float]  # of the measure
+    logarithmic: bool = False
+
+
+Bound = tuple[tuple[tuple[float, float], ...], str]  # points of a line behind all panels, and its name
+
+
+@dataclass(frozen=True)
 class Picture:
     """A file that was drawn."""
 
@@ -70,16 +85,20 @@ def draw(records: Sequence[Record], folder: Path, stem: str = "codecs") -> list[
     sets = dict.fromkeys(r["dataset"] for r in records if r["kind"] == "quality" and "bytes_per_row" in r)
     for name in sets:
         own = [record for record in records if record["dataset"] == name]
-        bound = next((r for r in own if r["kind"] == "limit" and r.get("relative_mse")), None)
+        bound: Bound | None = next(
+            (
+                (tuple(zip(r["bytes_per_row"], r["relative_mse"], strict=True)), "Gaussian bound")
+                for r in own
+                if r["kind"] == "limit" and r.get("relative_mse")
+            ),
+            None,
+        )
         for what, (key, title) in _MEASURES.items():
             path = folder / f"{stem}-{name}-{what}.svg"
             lines = lines_of(own, key)
-            _figure(
-                _View(lines, what == "error", bound if what == "error" else None),
-                f"{name}: {title} by bytes a row",
-                path,
-            )
-            found.append(Picture(name, path, alt_text(name, title, lines)))
+            limit = bound if what == "error" else None
+            figure(lines, _style(lines, what == "error"), f"{name}: {title} by bytes a row", path, limit)
+            found.append(Picture(name, path, alt_text(name, title, lines, "bytes a row")))
     return found
 
 
@@ -116,10 +135,10 @@ def place_of(label: str) -> tuple[str, str] | None:
     return None if family is None or name.startswith("prefix") else (name, family)
 
 
-def alt_text(dataset: str, title: str, lines: Sequence[Line]) -> str:
+def alt_text(dataset: str, title: str, lines: Sequence[Line], across: str) -> str:
     """What the picture says, for those who do not see it."""
     ours = ", ".join(line.name for line in lines if not line.faiss)
-    return f"{title} by bytes a row on {dataset}, one panel a family of codecs; ours: {ours or 'none'}"
+    return f"{title} by {across} on {dataset}, one panel a family; ours: {ours or 'none'}"
 
 
 @dataclass(frozen=True)
@@ -127,41 +146,50 @@ class _View:
     """What all panels of a figure share."""
 
     lines: Sequence[Line]
-    logarithmic: bool
-    bound: Record | None
+    style: Style
+    bound: Bound | None
 
-    def limits(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Of bytes and of the measure, with some room."""
+    def across(self) -> tuple[float, float]:
+        """Limits of bytes, with some room."""
         sizes = [size for line in self.lines for size, _ in line.points]
-        values = [value for line in self.lines for _, value in line.points]
-        across = min(sizes) / 1.25, max(sizes) * 1.25
-        return across, (min(values) / 1.6, max(values) * 1.6) if self.logarithmic else (0.0, 1.02)
+        return min(sizes) / 1.25, max(sizes) * 1.25
 
 
-def _figure(view: _View, title: str, path: Path) -> None:
+def _style(lines: Sequence[Line], logarithmic: bool) -> Style:
+    """Of codecs."""
+    values = [value for line in lines for _, value in line.points]
+    limits = (min(values) / 1.6, max(values) * 1.6) if logarithmic else (0.0, 1.02)
+    colours = {family: colour for family, (colour, _) in FAMILIES.items()}
+    across = "bytes a row: code and side data (solid: vecstore, dashed: FAISS)"
+    return Style(colours, _TICKS, lambda value: f"{value:g}", across, limits, logarithmic)
+
+
+def figure(lines: Sequence[Line], style: Style, title: str, path: Path, bound: Bound | None = None) -> None:
+    """Writes a figure: a panel for each family that has a line, and the bound in all of them."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    families = [family for family in FAMILIES if any(line.family == family for line in view.lines)]
+    view = _View(lines, style, bound)
+    families = [family for family in style.colours if any(line.family == family for line in lines)]
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 8, "svg.hashsalt": path.name}):
         across = 2 if len(families) == 4 else min(3, len(families))
         down = -(-len(families) // across)
-        figure = Figure(figsize=(4.2 * across, 3.2 * down + 0.6), facecolor="white", layout="constrained")
-        FigureCanvasSVG(figure)
-        figure.suptitle(title, color=_INK, fontsize=11)
-        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+        drawn = Figure(figsize=(4.2 * across, 3.2 * down + 0.6), facecolor="white", layout="constrained")
+        FigureCanvasSVG(drawn)
+        drawn.suptitle(title, color=_INK, fontsize=11)
+        grid = drawn.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, family in zip(grid, families, strict=False):
             _panel(axes, family, view, first=family == families[0])
         for axes in grid[len(families) :]:
             axes.set_visible(False)
-        figure.supxlabel("bytes a row: code and side data (solid: vecstore, dashed: FAISS)", color=_FAINT)
-        figure.savefig(path, format=path.suffix[1:], metadata={"Date": None, "Creator": None})
+        drawn.supxlabel(style.across, color=_FAINT)
+        drawn.savefig(path, format=path.suffix[1:], metadata={"Date": None, "Creator": None})
 
 
 def _panel(axes: Any, family: str, view: _View, *, first: bool) -> None:
     """One family in front of the others; the first panel names the bound."""
-    colour = FAMILIES[family][0]
+    colour = view.style.colours[family]
     _scale(axes, view)
     for line in view.lines:
         if line.family != family:
@@ -181,14 +209,11 @@ def _panel(axes: Any, family: str, view: _View, *, first: bool) -> None:
         label = f"{hollow} FAISS {line.name}" if line.faiss else f"{full} {line.name}"
         marks.append((label, own, line.points[-1]))
     if view.bound is not None:
-        axes.plot(view.bound["bytes_per_row"], view.bound["relative_mse"], color=_INK, linewidth=1, zorder=2)
-        (_, right), (low, high) = view.limits()
-        inside = [
-            point
-            for point in zip(view.bound["bytes_per_row"], view.bound["relative_mse"], strict=True)
-            if point[0] <= right and low <= point[1] <= high
-        ]
-        marks += [("Gaussian bound", _INK, inside[-1])] if inside and first else []
+        points, name = view.bound
+        axes.plot(*zip(*points, strict=True), color=_INK, linewidth=1, zorder=2)
+        (_, right), (low, high) = view.across(), view.style.limits
+        inside = [point for point in points if point[0] <= right and low <= point[1] <= high]
+        marks += [(name, _INK, inside[-1])] if inside and first else []
     _name(axes, marks)
     axes.set_title(family, loc="left", color=colour, fontsize=9, fontweight="bold")
 
@@ -205,13 +230,13 @@ def _shade(colour: str, number: int) -> str:
 
 def _scale(axes: Any, view: _View) -> None:
     """Limits, and few quiet ticks."""
-    (left, right), limits = view.limits()
+    left, right = view.across()
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log" if view.logarithmic else "linear")
+    axes.set_yscale("log" if view.style.logarithmic else "linear")
     axes.set_xlim(left, right)
-    axes.set_ylim(*limits)
-    axes.set_xticks([tick for tick in _TICKS if left <= tick <= right])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylim(*view.style.limits)
+    axes.set_xticks([tick for tick in view.style.ticks if left <= tick <= right])
+    axes.xaxis.set_major_formatter(lambda value, _: view.style.tick(value))
     axes.minorticks_off()
     axes.grid(color="#ececec", linewidth=0.6, zorder=0)
     axes.tick_params(length=0, colors=_FAINT, labelbottom=True, labelleft=True)

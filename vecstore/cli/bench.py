@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vecstore.bench import codecs_task, pages, plots, scan_page, scan_task
+from vecstore.cli.bench_tables import tables
+from vecstore.cli.benching import data_option, kept, listed, numbers, record_options
 from vecstore.cli.output import print_table
-from vecstore.errors import SpecError
 
 
 @click.group()
@@ -21,9 +19,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option(
-    "--data", envvar="VECSTORE_DATA", metavar="DIR", help="Folder of data sets [env: VECSTORE_DATA]."
-)
+@data_option
 @click.option("--datasets", default="", metavar="A,B", help="Only these; `generated` needs no files.")
 @click.option(
     "--methods",
@@ -33,17 +29,8 @@ def bench() -> None:
 )
 @click.option("--threads", default="1", show_default=True, metavar="N,M", help="Each of these in turn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is fitted.")
-@click.option("--quick", is_flag=True, help="Few rows and runs: shows that all of it works, no figures.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Append records here.")
-@click.option("--resume", is_flag=True, help="Leave out what --out holds already.")
-@click.option(
-    "--page",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the page of all records, plots beside it.",
-)
 @click.option("--readme", type=click.Path(path_type=Path), metavar="FILE", help="Fill its block of figures.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+@record_options
 def codecs(
     data: str | None,
     datasets: str,
@@ -61,9 +48,10 @@ def codecs(
 
     Example: vecstore bench codecs --datasets generated --methods 'pq*,faiss pq*' --quick
     """
-    plan = codecs_task.Plan(data, _listed(datasets), _listed(methods), _numbers(threads), quick, seed)
+    plan = codecs_task.Plan(data, listed(datasets), listed(methods), numbers(threads), quick, seed)
     before = codecs_task.read(out) if out else []
-    fresh = list(_measure(plan, before if resume else [], out, as_json))
+    running = codecs_task.run(plan, before if resume else [], lambda line: click.echo(line, err=True))
+    fresh = list(kept(running, out, as_json))
     if not as_json:
         for title, header, lines in pages.tables(fresh):
             click.echo(f"\n{title}\n")
@@ -81,13 +69,7 @@ def codecs(
 )
 @click.option("--sizes", default="", metavar="N,M", help="Rows; by default 20000,1000000.")
 @click.option("--threads", default="1", show_default=True, metavar="N,M", help="Each of these in turn.")
-@click.option("--quick", is_flag=True, help="Few rows and runs: shows that all of it works, no figures.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Append records here.")
-@click.option("--resume", is_flag=True, help="Leave out what --out holds already.")
-@click.option(
-    "--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the page of all records."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+@record_options
 def scan(
     methods: str,
     sizes: str,
@@ -103,36 +85,17 @@ def scan(
     Example: vecstore bench scan --methods 'sq*' --quick
     """
     plan = scan_task.Plan(
-        _listed(methods), _numbers(threads), _numbers(sizes, "--sizes") if sizes else (), quick
+        listed(methods), numbers(threads), numbers(sizes, "--sizes") if sizes else (), quick
     )
     before = codecs_task.lines(out) if out else []
     running = scan_task.run(plan, before if resume else [], lambda line: click.echo(line, err=True))
-    fresh = list(_kept(running, out, as_json))
+    fresh = list(kept(running, out, as_json))
     if not as_json:
         for title, header, lines in scan_page.tables(fresh):
             click.echo(f"\n{title}\n")
             print_table(header, lines)
     if page:
         page.write_text(scan_page.page(scan_task.latest(codecs_task.lines(out) if out else fresh)))
-
-
-def _measure(
-    plan: codecs_task.Plan, done: list[Any], out: Path | None, as_json: bool
-) -> Iterator[dict[str, Any]]:
-    """Records of codecs as they come."""
-    return _kept(codecs_task.run(plan, done, lambda line: click.echo(line, err=True)), out, as_json)
-
-
-def _kept(running: Iterable[dict[str, Any]], out: Path | None, as_json: bool) -> Iterator[dict[str, Any]]:
-    """Records as they come, each written before the next is begun."""
-    with out.open("a") if out else nullcontext() as sink:
-        for record in running:
-            line = json.dumps(record)
-            if sink:
-                print(line, file=sink, flush=True)
-            if as_json:
-                click.echo(line)
-            yield record
 
 
 def _drawn(records: list[Any], page: Path) -> list[plots.Picture]:
@@ -143,12 +106,4 @@ def _drawn(records: list[Any], page: Path) -> list[plots.Picture]:
     return plots.draw(records, page.parent, page.stem)
 
 
-def _numbers(text: str, option: str = "--threads") -> tuple[int, ...]:
-    numbers = _listed(text)
-    if not numbers or not all(number.isdigit() and int(number) for number in numbers):
-        raise SpecError(f"{option} is {text!r}; expected numbers like 1,2")
-    return tuple(map(int, numbers))
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+bench.add_command(tables)

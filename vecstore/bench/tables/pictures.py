@@ -1,0 +1,81 @@
+"""Plots of AUC by the bytes that serve, one a data set, made from the cells of `bench tables`.
+
+One panel a family of methods, in the style of `vecstore/bench/plots.py`; the black line is the best of
+all methods at each size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vecstore.bench.plots import Line, Picture, Style, alt_text, figure
+from vecstore.bench.tables.cells import Cell
+
+FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Shared rows": ("#0072b2", ("hash", "multihash", "hashemb", "qr", "unified", "memcom", "cce", "dedup")),
+    "Flat arrays and networks": ("#d55e00", ("robe", "hashednet", "tt", "dhe")),
+    "Narrow rows": ("#009e73", ("narrow", "lowrank", "mde", "autodim")),
+    "Few bits": ("#cc3377", ("plain", "int16", "int8", "int4", "alpt", "mpe", "dpq", "mgqe")),
+    "Few values": ("#7a5195", ("prune", "pep", "autosrh", "optembed")),
+    "Own rows for some": ("#a67c00", ("adapt", "cafe", "adaembed", "dynamic")),
+}
+_TICKS = (0.0001, 0.001, 0.01, 0.1, 1.0)
+
+
+def draw(cells: Sequence[Cell], page: Path) -> list[Picture]:
+    """A file for each data set, beside the page."""
+    found = []
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        lines = lines_of([cell for cell in cells if cell.dataset == dataset and cell.league == "serve"])
+        if not lines:
+            continue
+        path = page.parent / f"{page.stem}-{dataset}.svg"
+        style = Style(
+            {family: colour for family, (colour, _) in FAMILIES.items()}, _TICKS,
+            lambda value: f"{100 * value:g}%",
+            "bytes that serve, of the plain table's (black: the best of all)", _limits(lines),
+        )  # fmt: skip
+        best = best_of(lines)
+        figure(lines, style, f"{dataset}: AUC by bytes", path, (best, "best of all"))
+        found.append(Picture(dataset, path, alt_text(dataset, "AUC", lines, "bytes of the plain table's")))
+    return found
+
+
+def lines_of(cells: Sequence[Cell]) -> list[Line]:
+    """A line for each label, without those of other optimizers, with points by rising bytes."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for cell in cells:
+        points.setdefault(cell.method, []).append((cell.mean("share"), cell.mean("auc")))
+    return [
+        Line(_short(label), family, False, tuple(sorted(found)))
+        for label, found in points.items()
+        if (family := _family(label)) is not None
+    ]
+
+
+def _short(label: str) -> str:
+    """A label as it is written in a picture: values of options alone."""
+    name, _, options = label.partition(":")
+    values = [option.replace("chunks=", "").replace("rows=", "") for option in options.split(",") if option]
+    return " ".join([name, *values])
+
+
+def _family(label: str) -> str | None:
+    name = label.partition(":")[0]
+    return next((family for family, (_, members) in FAMILIES.items() if name in members), None)
+
+
+def best_of(lines: Sequence[Line]) -> tuple[tuple[float, float], ...]:
+    """Points that no other point of fewer bytes is above, by rising bytes."""
+    best: list[tuple[float, float]] = []
+    for point in sorted({point for line in lines for point in line.points}):
+        if not best or point[1] > best[-1][1]:
+            best.append(point)
+    return tuple(best)
+
+
+def _limits(lines: Sequence[Line]) -> tuple[float, float]:
+    values = [value for line in lines for _, value in line.points]
+    room = 0.06 * (max(values) - min(values)) + 0.002
+    return min(values) - room, max(values) + room
