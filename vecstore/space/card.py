@@ -12,7 +12,7 @@ from vecstore.space.fingerprint import FEWEST, Fingerprint
 
 MODEL, REVISION, FINGERPRINT = "model", "revision", "fingerprint"
 NAMES = (MODEL, REVISION)
-_ANYWAY = "; if they are of the same space all the same, say so with check_space=False"
+_ANYWAY = "; if they are of the same space all the same, say so with check_space=False (--any-space)"
 
 
 @dataclass(frozen=True)
