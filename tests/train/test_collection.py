@@ -147,8 +147,9 @@ def test_bad_features_are_named_with_their_position():
     ):
         with pytest.raises(kind, match=message):
             module(features)
-    with pytest.raises(vs.SpecError, match="is_weighted=True"):
-        made(is_weighted=True)(tensors())
+    for weighted in (True, False):
+        with pytest.raises(vs.SpecError, match="is_weighted=True"):
+            made(is_weighted=weighted)(tensors(weighted=not weighted))
     for configs, message in (
         ([CONFIGS[0], CONFIGS[0]], "'user' is given twice"),
         ([EmbeddingBagConfig(3, 4, "a", ["a"], pooling="max")], "sum or mean"),

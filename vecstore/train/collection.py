@@ -140,14 +140,18 @@ class EmbeddingBagCollection(TableModule):
         with offsets (bags + 1,). InputError and ShapeError name feature and position.
         """
         given = bags_of(features)
+        if isinstance(features, Mapping) and not self._is_weighted:
+            for feature, bags in features.items():
+                if isinstance(bags, tuple) and len(bags) > 2:
+                    raise SpecError(f"feature {feature!r} has weights; is_weighted=True lets them count")
         asked = {name: self._asked(name, given) for name in self._features}
         looked = self.look({name: each for name, (each, _) in asked.items()}, self._pooling)
         found: dict[str, Tensor] = {}
-        for name, (_, sizes) in asked.items():
-            found |= dict(zip(self._features[name], looked[name].split(sizes), strict=True))
-        bags = {feature: len(rows) for feature, rows in found.items()}
-        if len(set(bags.values())) > 1:
-            raise ShapeError(f"features have different numbers of bags: {bags}")
+        for name, (_, counts) in asked.items():
+            found |= dict(zip(self._features[name], looked[name].split(counts), strict=True))
+        sizes = {feature: len(rows) for feature, rows in found.items()}
+        if len(set(sizes.values())) > 1:
+            raise ShapeError(f"features have different numbers of bags: {sizes}")
         return KeyedTensor(found)
 
     def _asked(self, name: str, given: Mapping[str, Any]) -> tuple[Asked, list[int]]:

@@ -75,9 +75,11 @@ class Door:
         return there.numpy() if whole else there.float().numpy()
 
     def _unpadded(self, asked: Asked) -> Asked:
+        if self.padding is None:
+            return asked
         batch = asked.batch
         keep = batch.keys != self.padding
-        if self.padding is None or keep.all():
+        if keep.all():
             return asked
         before = np.concatenate([[0], np.cumsum(keep)])
         offsets = before[batch.offsets] if len(batch.offsets) else NO_OFFSETS

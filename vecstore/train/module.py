@@ -45,11 +45,17 @@ class Learning:
 def uncompiled(function: _F) -> _F:
     """Keeps torch.compile out of the core, which it cannot read; what stands around it is compiled."""
 
+    made: list[Callable[..., Any]] = []
+
     @functools.wraps(function)
     def run(*given: Any, **named: Any) -> Any:
         # Its import takes seconds, and those who compile have it.
         dynamo = sys.modules.get("torch._dynamo")
-        return (function if dynamo is None else dynamo.disable(function))(*given, **named)
+        if dynamo is None:
+            return function(*given, **named)
+        if not made:
+            made.append(dynamo.disable(function))
+        return made[0](*given, **named)
 
     return cast(_F, run)
 
