@@ -39,15 +39,16 @@ def test_the_largest_values_are_kept(half, budget):
     assert np.array_equal(everything(table), expected)
 
 
-def test_pruning_follows_its_schedule():
-    table, values = drawn("prune", "20%", every=5, warm=10)
+@pytest.mark.parametrize("damping", [0.99, 0.5])
+def test_pruning_follows_its_schedule(damping):
+    table, values = drawn("prune", "20%", every=5, warm=10, damping=damping)
     wanted = 1 - table.setup.knobs[0] / values.size
     for step in range(1, 200):
         table.lookup({"user": [0]})
         table.update({"user": np.zeros((1, 6))}, lr=0.0)
         zeros = (values == 0).mean()
         last = step - step % 5
-        share = wanted * (1 - 0.99 ** ((last - 10) / 100)) if last >= 10 else 0
+        share = wanted * (1 - damping ** ((last - 10) / 100)) if last >= 10 else 0
         assert abs(zeros - share) <= 1.5 / values.size, step
 
 

@@ -55,7 +55,7 @@ PRESETS: Mapping[str, Preset] = {
     "mpe": Preset("bits by frequency", owning.by_frequency, owning.kept_rows, {"init": 0.05, "fine": 1 / 16}),
     "prune": Preset(
         "the largest values are kept", finishing.pruned, finishing.kept_values,
-        {"init": 0.05, "half": True, "warm": 0, "every": 10},
+        {"init": 0.05, "half": True, "warm": 0, "every": 10, "damping": 0.99},
     ),
     "pep": Preset(
         "values above thresholds that are learned", finishing.soft, finishing.kept_values,

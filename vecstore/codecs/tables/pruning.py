@@ -54,8 +54,8 @@ class PrunedStore(DenseStore):
     """The largest values are kept.
 
     rule `prune`: from update `warm` on, every `every` updates the smallest of all are set to zero, a share of
-    them that grows to the wanted one as 1 - 0.99**(updates / 100). Deng et al. 2021 (DeepLight),
-    arXiv:2002.06987, section 3.3.
+    them that grows to the wanted one as 1 - damping**(updates / 100): .99 in the source, with which a few
+    thousand updates do not get there. Deng et al. 2021 (DeepLight), arXiv:2002.06987, section 3.3.
     """
 
     plan: PrunedPlan
@@ -77,7 +77,7 @@ class PrunedStore(DenseStore):
         since = count - self.options["warm"]
         if since >= 0 and count % self.options["every"] == 0:
             wanted = 1 - self.plan.kept / (self.plan.count * self.plan.width)
-            self.cut(wanted * (1 - 0.99 ** (since / 100)))
+            self.cut(wanted * (1 - self.options["damping"] ** (since / 100)))
 
     def cut(self, share: float) -> None:
         """Sets the smallest values to zero, a share of all."""
