@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from vecstore.bench.tables.methods import NARROW, Method
+from vecstore.bench.tables.methods import NARROW, PRUNE, Method
 
 Record = dict[str, Any]
 Key = tuple[str, str, float | None]  # data set, label, budget
@@ -41,7 +41,7 @@ class Cell:
     @property
     def published(self) -> bool:
         """Whether it is one of the study's methods as published, or full or narrower rows."""
-        return self.method in (*FOURTEEN, "plain", NARROW)
+        return self.method in (*FOURTEEN, "plain", NARROW, PRUNE)
 
     @property
     def league(self) -> str:

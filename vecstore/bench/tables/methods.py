@@ -17,7 +17,9 @@ from vecstore.errors import BudgetError, SpecError
 from vecstore.spec import parse, unknown
 
 NARROW = "narrow"  # the plain table with fewer values a row
-CHEAP = ("plain", NARROW, "hash", "lowrank", "int8", "prune")  # always among those compared
+# A network of a few thousand updates needs pruning that is faster than its source's.
+PRUNE = "prune:damping=0.5"
+CHEAP = ("plain", NARROW, "hash", "lowrank", "int8", PRUNE)  # always among those compared
 _OF_TRAINING = ("optimizer", "lr", "league")
 _CHUNKS = (1, 2, 3, 4, 5)
 _HYBRIDS = (

@@ -60,6 +60,8 @@ def page(records: Sequence[Record], path: Path) -> str:
     ]
     if quick := sum(bool(record.get("quick")) for record in records):
         parts.append(f"**{quick} records are from `--quick` and are no figures.**")
+    if busy := sum((record.get("load_before") or 0) > record.get("threads", 1) for record in records):
+        parts.append(f"{busy} of {len(records)} records were taken while other processes ran.")
     lines = [[line.what, line.found, line.verdict, f"`{line.command}`"] for line in judge(records)]
     header = ["target", "found", "kept", "made by bench tables with"]
     parts += ["## Targets", markdown(("", header, lines)), "## Protocol", PROTOCOL]

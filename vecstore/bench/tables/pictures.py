@@ -20,6 +20,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Few values": ("#7a5195", ("prune", "pep", "autosrh", "optembed")),
     "Own rows for some": ("#a67c00", ("adapt", "cafe", "adaembed", "dynamic")),
 }
+_LEAST_POINTS = 3
 _TICKS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 
 
@@ -28,7 +29,7 @@ def draw(cells: Sequence[Cell], page: Path) -> list[Picture]:
     found = []
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         lines = lines_of([cell for cell in cells if cell.dataset == dataset and cell.league == "serve"])
-        if not lines:
+        if sum(len(line.points) for line in lines) < _LEAST_POINTS:
             continue
         path = page.parent / f"{page.stem}-{dataset}.svg"
         style = Style(
@@ -57,7 +58,7 @@ def lines_of(cells: Sequence[Cell]) -> list[Line]:
 def _short(label: str) -> str:
     """A label as it is written in a picture: values of options alone."""
     name, _, options = label.partition(":")
-    values = [option.replace("chunks=", "").replace("rows=", "") for option in options.split(",") if option]
+    values = [option.partition("=")[2] for option in options.split(",") if option]
     return " ".join([name, *values])
 
 

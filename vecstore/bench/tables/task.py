@@ -10,6 +10,7 @@ machine in each.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +58,9 @@ def finished(todo: list[Record], done: Iterable[Record], say: Callable[[str], No
     stamp = machine.describe()
     for number, case in enumerate(todo, 1):
         say(f"[{number}/{len(todo)}] " + ", ".join(f"{case[key]}" for key in _KEY[1:-1] if key in case))
-        record = {key: case[key] for key in _KEY if key in case} | _result(case) | {"machine": stamp}
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        record = {key: case[key] for key in _KEY if key in case} | _result(case)
+        record |= {"machine": stamp, "load_before": load}
         for trouble in ("error", "infeasible"):
             if trouble in record:
                 say(f"    {trouble}: {record[trouble]}")
