@@ -68,6 +68,11 @@ def split_digits(keys: I64, firsts: I64, bases: I64, out: I64) -> None:
 @kernel
 def first_outside(keys: I64, rows: int) -> int:
     """The first place whose key is negative or not below `rows`; -1 if there is none. keys (n,)."""
+    largest = np.uint64(0)
+    for i in range(keys.size):  # negative ones are large without their sign; LLVM makes vectors of this
+        largest = max(largest, np.uint64(keys[i]))
+    if largest < np.uint64(rows):
+        return -1
     for i in range(keys.size):
         if keys[i] < 0 or keys[i] >= rows:
             return i

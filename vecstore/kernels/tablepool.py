@@ -30,7 +30,7 @@ I64 = NDArray[np.int64]
 Source: TypeAlias = tuple[int, int, int, int]  # rows, bytes of one, addresses, their end
 Bag: TypeAlias = tuple[int, int, int, int, int, int]  # start, stop, chunk, chunks, probes, first value
 
-_AHEAD = 16  # lookups between asking for a row and reading it
+_AHEAD = 32  # lookups between asking for a row and reading it
 
 
 @kernel

@@ -25,7 +25,7 @@ KINDS = {
     "f32": formats.F32, "f16": formats.F16, "int16": formats.I16, "int8": formats.I8, "int4": formats.I4,
     "alpt16": formats.L16, "alpt": formats.L8, "alpt4": formats.L4,
 }  # fmt: skip
-_POOL_BAGS = 1024
+_POOL_BAGS = 2048
 _INIT_VALUES = 1 << 16
 _MAX_ROWS = (1 << 32) - 1  # what keys of a step hold
 
