@@ -70,6 +70,7 @@ class SegmentFiles:
         self._kind = kind
         self._root, self._segment, self._codecs, self.pool = root, segment, codecs, pool
         self._archives: dict[str, Archive] = {}
+        self._still: weakref.WeakSet[Archive] = weakref.WeakSet()  # and those that somebody reads since
         self._descriptors: dict[str, int] = {}
         self.closed = False
         if pool.held > 1:
@@ -105,6 +106,7 @@ class SegmentFiles:
             if not self._archives:
                 self.pool.note(self)
             self._archives[kind] = found
+            self._still.add(found)
         return found
 
     def opened(self) -> bool:
@@ -118,7 +120,7 @@ class SegmentFiles:
     def close(self) -> None:
         """Closes the files; whoever reads them gets a StorageError."""
         self.closed = True
-        for archive in self._archives.values():
+        for archive in list(self._still):
             archive.close()
         self._release()
 
