@@ -12,7 +12,7 @@ from vecstore.kernels.isa import ISA
 
 PACKAGES = (
     "vecstore", "numpy", "numba", "llvmlite", "pyarrow", "zstandard", "faiss-cpu", "blosc2", "pcodec",
-    "usearch", "turbovec", "rabitqlib", "torch", "fbgemm-gpu-cpu",
+    "usearch", "turbovec", "rabitqlib", "torch", "fbgemm-gpu-cpu", "lmdb", "pylance",
 )  # fmt: skip
 
 

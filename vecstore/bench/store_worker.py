@@ -28,6 +28,7 @@ BATCH = 10_000
 _SETS = 25  # of ids that are asked for in turn
 _SINGLES = 2000
 _COMMIT_ROWS = 100
+_LEAST_CAP = 48 << 20
 _FLOATS = WIDTH // 4  # dimensions of rows that are kept as float32, WIDTH bytes
 
 
@@ -126,7 +127,7 @@ def _memory(case: Record, folder: str) -> Iterator[Record]:
     rows = case["rows"]
     path = os.path.join(folder, "x.store")
     make_store(path, rows, case["segments"])
-    cap = rows * WIDTH // 4
+    cap = max(rows * WIDTH // 4, _LEAST_CAP)
     if reason := capped.refusal():
         yield {"peer": "disk", "missing": reason}
         return

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vecstore.bench import codecs_task, pages, plots, scan_page, scan_task
+from vecstore.cli.bench_store import store
 from vecstore.cli.bench_tables import tables
 from vecstore.cli.benching import data_option, kept, listed, numbers, record_options
 from vecstore.cli.output import print_table
@@ -106,4 +107,5 @@ def _drawn(records: list[Any], page: Path) -> list[plots.Picture]:
     return plots.draw(records, page.parent, page.stem)
 
 
+bench.add_command(store)
 bench.add_command(tables)

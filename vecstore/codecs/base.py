@@ -191,11 +191,10 @@ class Codec(Part):
             raise ShapeError(f"codes are {codes.dtype} {codes.shape}; expected uint8 (n, {self.code_bytes})")
         codes = np.ascontiguousarray(codes)
         rows = _output(out, (len(codes), self.dim), np.float32)
-        spread(
-            len(codes),
-            block_rows(self.dim),
-            lambda start, stop: self._decode(codes[start:stop], rows[start:stop]),
-        )
+        if len(codes) <= (block := block_rows(self.dim)):
+            self._decode(codes, rows)
+        else:
+            spread(len(codes), block, lambda start, stop: self._decode(codes[start:stop], rows[start:stop]))
         return rows
 
     def scan(self, codes: Codes) -> Scan:

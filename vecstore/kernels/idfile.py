@@ -82,9 +82,10 @@ def _judge(found: np.uint64, parts: I64, table: I64) -> tuple[np.int64, np.int64
 
 @kernel
 def _search(
-    words: U64, verified: U8, parts: I64, table: I64, key: U64, at: np.int64
+    words: U64, verified: U8, parts: I64, table: I64, key: np.uint64, other: np.uint64
 ) -> tuple[np.int64, np.int64]:
-    """What `find` says of one key, whose search begins at a slot."""
+    """What `find` says of one key, whose first and last word are given."""
+    at = _home(key, np.uint64(words.shape[0]))
     slots, last, size = words.shape[0], words.shape[1] - 1, 8 * words.shape[1]
     for _ in range(slots):
         if verified.shape[0] > 0:
@@ -93,7 +94,7 @@ def _search(
                 return np.int64(FREE), page
         if words[at, last] == _NO_PLACE:
             break
-        if words[at, 0] == key[0] and words[at, last - 1] == key[last - 1]:
+        if words[at, 0] == key and words[at, last - 1] == other:
             place, need = _judge(words[at, last], parts, table)
             if place != FREE or need != 0:
                 return place, need
@@ -151,8 +152,8 @@ def find(words: U64, verified: U8, parts: I64, table: I64, keys: U64, answers: I
     for i in range(keys.shape[0]):
         answers[1, i] = 0
         if answers[0, i] == FREE:
-            at = _home(keys[i, 0], np.uint64(words.shape[0]))
-            answers[0, i], answers[1, i] = _search(words, verified, parts, table, keys[i], at)
+            other = keys[i, keys.shape[1] - 1]
+            answers[0, i], answers[1, i] = _search(words, verified, parts, table, keys[i, 0], other)
             missing += answers[1, i] != 0
     return missing
 

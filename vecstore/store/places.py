@@ -198,8 +198,8 @@ class Places:
 
 def _check_sizes(table: _Table, places: I64) -> None:
     """CorruptError where a file is shorter by now: reading what is mapped would kill the process."""
-    if len(table.lines) == 1 or len(places) == 1:
-        touched = [int(places[0] >> ROW_BITS)] if len(places) else []
+    if len(places) == 1:
+        touched = [int(places[0]) >> ROW_BITS]
     else:
         marks = np.zeros(len(table.lines), np.bool_)
         marks[places >> ROW_BITS] = True

@@ -91,7 +91,12 @@ class View:
         places = self.places(ids)
         groups = self._by_codec(places)
         if len(groups) == 1:
-            return self._rows(groups[0][0], places)
+            codec = groups[0][0]
+            if len(places) == 1 and isinstance(codec, Codec):
+                codes = np.empty((1, codec.code_bytes), np.uint8)
+                self.ids.take(places, codes)
+                return codec.decode(codes)
+            return self._rows(codec, places)
         out = np.empty((len(places), self.manifest.dim), np.float32)
         for codec, mine in groups:
             out[mine] = self._rows(codec, places[mine])
