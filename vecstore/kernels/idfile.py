@@ -45,8 +45,11 @@ def homes(keys: U64, slots: int, out: I64) -> None:
 def fill(words: U64, keys: U64, places: I64) -> None:
     """Puts keys (n, w) with places (n,) into slots (s, w + 1), more than n of which are free: all ones in the
     last word. A key that is there already is put a second time."""
-    slots, last = words.shape[0], words.shape[1] - 1
+    slots, last, start = words.shape[0], words.shape[1] - 1, address(words)
     for i in range(keys.shape[0]):
+        if i % _AHEAD == 0:
+            for j in range(i, min(i + _AHEAD, keys.shape[0])):
+                near(start + _home(keys[j, 0], np.uint64(slots)) * 8 * words.shape[1])
         at = _home(keys[i, 0], np.uint64(slots))
         while words[at, last] != _NO_PLACE:
             at += 1

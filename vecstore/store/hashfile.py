@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 
 from vecstore.atomic import AtomicFile, storage_errors
-from vecstore.errors import CorruptError
+from vecstore.errors import CorruptError, StorageError
 from vecstore.kernels import idfile
 from vecstore.store import layout
 from vecstore.store.ids import I64, U64, place_of
@@ -187,6 +187,14 @@ def paths(root: str) -> list[str]:
         return []
     known = sorted((version, name) for name in names if (version := layout.hash_version(name)) is not None)
     return [os.path.join(root, layout.INDEX, name) for _, name in reversed(known)]
+
+
+def newest(root: str) -> HashFile | None:
+    """The newest file of ids that can be used, open."""
+    for path in paths(root):
+        with contextlib.suppress(CorruptError, StorageError):
+            return HashFile(path)
+    return None
 
 
 def remove(path: str) -> None:

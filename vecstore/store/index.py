@@ -23,17 +23,19 @@ SHARE = 4  # and at least one part in so many of those that it knows
 Hidden = Mapping[str, NDArray[np.bool_]]  # by a segment's name, which of its rows no version has live
 
 
-def keep_up(view: View) -> None:
-    """Writes the file of ids of a version if many of its rows are in none."""
-    known = view.ids.known
+def keep_up(view: View, known: Known | None = None) -> bool:
+    """Writes the file of ids of a version if many of its rows are in none; whether it did.
+
+    known: ids of the version before, as they were in it; None where they are still to be read.
+    """
+    known = known or Known(hashfile.newest(view.root))
     rows = sum(part.segment.rows for part in view.parts if known.knows(part))
     later = sum(part.segment.rows for part in view.parts) - rows
-    if later > max(LEAST_ROWS, rows // SHARE):
-        write(view)
+    return later > max(LEAST_ROWS, rows // SHARE) and write(view)
 
 
-def write(view: View, hidden: Hidden | None = None) -> None:
-    """Writes the file of ids of a version. That it cannot be written is no error: all it saves is time."""
+def write(view: View, hidden: Hidden | None = None) -> bool:
+    """Writes the file of ids of a version; whether it could. If not, all that is lost is time."""
     hidden = hidden or {}
 
     def keys() -> Iterator[tuple[int, I64, U64]]:
@@ -47,9 +49,12 @@ def write(view: View, hidden: Hidden | None = None) -> None:
                 yield number, rows, found
 
     entries = [Entry(part.segment.name, part.segment.rows) for part in view.parts]
-    with contextlib.suppress(VecstoreError):
+    try:
         path = hashfile.write(view.root, view.manifest.version, view.key_words, entries, keys())
         view.ids.take_over(Known(HashFile(path)))
+    except VecstoreError:
+        return False
+    return True
 
 
 def prune(view: View) -> list[str]:

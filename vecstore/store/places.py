@@ -6,7 +6,6 @@ segments at once.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from vecstore.archive.picks import Column
 from vecstore.archive.reader import Archive
 from vecstore.codecs.base import Codes
-from vecstore.errors import CorruptError, StorageError
+from vecstore.errors import CorruptError
 from vecstore.kernels import gather, idfile
 from vecstore.kernels.gather import ROW_BITS
 from vecstore.store import hashfile
@@ -97,14 +96,8 @@ class Places:
     def known(self) -> Known:
         """Ids by place, read at the first use."""
         if self._known is None:
-            self._known = self._read(self._newest_file())
+            self._known = self._read(hashfile.newest(self._root))
         return self._known
-
-    def _newest_file(self) -> HashFile | None:
-        for path in hashfile.paths(self._root):
-            with contextlib.suppress(CorruptError, StorageError):
-                return HashFile(path)
-        return None
 
     def _read(self, file: HashFile | None) -> Known:
         known = Known(file)

@@ -137,9 +137,9 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
     known, last = view.ids.known, found.parts[-1]
     rows = np.arange(segment.rows)
     # Those that were joined have other places now.
-    known.later.put(last.archive.ids_at(rows) if joined else batch.ids, place_of(last.number, rows))
-    found.ids.take_over(known)
-    index.keep_up(found)
+    if not index.keep_up(found, known):
+        known.later.put(last.archive.ids_at(rows) if joined else batch.ids, place_of(last.number, rows))
+        found.ids.take_over(known)
     return found
 
 
@@ -211,7 +211,9 @@ def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDA
     """Fits codecs on the rows that waited and those that come, and encodes them all."""
     live = [(part, _without(part, dead.get(at))) for at, part in enumerate(view.parts)]
     waiting = [part.archive.rows_at(_rows_of(part, mask)) for part, mask in live]
-    sample = np.concatenate([*waiting, as_float32(batch.rows)])
+    sample = as_float32(batch.rows)
+    if waiting:
+        sample = np.concatenate([*waiting, sample])
     if len(sample) > _SAMPLE_ROWS:
         sample = sample[np.sort(np.random.default_rng(0).permutation(len(sample))[:_SAMPLE_ROWS])]
     manifest = fit_codecs(view, manifest, sample)
