@@ -124,21 +124,15 @@ class AtomicFile:
         """Appends bytes; the same as `file.write`."""
         return self.file.write(data)
 
-    def commit(self, durable: bool = True) -> None:
-        """Makes the file durable and gives it its name; ConflictError if another took the name.
-
-        durable: False for what a power cut may take or damage, since it is checked and can be made again.
-        """
+    def commit(self) -> None:
+        """Makes the file durable and gives it its name; ConflictError if another took the name."""
         if not self._open_now:
             return
         try:
             with storage_errors(self.path):
                 self.file.flush()
-                if durable:
-                    os.fsync(self.file.fileno())
+                os.fsync(self.file.fileno())
                 self._publish()
-                if not durable:
-                    return
                 try:
                     sync_folder(self._folder)
                 except OSError:

@@ -21,6 +21,7 @@ from vecstore.errors import CorruptError, StorageError
 from vecstore.kernels import idfile
 from vecstore.store import layout
 from vecstore.store.ids import I64, U64, place_of
+from vecstore.store.versions import sync_names
 
 PAGE_BYTES = 1 << 16
 _MAGIC = b"VECHASH\0"
@@ -146,7 +147,7 @@ def write(
     """Writes the file of a version, in place of all others; its path.
 
     keys: the number of a segment, rows (n,) of it and their keys (n, key_words), in any number of pieces.
-    Not made durable: what a power cut leaves is recognized or gone.
+    It is durable, so that after a power cut nobody takes it for damaged.
     """
     most = sum(segment.rows for segment in segments)
     slots = max(_LEAST_SLOTS, -(-int(most / _FULL + 1) // idfile.BUCKET) * idfile.BUCKET)
@@ -165,17 +166,11 @@ def write(
     path = layout.hash_path(root, version)
     with storage_errors(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-    file = AtomicFile(path, force=True)
-    try:
+    with AtomicFile(path, force=True) as file:
         head = head.ljust(start - _SEAL_BYTES, b"\0")
         file.write(head + xxhash.xxh3_128_digest(head))
         file.write(body)
-        file.commit(durable=False)
-    finally:
-        file.abort()
-    for other in paths(root):
-        if other != path:
-            remove(other)
+    remove([other for other in paths(root) if other != path])
     return path
 
 
@@ -197,7 +192,11 @@ def newest(root: str) -> HashFile | None:
     return None
 
 
-def remove(path: str) -> None:
-    """Takes a file of ids away, if it can be: without it everything can still be read."""
+def remove(gone: Sequence[str]) -> None:
+    """Takes files of ids away for good, if they can be: without them everything can still be read."""
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        for path in gone:
+            os.unlink(path)
+    if gone:
+        with contextlib.suppress(OSError):
+            sync_names(os.path.dirname(gone[0]))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.errors import VecstoreError
+from vecstore.errors import StorageError, VecstoreError
 from vecstore.formats.idkeys import keys_of
 from vecstore.store import files, hashfile, tags, versions
 from vecstore.store.hashfile import DamagedFile, Entry, HashFile
@@ -65,8 +66,10 @@ def prune(view: View) -> list[str]:
     hidden = {name: mask for name, same in segments.items() if (mask := _hidden(view.root, same)) is not None}
     for path in hashfile.paths(view.root):
         if not _is_clean(path, segments, hidden):
-            hashfile.remove(path)
             gone.append(path)
+    hashfile.remove(gone)
+    if left := [path for path in gone if os.path.lexists(path)]:
+        raise StorageError(f"cannot remove {left[0]}, which holds ids that were deleted")
     if gone and len(view) > LEAST_ROWS:
         write(view, hidden)
     return gone
