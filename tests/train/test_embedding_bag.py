@@ -10,16 +10,6 @@ torch = pytest.importorskip("torch", reason="the modules are torch's")
 
 from vecstore.train.torch import Embedding, EmbeddingBag  # noqa: E402
 
-
-def by_torch(name):
-    """Whether torch.optim can train tables of this method."""
-    try:
-        return bool(EmbeddingBag(9, 2, method=name))
-    except vs.SpecError:
-        return False
-
-
-FLOATS = [name for name in PRESETS if by_torch(name)]
 IDS = torch.tensor([3, 0, 7, 7, 39, 12, 5, 5, 30, 1, 2, 3])
 OFFSETS = torch.tensor([0, 3, 3, 7])
 SQUARE = IDS.reshape(3, 4)
@@ -31,6 +21,17 @@ def made(kind=EmbeddingBag, method="plain", **how):
         return kind(40, 6, method=method, budget="50%", **how)
     except vs.BudgetError:
         return kind(40, 6, method=method, **how)
+
+
+def by_torch(name):
+    """Whether torch.optim can train tables of this method."""
+    try:
+        return bool(made(method=name))
+    except vs.SpecError:
+        return False
+
+
+FLOATS = [name for name in PRESETS if by_torch(name)]
 
 
 def pair(**how):

@@ -15,18 +15,6 @@ torch = pytest.importorskip("torch", reason="the modules are torch's")
 from vecstore.train.torch import EmbeddingBag  # noqa: E402
 
 
-def by_torch(name):
-    """Whether torch.optim can train tables of this method."""
-    try:
-        return bool(EmbeddingBag(9, 2, method=name))
-    except vs.SpecError:
-        return False
-
-
-FLOATS = [name for name in PRESETS if by_torch(name)]
-CASES = [(name, "adagrad") for name in PRESETS] + [(name, None) for name in FLOATS]
-
-
 def made(method, optimizer=None, **how):
     how = {"mode": "sum", "optimizer": optimizer, "lr": 0.1, **how}
     how["frequencies"] = np.arange(60) + 1
@@ -34,6 +22,18 @@ def made(method, optimizer=None, **how):
         return EmbeddingBag(60, 8, method=method, budget="50%", **how)
     except vs.BudgetError:
         return EmbeddingBag(60, 8, method=method, **how)
+
+
+def by_torch(name):
+    """Whether torch.optim can train tables of this method."""
+    try:
+        return bool(made(name))
+    except vs.SpecError:
+        return False
+
+
+FLOATS = [name for name in PRESETS if by_torch(name)]
+CASES = [(name, "adagrad") for name in PRESETS] + [(name, None) for name in FLOATS]
 
 
 def train(module, steps, first=0):

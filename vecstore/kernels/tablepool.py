@@ -30,7 +30,7 @@ I64 = NDArray[np.int64]
 Source: TypeAlias = tuple[int, int, int, int]  # rows, bytes of one, addresses, their end
 Bag: TypeAlias = tuple[int, int, int, int, int, int]  # start, stop, chunk, chunks, probes, first value
 
-_AHEAD = 32  # lookups between asking for a row and reading it
+_AHEAD = 32  # lookups between asking for a row and reading it; half as many for rows of several lines
 
 
 @kernel
@@ -77,7 +77,7 @@ def _sum_four(source: Source, bag: Bag, weights: F32s, place: int, how: tuple[in
         a, b = load_floats(place, left), load_floats(place + 64, left - 16)
         c4, d = load_floats(place + 128, left - 32), load_floats(place + 192, left - 48)
     at = where + 8 * (start * chunks + c) * probes
-    ahead, between = 8 * _AHEAD * chunks * probes, 8 * (chunks - 1) * probes
+    ahead, between = 4 * _AHEAD * chunks * probes, 8 * (chunks - 1) * probes
     for i in range(start, stop):
         for _ in range(probes):
             if j == 0 and at + ahead < end:
