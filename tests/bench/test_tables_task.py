@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from vecstore.bench.tables import clicks, methods, networks, page, scores, task, worker
+from vecstore.bench.plots import Line
+from vecstore.bench.tables import clicks, methods, networks, page, pictures, scores, task, worker
 from vecstore.bench.tables.cells import gather, within
 from vecstore.bench.tables.clicks import Part
 from vecstore.cli.main import main
@@ -224,25 +225,24 @@ def test_a_cell_is_over_seeds_and_within_a_share():
 
 
 def test_the_page_says_which_targets_are_kept(tmp_path):
-    failed = {
-        "error": "no memory",
-        "dataset": "frappe",
-        "method": "tt",
-        "budget": 0.1,
-        "seed": 0,
-        "task": "tables",
-    }
-    records = [
-        record("unified:rows=int8", 0.95), record("hash", 0.90), record("plain", 0.96, None), failed,
-        record("unified:optimizer=sgd,league=train", 0.949), timed(), timed(threads=2, ours=5.0),
-    ]  # fmt: skip
+    failed = {key: record("tt")[key] for key in ("task", "dataset", "method", "budget", "seed")}
+    failed["error"] = "no memory"
+    runs = [("unified:rows=int8", 0.95), ("hash", 0.90), ("unified:optimizer=sgd,league=train", 0.949)]
+    records = [record(method, auc, seed=seed) for method, auc in runs for seed in range(3)]
+    records += [record("plain", 0.96, None), failed, timed(), timed(threads=2, ours=5.0)]
     text = page.page(records, tmp_path / "tables.md")
-    assert (
-        "frappe, the best at 10% of the bytes: AUC >= 0.941 | 0.9500 (unified:rows=int8, 1 seed) | yes"
-        in text
-    )
-    assert "| 1 of 1 | yes | `all` |" in text and "no memory" in text
+    what = "frappe, the best at 10% of the bytes: AUC >= 0.941"
+    assert f"{what} | 0.9500 (unified:rows=int8, 3 seeds) | yes" in text
+    few = page.page(records[:1], tmp_path / "tables.md")
+    assert f"{what} | 0.9500 (unified:rows=int8, 1 seed) | too few runs" in few
+    assert "| 1 of 1 | too few runs | `all` |" in text and "no memory" in text
     assert "frappe, league train: the best at 10% within 0.003 of the best of league serve | 0.0010" in text
     assert "ratio to torch SparseAdam: >= 10 | 20.00 (dim 16) | yes" in text
     assert "two threads, speed of a step to one: >= 1.6 | 2.00 (dim 16) | yes" in text
     assert "lookup of int8, ratio to plain rows: > 1 | 0.83 (dim 16) | no" in text
+
+
+def test_the_line_of_the_best_has_no_point_that_another_is_above():
+    points = {"a": ((1.0, 0.9), (4.0, 0.93)), "b": ((1.02, 0.91),)}
+    lines = [Line(name, "Few bits", False, found) for name, found in points.items()]
+    assert pictures.best_of(lines) == ((1.02, 0.91), (4.0, 0.93))

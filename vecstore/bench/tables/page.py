@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vecstore.bench import plots
+from vecstore.bench.line import Line
 from vecstore.bench.pages import Table, markdown
 from vecstore.bench.tables import speed
 from vecstore.bench.tables.cells import Cell, Record, gather
@@ -43,7 +44,8 @@ The learning rate is not tuned for each method unless `--rates` says so: the rec
 used. `plain` and other methods without a knob are measured once. What a method costs in time is of Python
 and kernels on batches of this size, beside other processes; times beside other libraries are in the table
 of speed, whose runs were taken in turn. Sets are small: what a method does with a billion ids is not
-shown."""
+shown. The best of many methods is found by their test AUC, and so is a little better than it will be again; a
+target is judged once there are three seeds."""
 
 
 def page(records: Sequence[Record], path: Path) -> str:
@@ -62,7 +64,7 @@ def page(records: Sequence[Record], path: Path) -> str:
         parts.append(f"**{quick} records are from `--quick` and are no figures.**")
     if busy := sum((record.get("load_before") or 0) > record.get("threads", 1) for record in records):
         parts.append(f"{busy} of {len(records)} records were taken while other processes ran.")
-    lines = [[line.what, line.found, line.verdict, f"`{line.command}`"] for line in judge(records)]
+    lines = [[line.what, line.found, _verdict(line), f"`{line.command}`"] for line in judge(records)]
     header = ["target", "found", "kept", "made by bench tables with"]
     parts += ["## Targets", markdown(("", header, lines)), "## Protocol", PROTOCOL]
     if plots.missing() is None and (drawn := draw(list(gather(records).values()), path)):
@@ -71,6 +73,11 @@ def page(records: Sequence[Record], path: Path) -> str:
     for title, header, cells in tables(records):
         parts += [f"## {title}", markdown((title, header, cells))]
     return "\n\n".join([*parts, "## What this does not show", NOT_SHOWN]) + "\n"
+
+
+def _verdict(line: Line) -> str:
+    """Of a target; one that too few runs are there for is not judged."""
+    return "too few runs" if line.kept is None and line.found != "-" else line.verdict
 
 
 def tables(records: Sequence[Record]) -> Iterator[Table]:

@@ -21,6 +21,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Own rows for some": ("#a67c00", ("adapt", "cafe", "adaembed", "dynamic")),
 }
 _LEAST_POINTS = 3
+_EQUAL = 1.05
 _TICKS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 
 
@@ -68,12 +69,13 @@ def _family(label: str) -> str | None:
 
 
 def best_of(lines: Sequence[Line]) -> tuple[tuple[float, float], ...]:
-    """Points that no other point of fewer bytes is above, by rising bytes."""
-    best: list[tuple[float, float]] = []
-    for point in sorted({point for line in lines for point in line.points}):
-        if not best or point[1] > best[-1][1]:
-            best.append(point)
-    return tuple(best)
+    """Points that no other point of as many bytes, a twentieth more or less, or fewer is above."""
+    points = sorted({point for line in lines for point in line.points})
+    return tuple(
+        (size, value)
+        for size, value in points
+        if not any(other > value for bytes_, other in points if bytes_ <= _EQUAL * size)
+    )
 
 
 def _limits(lines: Sequence[Line]) -> tuple[float, float]:
