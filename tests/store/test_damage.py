@@ -15,8 +15,9 @@ def folder(tmp_path_factory):
 def test_it_is_noticed_and_never_given_out(folder, kind):
     found = damage.run(folder, kind, TRIALS[kind])
     assert found["wrong"] == [] and set(found["outcomes"]) <= {"detected", "harmless"}
-    # Arrow's own framing in a file of a codec has bytes that say nothing.
-    assert found["outcomes"]["detected"] >= 0.9 * TRIALS[kind]
+    # Arrow's own framing in a file of a codec has bytes that say nothing; the file of ids, which is the
+    # longest, is made anew when it is missing.
+    assert found["outcomes"]["detected"] >= (0.4 if kind == "missing" else 0.9) * TRIALS[kind]
 
 
 def test_the_trial_sees_wrong_rows(folder):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,33 @@ def test_a_store_is_read_the_same_with_little_memory(make, often):
             assert pickle.loads(pickle.dumps(again)).memory == memory
     with pytest.raises(vs.BudgetError, match="5%"):
         Store.open(store.path, memory="5%")
+
+
+def test_threads_read_while_another_writes(make):
+    store = make()
+    rows = some_rows(400)
+    ids = np.arange(400)
+    store.put(ids, rows)
+    old, stop, wrong = store.view, threading.Event(), []
+
+    def read():
+        rng = np.random.default_rng(0)
+        while not stop.is_set():
+            some = rng.integers(0, 300, 20)
+            try:
+                if not np.allclose(store.get(some), rows[some], atol=0.1):
+                    wrong.append("other rows")
+            except Exception as error:
+                wrong.append(repr(error))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for turn in range(60):
+        store.put(ids[turn::7], rows[turn::7])
+        store.delete([300 + turn])
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert np.allclose(old.get(ids), rows, atol=0.1), "a version that was passed on has its own ids"

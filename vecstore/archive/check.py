@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from vecstore.archive.contents import Contents, block_of
 from vecstore.archive.layout import ID, AnyCodec
@@ -15,6 +15,7 @@ from vecstore.archive.pages import Bytes
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import BlockCodec
 from vecstore.errors import CorruptError, VecstoreError
+from vecstore.formats.idkeys import keys_of, repeats
 
 
 def faults(contents: Contents, codec: AnyCodec) -> list[str]:
@@ -53,33 +54,34 @@ def _account(contents: Contents, codec: AnyCodec) -> Iterator[str]:
 
 def _batches(contents: Contents, codec: AnyCodec) -> Iterator[str]:
     buffer = np.empty(contents.longest_batch(), np.uint8)
-    ids: list[pa.Array] = []
+    keys: list[NDArray[np.uint64]] = []
     for index in range(contents.batches):
         try:
             names, found = _batch(contents, codec, index, buffer)
         except VecstoreError as error:
             yield str(error)
             continue
-        ids.append(names)
+        keys.append(names)
         yield from found
-    if len(ids) == contents.batches and contents.rows and not contents.row_number_ids:
-        distinct = pc.count_distinct(pa.chunked_array(ids)).as_py()
-        if distinct != contents.rows:
+    if len(keys) == contents.batches and contents.rows and not contents.row_number_ids:
+        if count := repeats(np.concatenate(keys)):
+            distinct = contents.rows - count
             yield f"{contents.path} has {contents.rows} rows but only {distinct} different ids"
 
 
-def _batch(contents: Contents, codec: AnyCodec, index: int, buffer: Bytes) -> tuple[pa.Array, list[str]]:
-    """The ids of a batch, copied out of the buffer, and what is wrong with it."""
+def _batch(
+    contents: Contents, codec: AnyCodec, index: int, buffer: Bytes
+) -> tuple[NDArray[np.uint64], list[str]]:
+    """The keys of the ids of a batch, and what is wrong with it."""
     batch = contents.batch(index, buffer)
     where = f"batch {index} of {contents.path}"
-    names_needed = (ID, *contents.code_names)
-    found = [f"{where} has a missing {name}" for name in names_needed if batch.column(name).null_count]
+    found: list[str] = []
     if isinstance(codec, BlockCodec):
         found += _block(batch, codec, where)
     first, rows = index * contents.batch_rows, batch.num_rows
     if contents.row_number_ids and not batch.column(ID).equals(pa.array(np.arange(first, first + rows))):
         found.append(f"{where} says its ids are the row numbers; they are not")
-    return batch.column(ID).take(pa.array(np.arange(rows))), found
+    return keys_of(batch.column(ID)).copy(), found  # The buffer is filled again.
 
 
 def _block(batch: pa.RecordBatch, codec: BlockCodec, where: str) -> Iterator[str]:

@@ -26,6 +26,14 @@ def keys_of(ids: pa.Array) -> NDArray[np.uint64]:
     return keys
 
 
+def repeats(keys: NDArray[np.uint64]) -> int:
+    """How many of the keys (n, w) have come before."""
+    ordered = np.sort(keys[:, 0])
+    if not (ordered[1:] == ordered[:-1]).any():
+        return 0
+    return len(keys) - len(np.unique(keys, axis=0))
+
+
 def key_of(one: int | str) -> NDArray[np.uint64]:
     """The key of one id, (1, w), without a detour by Arrow; an int64, or text that is proper UTF-8."""
     if isinstance(one, int):

@@ -7,11 +7,14 @@ import datetime
 import os
 from collections.abc import Collection, Iterator
 
+import numpy as np
+
 from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
+from vecstore.formats.idkeys import keys_of, repeats
 from vecstore.store import files, index, layout, tags, versions
-from vecstore.store.ids import NONE, IdMap
 from vecstore.store.manifest import Manifest, Segment
+from vecstore.store.places import live_ids
 from vecstore.store.view import View
 
 
@@ -77,15 +80,12 @@ def _remove(paths: list[str]) -> None:
 def faults(view: View) -> list[str]:
     """What is wrong with a version that could be opened, and with tags; an empty list is sound."""
     found = [*_files(view, set()), *tags.faults(view.root), *index.faults(view)]
-    ids = IdMap()
-    for part in view.parts:
-        try:
-            rows = part.live_rows()
-            before = ids.put(part.archive.ids_at(rows), rows)
-            if repeats := int((before != NONE).sum()):
-                found.append(f"{part.archive.path} repeats {repeats} ids of other segments")
-        except VecstoreError as error:
-            found.append(str(error))
+    try:
+        keys = [keys_of(ids) for part in view.parts for _, ids in live_ids(part)]
+        if keys and (count := repeats(np.concatenate(keys))):
+            found.append(f"{view.root} has {count} ids in more than one of its rows")
+    except VecstoreError as error:
+        found.append(str(error))
     return list(dict.fromkeys(found))
 
 

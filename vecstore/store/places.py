@@ -6,7 +6,9 @@ segments at once.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,16 +28,27 @@ from vecstore.store.parts import CODES, Part, Pool
 
 class Known:
     """Ids by their place: those of a file, and those in memory that it does not know. Goes from version to
-    version with whoever writes them."""
+    version with whoever writes them, and serves one of them: whoever still reads another makes its own."""
 
     def __init__(self, file: HashFile | None) -> None:
         self.file = file
+        self.serves: object = None  # what stands for those places; not these, which hold this
+        self.lock = threading.Lock()  # of that, and of `later`
         self.later = IdMap()  # places have the numbers of parts
         self.entries = {} if file is None else {e.name: (at, e.rows) for at, e in enumerate(file.segments)}
 
     def knows(self, part: Part) -> bool:
         """Whether the file has the ids of a part."""
         return self.entries.get(part.segment.name, (0, -1))[1] == part.segment.rows
+
+
+class _Ids(NamedTuple):
+    """What is known of ids, and the part in a version of each number, and of each segment of the file; -1
+    for none."""
+
+    known: Known
+    numbers: I64
+    of_file: I64
 
 
 class _Table:
@@ -83,21 +96,27 @@ class Places:
     def __init__(self, root: str, parts: Sequence[Part], pool: Pool, key_words: int) -> None:
         """key_words: 64-bit words of a key, by the type of ids."""
         self._root, self._parts, self._pool, self._key_words = root, parts, pool, key_words
-        self._known: Known | None = None
         self._lines: _Table | None = None
-        self._numbers: I64 | None = None  # the part of each segment of the file, and of each number
-        self._of_file: I64 = np.empty(0, np.int64)
+        self._ids: _Ids | None = None
+        self._mark = object()
 
-    def take_over(self, known: Known) -> None:
-        """Ids of the version before, brought up to date."""
-        self._known, self._numbers = known, None
+    def take_over(self, known: Known, ids: pa.Array | None = None, places: I64 | None = None) -> None:
+        """What the version before knew serves this one from now on, in which these ids have these places, or
+        none."""
+        with known.lock:
+            if ids is not None and places is not None:
+                known.later.put(ids, places)
+            elif ids is not None:
+                known.later.remove(ids)
+            self._use(known)
 
     @property
     def known(self) -> Known:
         """Ids by place, read at the first use."""
-        if self._known is None:
-            self._known = self._read(hashfile.newest(self._root))
-        return self._known
+        return self._mapped().known
+
+    def _mapped(self) -> _Ids:
+        return self._ids or self._use(self._read(hashfile.newest(self._root)))
 
     def _read(self, file: HashFile | None) -> Known:
         known = Known(file)
@@ -111,23 +130,20 @@ class Places:
                     known.later.put(ids, place_of(part.number, rows))
         return known
 
-    def _maps(self) -> tuple[I64, I64]:
-        """The part in this version of each number, and of each segment of the file; -1 for none."""
-        if self._numbers is None:
-            known = self.known
-            numbers = np.full(max((part.number for part in self._parts), default=-1) + 1, -1, np.int64)
-            self._of_file = np.full(len(known.entries), -1, np.int64)
-            for at, part in enumerate(self._parts):
-                numbers[part.number] = at
-                if known.knows(part):
-                    self._of_file[known.entries[part.segment.name][0]] = at
-            self._numbers = numbers
-        return self._numbers, self._of_file
+    def _use(self, known: Known) -> _Ids:
+        numbers = np.full(max((part.number for part in self._parts), default=-1) + 1, -1, np.int64)
+        of_file = np.full(len(known.entries), -1, np.int64)
+        for at, part in enumerate(self._parts):
+            numbers[part.number] = at
+            if known.knows(part):
+                of_file[known.entries[part.segment.name][0]] = at
+        known.serves = self._mark
+        self._ids = _Ids(known, numbers, of_file)
+        return self._ids
 
     def find(self, keys: U64) -> I64:
         """The place (n,) of the ids with keys (n, w), NONE where they have none."""
-        numbers, of_file = self._maps()
-        known = self.known
+        known, numbers, of_file = self._mapped()
         answers = np.empty((2, len(keys)), np.int64)
         answers.fill(NONE)
         places: I64 = answers[0]
@@ -135,14 +151,19 @@ class Places:
             try:
                 self._in_file(known.file, of_file, keys, answers)
             except hashfile.DamagedFile:
-                self._known, self._numbers = self._read(None), None
+                self._use(self._read(None))
                 return self.find(keys)
-        if len(known.later):
-            left = np.flatnonzero(places == NONE)
-            if len(left):
-                found = known.later.find_keys(keys[left])
-                idfile.renumber(found, numbers)
-                places[left] = found
+        with known.lock:
+            serves = known.serves is self._mark
+            if serves and len(known.later):
+                left = np.flatnonzero(places == NONE)
+                if len(left):
+                    found = known.later.find_keys(keys[left])
+                    idfile.renumber(found, numbers)
+                    places[left] = found
+        if not serves:  # Another thread has committed meanwhile.
+            self._use(self._read(hashfile.newest(self._root)))
+            return self.find(keys)
         return places
 
     def _in_file(self, file: HashFile, of_file: I64, keys: U64, answers: I64) -> None:

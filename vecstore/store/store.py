@@ -31,7 +31,7 @@ class Store(StoreReader):
 
     Every change is one commit: durable when the call returns, whole or not at all, and a new version. A
     reader stays at the version that it opened until `refresh`. One writes at a time; another process or
-    thread gets a ConflictError and can try again. Threads that read while another writes have a store each.
+    thread gets a ConflictError and can try again. Threads may read while another one writes.
     """
 
     format_version = layout.VERSION

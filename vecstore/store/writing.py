@@ -131,15 +131,15 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
     live = [(part, _without(part, dead.pop(numbers[id(part)], None))) for part in joined]
     segment = merge(view, manifest, pair, live, batch)
     assert segment is not None
-    names = {part.segment.name for part in joined}
-    kept = [found for found in _with_deletes(view, dead) if found.name not in names]
+    gone = {part.segment.name for part in joined}
+    kept = [found for found in _with_deletes(view, dead) if found.name not in gone]
     found = published(view, manifest, [*kept, segment])
     known, last = view.ids.known, found.parts[-1]
     rows = np.arange(segment.rows)
     # Those that were joined have other places now.
     if not index.keep_up(found, known):
-        known.later.put(last.archive.ids_at(rows) if joined else batch.ids, place_of(last.number, rows))
-        found.ids.take_over(known)
+        names = last.archive.ids_at(rows) if joined else batch.ids
+        found.ids.take_over(known, names, place_of(last.number, rows))
     return found
 
 
@@ -151,8 +151,7 @@ def delete(view: View, ids: Ids) -> View:
     found = published(view, view.manifest, _with_deletes(view, _by_part(places)))
     known = view.ids.known
     names = as_ids(ids, view.manifest.id_type or pa.int64(), view.root)
-    known.later.remove(names if isinstance(names, pa.Array) else pa.array(names))
-    found.ids.take_over(known)
+    found.ids.take_over(known, names if isinstance(names, pa.Array) else pa.array(names))
     return found
 
 
