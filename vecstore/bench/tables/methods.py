@@ -36,7 +36,7 @@ def labels(dim: int) -> list[str]:
     """The methods of a full run on vectors of so many values: cheap ones, all presets, hybrids."""
     pools = [
         f"unified:chunks={chunks}{rows}"
-        for rows in ("", ",rows=int8")
+        for rows in ("", ",rows=int8", ",rows=int4")
         for chunks in _CHUNKS
         if dim % chunks == 0
     ]
