@@ -32,13 +32,15 @@ from vecstore.store import Store
 store = Store.open(sys.argv[1])
 with store.writer(source="numbers") as writer:
     last = writer.last_offset
-    print("ready", flush=True)
-    for offset in range(0 if last is None else last + 1, int(sys.argv[2])):
+    first = 0 if last is None else last + 1
+    for offset in range(first, int(sys.argv[2])):
         ids = np.arange(3 * offset, 3 * offset + 3)
         rows = np.repeat(ids.astype(np.float32), 2)
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows), 2)
         writer.write(pa.record_batch({"id": pa.array(ids), "vector": vectors}), offset=offset)
         writer.commit()
+        if offset == first:  # All kernels are loaded: from now on time goes into commits.
+            print("ready", flush=True)
 """
 # Puts rows by hand and says which are acknowledged; the row before the last is deleted, too, and so on.
 PUTS = """
@@ -48,9 +50,10 @@ from vecstore.store import Store
 
 store = Store.open(sys.argv[1])
 first = 0 if not len(store) else max(int(i) for ids, _ in store.scan() for i in ids) + 1
-print("ready", flush=True)
 for number in range(first, first + 10_000):
     store.put([number], np.full((1, 2), number, np.float32))
+    if number == first:
+        print("ready", flush=True)
     print("put", number, flush=True)
     if number % 7 == 3:
         store.delete([number - 1])
@@ -210,6 +213,8 @@ def run_stream_kills(path: str, kills: int, seed: int = 0) -> dict[str, Any]:
         store.gc()
     if held(path) != {i: [i, i] for i in range(3 * (last + 1))}:
         wrong.append("rows are missing or there twice in the end")
+    if last + 1 < 2 * kills:
+        wrong.append(f"only {last + 1} commits: writers were killed before they had begun")
     return {"task": "stream kills", "kills": kills, "commits": last + 1, "wrong": wrong}
 
 
@@ -239,4 +244,6 @@ def run_kills(path: str, kills: int, seed: int = 0) -> dict[str, Any]:
         if set(found) not in allowed or findings or any(row != [i, i] for i, row in found.items()):
             wrong.append(f"kill {kill}: {sorted(set(found) ^ rows)[:10]} differ; {findings}")
         before = set(found)
+    if acknowledged < 2 * kills:
+        wrong.append(f"only {acknowledged} were acknowledged: writers were killed before they had begun")
     return {"task": "kills", "kills": kills, "acknowledged": acknowledged, "wrong": wrong}

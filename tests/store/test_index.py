@@ -294,6 +294,10 @@ def test_threads_read_while_another_writes(make):
             try:
                 if not np.allclose(store.get(some), rows[some], atol=0.1):
                     wrong.append("other rows")
+                if store.search(rows[some[:2]], k=1, metric="l2")[0].ravel().tolist() != some[:2].tolist():
+                    wrong.append("others are nearest")
+                if not set(range(300)) <= {int(i) for ids, _ in store.scan() for i in ids}:
+                    wrong.append("rows are missing")
             except Exception as error:
                 wrong.append(repr(error))
 

@@ -1,5 +1,6 @@
 """What a store does with rows, and what it refuses."""
 
+import os
 import pickle
 
 import numpy as np
@@ -231,3 +232,23 @@ def test_the_ledger_counts_every_file(make, tmp_path):
     files = [path for path in (tmp_path / "x.store").rglob("*") if path.is_file() and path.name != "LOCK"]
     assert store.ledger().total == sum(path.stat().st_size for path in files)
     assert store.ledger().carried > 0 and store.ledger().ids == 9000 * 16
+
+
+def test_a_reader_goes_on_with_deleted_rows_that_were_collected(make):
+    store = make(codec="f32")
+    store.put(range(20), some_rows(20))
+    store.delete([3, 4])
+    with vs.Store.open(store.path, read_only=True) as old:
+        store.compact()
+        store.gc()
+        assert [int(i) for ids, _ in old.scan() for i in ids] == [0, 1, 2, *range(5, 20)]
+        with pytest.raises(vs.NotFoundError):
+            old.get([3])
+
+
+def test_a_version_in_between_that_is_missing_is_noticed(make):
+    store = make(codec="f32")
+    for i in range(4):
+        store.put([i], some_rows(1))
+    os.unlink(os.path.join(store.path, "versions", f"{2:020d}.json"))
+    assert any("no version 2" in finding for finding in vs.check(store.path))

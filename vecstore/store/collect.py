@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,7 +94,11 @@ def all_faults(view: View) -> list[str]:
     """The same of a store's newest version and of all others, by number or tag."""
     found, seen = faults(view), {name for part in view.parts for name in _names(part.segment)}
     manifests: list[Manifest] = []
-    known: list[int | str] = [*versions.numbers(view.root), *_tag_names(view.root)]
+    numbers = versions.numbers(view.root)
+    for number, following in pairwise(numbers):
+        if following != number + 1:  # gc takes the oldest.
+            found.append(f"{view.root} has no version {number + 1}, but {number} and {following}")
+    known: list[int | str] = [*numbers, *_tag_names(view.root)]
     for name in known:
         try:
             manifests.append(

@@ -162,10 +162,11 @@ def write_deletes(root: str, rows: NDArray[np.int64]) -> Deletes:
     return Deletes(name, len(rows), data.size, xxhash.xxh3_128_hexdigest(data))
 
 
-def read_deletes(root: str, deletes: Deletes, rows: int) -> NDArray[np.int64]:
-    """The numbers of deleted rows, ascending, of a segment of so many rows."""
+def read_deletes(root: str, deletes: Deletes, rows: int, held: int | None = None) -> NDArray[np.int64]:
+    """The numbers of deleted rows, ascending, of a segment of so many rows. held: a descriptor of the file,
+    which is closed."""
     path = layout.deletes_path(root, deletes.name)
-    data = _read(path, deletes.size)
+    data = _read(path, deletes.size, held)
     if len(data) != deletes.size or xxhash.xxh3_128_hexdigest(data) != deletes.seal:
         raise CorruptError(f"{path} is damaged: it does not match its checksum; restore it from a copy")
     try:
@@ -181,11 +182,11 @@ def read_deletes(root: str, deletes: Deletes, rows: int) -> NDArray[np.int64]:
     return found
 
 
-def _read(path: str, most: int) -> bytes:
+def _read(path: str, most: int, held: int | None = None) -> bytes:
     """A file that the store needs."""
     with storage_errors(path, "read"):
         try:
-            file = open(path, "rb")
+            file = open(path if held is None else held, "rb")
         except FileNotFoundError as error:
             raise CorruptError(f"{path} is missing; restore it from a copy") from error
         with file:

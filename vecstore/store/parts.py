@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -33,12 +34,15 @@ _USUAL_LIMIT = 256  # open files of a process, where the system does not tell
 class Pool:
     """Which segments of a store are open: a bound, and who is closed when it is reached.
 
-    A segment that is closed opens again when it is needed, and whoever is reading it goes on.
+    A segment that is closed opens again when it is needed, and whoever is reading it goes on. `lock` is held
+    by the thread that opens files or changes what is known of ids; in the child of a fork it is a new one.
     """
 
     def __init__(self, memory: int | None = None) -> None:
         """memory: bytes that codes may take; None where all of a store may be in memory."""
         self.memory = memory
+        self.lock = threading.RLock()
+        _POOLS.add(self)
         self.cold: set[str] = set()  # kinds of files that are not kept in memory
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _USUAL_LIMIT
         limit = _USUAL_LIMIT * 256 if limit < 0 else limit
@@ -61,6 +65,18 @@ class Pool:
                 self.closings += 1
 
 
+_POOLS: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    for pool in _POOLS:
+        pool.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
+
+
 class SegmentFiles:
     """The files of a segment, whichever version it is read in."""
 
@@ -79,6 +95,18 @@ class SegmentFiles:
             if segment.fine_codec:
                 self._hold(FINE, layout.fine_path(root, segment.name))
 
+    def hold_deletes(self, names: Iterable[str]) -> None:
+        """The same for files of deleted rows."""
+        for name in names:
+            if self.pool.held > 1 and name not in self._descriptors:
+                self._hold(name, layout.deletes_path(self._root, name))
+
+    def held(self, kind: str) -> int | None:
+        """The descriptor of a file that is held, for whoever closes it."""
+        found = self._descriptors.pop(kind, None)
+        self.pool.held += found is not None
+        return found
+
     def _hold(self, kind: str, path: str) -> None:
         with storage_errors(path, "read"):
             try:
@@ -91,22 +119,25 @@ class SegmentFiles:
         """An open file; CorruptError unless it is the one that the manifest means."""
         found = self._archives.get(kind)
         if found is None:
-            identity = self._segment.codec if kind == CODES else self._segment.fine_codec
-            assert identity is not None
-            opener: Callable[..., Archive] = files.open_segment if kind == CODES else files.open_fine
-            held = self._descriptors.pop(kind, None)
-            self.pool.held += held is not None
-            found = opener(self._root, self._segment, self._codecs[identity], held)
-            if kind == CODES:
-                self._kind.check(found)
-            found.picks.cold = kind in self.pool.cold
-            if self.closed:
-                found.close()
-                return found
-            if not self._archives:
-                self.pool.note(self)
-            self._archives[kind] = found
-            self._still.add(found)
+            with self.pool.lock:
+                found = self._archives.get(kind) or self._opened(kind)
+        return found
+
+    def _opened(self, kind: str) -> Archive:
+        identity = self._segment.codec if kind == CODES else self._segment.fine_codec
+        assert identity is not None
+        opener: Callable[..., Archive] = files.open_segment if kind == CODES else files.open_fine
+        found = opener(self._root, self._segment, self._codecs[identity], self.held(kind))
+        if kind == CODES:
+            self._kind.check(found)
+        found.picks.cold = kind in self.pool.cold
+        if self.closed:
+            found.close()
+            return found
+        if not self._archives:
+            self.pool.note(self)
+        self._archives[kind] = found
+        self._still.add(found)
         return found
 
     def opened(self) -> bool:
@@ -138,14 +169,20 @@ class SegmentFiles:
 class Part:
     """A segment of a version. Its open files serve later versions too."""
 
-    def __init__(self, root: str, segment: Segment, files: SegmentFiles, number: int) -> None:
-        """number: one that no other segment has, whichever version it is read in."""
+    def __init__(
+        self, root: str, segment: Segment, files: SegmentFiles, number: int, known: Part | None = None
+    ) -> None:
+        """number: one that no other segment has, whichever version it is read in. known: the same segment in
+        another version."""
         self.segment = segment
         self.number = number
         self.files = files
         self._root = root
         self._live: NDArray[np.bool_] | None = None
         self._read = 0  # files of deleted rows that `_live` has
+        if known is not None and segment.deletes[: known._read] == known.segment.deletes[: known._read]:
+            self._live, self._read = known._live, known._read
+        files.hold_deletes(deletes.name for deletes in segment.deletes[self._read :])
 
     def again_as(self, segment: Segment) -> bool:
         """Whether the same files are meant."""
@@ -155,10 +192,7 @@ class Part:
         """The same segment in another version."""
         if segment == self.segment:
             return self
-        found = Part(self._root, segment, self.files, self.number)
-        if segment.deletes[: self._read] == self.segment.deletes[: self._read]:
-            found._live, found._read = self._live, self._read
-        return found
+        return Part(self._root, segment, self.files, self.number, self)
 
     @property
     def archive(self) -> Archive:
@@ -178,13 +212,20 @@ class Part:
     @property
     def live(self) -> NDArray[np.bool_] | None:
         """Whether each row (rows,) is live; None: all are."""
-        while self._read < len(self.segment.deletes):
-            deletes = self.segment.deletes[self._read]
-            _ = self.archive  # Only then it is sure that there are so many rows.
-            live = np.ones(self.segment.rows, np.bool_) if self._live is None else self._live.copy()
-            live[files.read_deletes(self._root, deletes, self.segment.rows)] = False
-            self._live, self._read = live, self._read + 1
+        if not self.knows_live:
+            with self.files.pool.lock:
+                while not self.knows_live:
+                    self._read_next()
         return self._live
+
+    def _read_next(self) -> None:
+        deletes = self.segment.deletes[self._read]
+        _ = self.archive  # Only then it is sure that there are so many rows.
+        live = np.ones(self.segment.rows, np.bool_) if self._live is None else self._live.copy()
+        held = self.files.held(deletes.name)
+        live[files.read_deletes(self._root, deletes, self.segment.rows, held)] = False
+        self._live = live
+        self._read += 1  # at last: others may be looking
 
     @property
     def knows_live(self) -> bool:

@@ -6,7 +6,6 @@ segments at once.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -33,7 +32,6 @@ class Known:
     def __init__(self, file: HashFile | None) -> None:
         self.file = file
         self.serves: object = None  # what stands for those places; not these, which hold this
-        self.lock = threading.Lock()  # of that, and of `later`
         self.later = IdMap()  # places have the numbers of parts
         self.entries = {} if file is None else {e.name: (at, e.rows) for at, e in enumerate(file.segments)}
 
@@ -103,7 +101,7 @@ class Places:
     def take_over(self, known: Known, ids: pa.Array | None = None, places: I64 | None = None) -> None:
         """What the version before knew serves this one from now on, in which these ids have these places, or
         none."""
-        with known.lock:
+        with self._pool.lock:
             if ids is not None and places is not None:
                 known.later.put(ids, places)
             elif ids is not None:
@@ -153,7 +151,7 @@ class Places:
             except hashfile.DamagedFile:
                 self._use(self._read(None))
                 return self.find(keys)
-        with known.lock:
+        with self._pool.lock:
             serves = known.serves is self._mark
             if serves and len(known.later):
                 left = np.flatnonzero(places == NONE)
@@ -173,9 +171,10 @@ class Places:
             file.prefetch(keys)
         while idfile.find(file.words, file.verified, of_file, table.lines, keys, answers):
             needs = np.unique(answers[1])
-            file.verify((needs[needs > 0] - 1).tolist())
-            for at in (-1 - needs[needs < 0]).tolist():
-                table.take_live(at, self._parts[at])
+            with self._pool.lock:
+                file.verify((needs[needs > 0] - 1).tolist())
+                for at in (-1 - needs[needs < 0]).tolist():
+                    table.take_live(at, self._parts[at])
 
     def _table(self) -> _Table:
         table = self._lines
@@ -191,9 +190,13 @@ class Places:
             _prefetch(table, places)
         todo = np.empty(len(places), np.int64)
         count = gather.gather(places, table.lines, out, todo)
-        if not count:
-            return
-        left = todo[:count]
+        if count:
+            with self._pool.lock:
+                self._open(todo[:count], places, out)
+
+    def _open(self, left: I64, places: I64, out: Codes) -> None:
+        """The codes of those places (n,) whose numbers are left: their files are opened, and verified."""
+        table = self._table()
         while len(left):
             parts = segment_of(places[left])[0]
             some = np.unique(parts)[: self._pool.most]

@@ -93,7 +93,7 @@ def _step(run: Trained, data: Clicks, rows: Any, rates: tuple[Any, float], clock
     leaf = torch.from_numpy(np.concatenate(list(found.values()), axis=1)).requires_grad_()
     out = run.network(leaf, torch.from_numpy(part.numbers[rows]))
     optimizer.zero_grad()
-    loss(out, torch.from_numpy(part.labels[rows])).backward()  # type: ignore[no-untyped-call]
+    loss(out, torch.from_numpy(part.labels[rows])).backward()
     optimizer.step()
     assert leaf.grad is not None
     slopes = np.split(leaf.grad.numpy(), len(found), axis=1)
