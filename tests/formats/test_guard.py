@@ -76,7 +76,8 @@ def test_a_file_without_permission_is_a_storage_error(tmp_path, read):
 
 
 def test_a_full_disk_leaves_no_file_and_no_complaint(tmp_path, rows, monkeypatch):
-    from vecstore.formats import Batch, atomic, open_sink
+    from vecstore import atomic
+    from vecstore.formats import Batch, open_sink
     from vecstore.formats.registry import WRITERS
 
     def full(self, data):
