@@ -18,7 +18,21 @@ SHARED_ALLOWANCE = 0.1
 
 
 @dataclass(frozen=True)
-class Ledger:
+class _Account:
+    """Bytes in parts, the fields of a dataclass."""
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts, in bytes."""
+        return sum(dataclasses.astuple(self))
+
+    def as_dict(self) -> dict[str, int]:
+        """The parts and `total`, for JSON."""
+        return {**dataclasses.asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True)
+class Ledger(_Account):
     """Bytes by what they are for; the parts sum to `total`.
 
     codes: the codes without side data. side: per-row scales and norms inside the codes. shared: learned
@@ -34,18 +48,9 @@ class Ledger:
     format: int = 0
     carried: int = 0
 
-    @property
-    def total(self) -> int:
-        """The sum of all parts, in bytes."""
-        return sum(dataclasses.astuple(self))
-
-    def as_dict(self) -> dict[str, int]:
-        """The parts and `total`, for JSON."""
-        return {**dataclasses.asdict(self), "total": self.total}
-
 
 @dataclass(frozen=True)
-class TableLedger:
+class TableLedger(_Account):
     """Bytes of a trainable table by what they are for; the parts sum to `total`.
 
     parameters: rows and matrices. codebooks: centroids. maps: what finds the row of an id. masks: which
@@ -63,11 +68,6 @@ class TableLedger:
     training: int = 0
 
     @property
-    def total(self) -> int:
-        """The sum of all parts, in bytes."""
-        return sum(dataclasses.astuple(self))
-
-    @property
     def serve(self) -> int:
         """Without what only training needs."""
         return self.total - self.optimizer - self.training
@@ -75,10 +75,6 @@ class TableLedger:
     def bound(self, league: str) -> int:
         """The bytes that a budget of a league, `serve` or `train`, bounds."""
         return self.serve if league == "serve" else self.total
-
-    def as_dict(self) -> dict[str, int]:
-        """The parts and `total`, for JSON."""
-        return {**dataclasses.asdict(self), "total": self.total}
 
 
 @dataclass(frozen=True)

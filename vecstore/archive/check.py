@@ -57,11 +57,11 @@ def _batches(contents: Contents, codec: AnyCodec) -> Iterator[str]:
     keys: list[NDArray[np.uint64]] = []
     for index in range(contents.batches):
         try:
-            names, found = _batch(contents, codec, index, buffer)
+            some, found = _batch(contents, codec, index, buffer)
         except VecstoreError as error:
             yield str(error)
             continue
-        keys.append(names)
+        keys.append(some)
         yield from found
     if len(keys) == contents.batches and contents.rows and not contents.row_number_ids:
         if count := repeats(np.concatenate(keys)):

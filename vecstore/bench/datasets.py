@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from vecstore.spec import unknown
 GENERATED = "generated"
 _QUICK = {"fit": 2048, "base": 4096, "queries": 200}
 _SEED = 7  # of the split and of the generated rows, apart from the seed that codecs are fitted with
+
+
+Set = TypeVar("Set")  # of any task
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,8 @@ def load(name: str, folder: str | Path | None, *, quick: bool = False) -> Datase
         found = generated(int(name.partition("_")[2] or 128), name=name)
     elif name not in LOADERS:
         raise unknown("data set", name, names())
-    elif folder is None:
-        raise NotFoundError(
-            f"data set {name!r} needs files; say where they are (--data DIR or VECSTORE_DATA)"
-        )
     else:
-        try:
-            found = LOADERS[name](Path(folder))
-        except FileNotFoundError as error:
-            raise NotFoundError(f"data set {name!r} is not under {folder}: {error}") from error
+        found = from_files(LOADERS[name], name, folder)
     if not quick:
         return found
     return Dataset(
@@ -68,6 +65,18 @@ def load(name: str, folder: str | Path | None, *, quick: bool = False) -> Datase
         found.queries[: _QUICK["queries"]],
         found.lossless_only,
     )
+
+
+def from_files(loader: Callable[[Path], Set], name: str, folder: str | Path | None) -> Set:
+    """What a loader makes of a set's files; NotFoundError if they are not under folder, or none is given."""
+    if folder is None:
+        raise NotFoundError(
+            f"data set {name!r} needs files; say where they are (--data DIR or VECSTORE_DATA)"
+        )
+    try:
+        return loader(Path(folder))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"data set {name!r} is not under {folder}: {error}") from error
 
 
 def generated(dim: int, *, rows: int = 20_000, name: str = GENERATED) -> Dataset:

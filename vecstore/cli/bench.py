@@ -10,8 +10,7 @@ import click
 from vecstore.bench import codecs_task, pages, plots, scan_page, scan_task
 from vecstore.cli.bench_store import store
 from vecstore.cli.bench_tables import tables
-from vecstore.cli.benching import data_option, kept, listed, numbers, record_options
-from vecstore.cli.output import print_table
+from vecstore.cli.benching import data_option, listed, measured, numbers, record_options
 
 
 @click.group()
@@ -52,11 +51,7 @@ def codecs(
     plan = codecs_task.Plan(data, listed(datasets), listed(methods), numbers(threads), quick, seed)
     before = codecs_task.read(out) if out else []
     running = codecs_task.run(plan, before if resume else [], lambda line: click.echo(line, err=True))
-    fresh = list(kept(running, out, as_json))
-    if not as_json:
-        for title, header, lines in pages.tables(fresh):
-            click.echo(f"\n{title}\n")
-            print_table(header, lines)
+    fresh = measured(running, out, as_json, pages.tables)
     everything = codecs_task.read(out) if out else fresh
     if page:
         page.write_text(pages.page(everything, _drawn(everything, page)))
@@ -90,11 +85,7 @@ def scan(
     )
     before = codecs_task.lines(out) if out else []
     running = scan_task.run(plan, before if resume else [], lambda line: click.echo(line, err=True))
-    fresh = list(kept(running, out, as_json))
-    if not as_json:
-        for title, header, lines in scan_page.tables(fresh):
-            click.echo(f"\n{title}\n")
-            print_table(header, lines)
+    fresh = measured(running, out, as_json, scan_page.tables)
     if page:
         page.write_text(scan_page.page(scan_task.latest(codecs_task.lines(out) if out else fresh)))
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from vecstore.bench import codecs_task, store_page, store_task
-from vecstore.cli.benching import kept, listed, record_options
-from vecstore.cli.output import print_table
+from vecstore.cli.benching import listed, measured, record_options
 
 
 @click.command()
@@ -36,10 +35,6 @@ def store(
     plan = store_task.Plan(listed(topics), None if folder is None else str(folder), quick)
     before = codecs_task.lines(out) if out else []
     running = store_task.run(plan, before if resume else [], lambda line: click.echo(line, err=True))
-    fresh = list(kept(running, out, as_json))
-    if not as_json:
-        for title, header, lines in store_page.tables(fresh):
-            click.echo(f"\n{title}\n")
-            print_table(header, lines)
+    fresh = measured(running, out, as_json, store_page.tables)
     if page:
         page.write_text(store_page.page(store_task.latest(codecs_task.lines(out) if out else fresh)))

@@ -9,8 +9,7 @@ import click
 from vecstore.bench import codecs_task
 from vecstore.bench.tables import page as pages
 from vecstore.bench.tables import task
-from vecstore.cli.benching import data_option, kept, listed, numbers, record_options
-from vecstore.cli.output import print_table
+from vecstore.cli.benching import data_option, listed, measured, numbers, record_options
 from vecstore.errors import SpecError
 from vecstore.ledger import parse_budget
 
@@ -64,11 +63,7 @@ def tables(
         click.echo(line, err=True)
 
     running = task.speeds(plan, numbers(threads), done, say) if speed else task.run(plan, done, say)
-    fresh = list(kept(running, out, as_json))
-    if not as_json:
-        for title, header, lines in pages.tables(fresh):
-            click.echo(f"\n{title}\n")
-            print_table(header, lines)
+    fresh = measured(running, out, as_json, pages.tables)
     if page:
         page.write_text(pages.page(task.latest(codecs_task.lines(out) if out else fresh), page))
 

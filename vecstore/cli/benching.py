@@ -10,9 +10,13 @@ from typing import Any, TypeVar
 
 import click
 
+from vecstore.bench.codecs_task import Record
+from vecstore.bench.pages import Table
+from vecstore.cli.output import print_table
 from vecstore.errors import SpecError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Tables = Callable[[list[Record]], Iterable[Table]]
 _FILE = click.Path(path_type=Path)
 
 data_option = click.option(
@@ -33,7 +37,7 @@ def record_options(command: Command) -> Command:
     return command
 
 
-def kept(running: Iterable[dict[str, Any]], out: Path | None, as_json: bool) -> Iterator[dict[str, Any]]:
+def _kept(running: Iterable[Record], out: Path | None, as_json: bool) -> Iterator[Record]:
     """Records as they come, each written before the next is begun."""
     with out.open("a") if out else nullcontext() as sink:
         for record in running:
@@ -43,6 +47,16 @@ def kept(running: Iterable[dict[str, Any]], out: Path | None, as_json: bool) -> 
             if as_json:
                 click.echo(line)
             yield record
+
+
+def measured(running: Iterable[Record], out: Path | None, as_json: bool, tables: Tables) -> list[Record]:
+    """All records, kept as they come, and shown as tables in the end unless as JSON."""
+    fresh = list(_kept(running, out, as_json))
+    if not as_json:
+        for title, header, lines in tables(fresh):
+            click.echo(f"\n{title}\n")
+            print_table(header, lines)
+    return fresh
 
 
 def numbers(text: str, option: str = "--threads") -> tuple[int, ...]:

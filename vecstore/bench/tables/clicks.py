@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.errors import NotFoundError
+from vecstore.bench.datasets import from_files
 from vecstore.spec import unknown
 
 F32 = NDArray[np.float32]
@@ -83,15 +83,8 @@ def load(name: str, folder: str | Path | None, *, quick: bool = False) -> Clicks
         found = GENERATED[name](quick)
     elif name not in LOADERS:
         raise unknown("data set", name, names())
-    elif folder is None:
-        raise NotFoundError(
-            f"data set {name!r} needs files; say where they are (--data DIR or VECSTORE_DATA)"
-        )
     else:
-        try:
-            found = LOADERS[name](Path(folder))
-        except FileNotFoundError as error:
-            raise NotFoundError(f"data set {name!r} is not under {folder}: {error}") from error
+        found = from_files(LOADERS[name], name, folder)
     if not quick:
         return found
     parts = {
