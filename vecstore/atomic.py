@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Self, cast
 from vecstore.errors import ConflictError, NotFoundError, StorageError
 
 _BUFFER_BYTES = 1 << 20
+_STEP_BYTES = 1 << 23  # that are written before the disk is told to begin with them
 # What a file system says that has no nameless files, and what one says that has no hard links.
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
@@ -218,7 +219,20 @@ class _Output(io.FileIO):
     """The raw file; its errors say the path, even when a buffer above it writes late."""
 
     target: str
+    _written = _begun = 0
 
     def write(self, data: Any) -> int:
+        """Writes some of the bytes; how many."""
         with storage_errors(self.target):
-            return super().write(data)
+            done = super().write(memoryview(data).cast("B")[:_STEP_BYTES])
+        self._written += done
+        if self._written - self._begun >= _STEP_BYTES:
+            self._begin()
+        return done
+
+    def _begin(self) -> None:
+        """Has the disk begin with what was written, so that less is left to wait for in the end."""
+        start, self._begun = self._begun, self._written
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):  # What is not to be kept is written now; till then it stays.
+                os.posix_fadvise(self.fileno(), start, self._begun - start, os.POSIX_FADV_DONTNEED)

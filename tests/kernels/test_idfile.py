@@ -28,7 +28,7 @@ def test_a_file_of_ids_finds_what_a_dictionary_finds(width):
     keys[1:3] = [[2**64 - 1] * width, [0] * width]  # as in a free slot, and nothing at all
     rows = np.arange(20_000)
     words = np.full((26_000, width + 1), 2**64 - 1, np.uint64)
-    idfile.fill(words, keys, place(rows % 3, rows))
+    assert idfile.fill(words, keys, place(rows % 3, rows)) == 0
     live = np.ones(20_000, np.bool_)
     live[::7] = False
     table = [[0, 0, 0, 20_000, 0], [0, 0, 0, 20_000, live.ctypes.data]]
@@ -47,7 +47,7 @@ def test_a_file_of_ids_finds_what_a_dictionary_finds(width):
 def test_a_deleted_row_leaves_the_place_to_the_next_of_its_id():
     words = np.full((8, 2), 2**64 - 1, np.uint64)
     keys = np.array([[5], [5], [5]], np.uint64)
-    idfile.fill(words, keys, np.array([place(0, 1), place(1, 2), place(2, 3)]))
+    assert idfile.fill(words, keys, np.array([place(0, 1), place(1, 2), place(2, 3)])) == 2  # repeat
     dead, live = np.zeros(10, np.bool_), np.ones(10, np.bool_)
     table = [[0, 0, 0, 10, dead.ctypes.data], [0, 0, 0, 10, live.ctypes.data]]
     assert look(words, keys[:1], [0, -1, 1], table) == ([place(1, 3)], [])

@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from vecstore.formats.idkeys import keys_of
 from vecstore.store.ids import NONE, IdMap, place_of, segment_of
 
 
@@ -12,7 +13,7 @@ def test_a_map_does_what_a_dictionary_does(text):
     for step in range(60):
         numbers = np.unique(rng.integers(-50, 200, 40)) * (1 << 40 if step % 2 else 1)
         names = [f"id {n}" for n in numbers] if text else numbers.tolist()
-        ids = pa.array(names)
+        ids = keys_of(pa.array(names))
         before = [twin.get(name, NONE) for name in names]
         if step % 3 == 2:
             assert found.remove(ids).tolist() == before
@@ -22,14 +23,14 @@ def test_a_map_does_what_a_dictionary_does(text):
             assert found.find(ids).tolist() == before
             assert found.put(ids, places).tolist() == before
             twin |= dict(zip(names, places.tolist(), strict=True))
-    everything = pa.array(list(twin))
+    everything = keys_of(pa.array(list(twin)))
     assert found.find(everything).tolist() == list(twin.values())
 
 
 def test_an_empty_map_has_nothing():
-    ids = pa.array([1, 2])
+    ids = keys_of(pa.array([1, 2]))
     assert IdMap().find(ids).tolist() == IdMap().remove(ids).tolist() == [NONE, NONE]
-    assert IdMap().find(pa.array([], pa.int64())).tolist() == []
+    assert IdMap().find(keys_of(pa.array([], pa.int64()))).tolist() == []
 
 
 def test_places_are_numbers_of_segments_and_rows():

@@ -49,14 +49,28 @@ class RowPacker:
 
     def add(self, rows: NDArray[Any], extra: pa.RecordBatch) -> None:
         """Encodes and takes n rows."""
+        start = 0
+        while start < len(rows):
+            have = self._extra.rows
+            stop = min(len(rows), start + len(self._codes) - have)
+            some = extra.slice(start, stop - start)
+            try:
+                self._encode(rows[start:stop], some, self._codes[have : have + stop - start])
+            except InputError:
+                if start:  # Said of all rows, with the number among them.
+                    self._encode(rows, extra, None)
+                raise
+            self._taken(some)
+            start = stop
+
+    def _encode(self, rows: NDArray[Any], extra: pa.RecordBatch, out: Codes | None) -> None:
         marks = np.empty(len(rows), np.bool_)
         if isinstance(self._codec, Grouped):
             groups = self._groups(self._codec.column, extra)
-            codes = self._codec.encode_by(rows, groups, saturated=marks)
+            self._codec.encode_by(rows, groups, out=out, saturated=marks)
         else:
-            codes = self._codec.encode(rows, saturated=marks)
+            self._codec.encode(rows, out=out, saturated=marks)
         self.saturated += int(marks.sum())
-        self.add_codes(codes, extra)
 
     def _groups(self, column: str, extra: pa.RecordBatch) -> pa.Array:
         """The values of the carried column that the codec groups rows by."""
@@ -76,10 +90,13 @@ class RowPacker:
             have = self._extra.rows
             take = min(len(codes) - start, len(self._codes) - have)
             self._codes[have : have + take] = codes[start : start + take]
-            self._extra.add(extra.slice(start, take))
+            self._taken(extra.slice(start, take))
             start += take
-            if self._extra.rows == len(self._codes):
-                self.finish()
+
+    def _taken(self, extra: pa.RecordBatch) -> None:
+        self._extra.add(extra)
+        if self._extra.rows == len(self._codes):
+            self.finish()
 
     def finish(self) -> None:
         """Emits what is left."""

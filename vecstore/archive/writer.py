@@ -182,9 +182,9 @@ class ArchiveWriter:
 
     def _note(self, ids: pa.Array) -> None:
         """Whether ids are still those of row numbers."""
-        numbers = np.arange(self.rows, self.rows + len(ids))
-        integers = self.id_type == pa.int64()
-        self._sequential = self._sequential and integers and np.array_equal(ids.to_numpy(), numbers)
+        if self._sequential:
+            numbers = np.arange(self.rows, self.rows + len(ids))
+            self._sequential = self.id_type == pa.int64() and np.array_equal(ids.to_numpy(), numbers)
 
     def _carried(self, batch: Batch) -> list[pa.Array]:
         given = [] if batch.columns is None else batch.columns.schema.names
@@ -388,6 +388,8 @@ def _cast(array: pa.Array, kind: pa.DataType, what: str) -> pa.Array:
 
 def _value_bytes(column: pa.Array) -> int:
     """Bytes of all values of a column of text or binary."""
+    if pa.types.is_fixed_size_binary(column.type):
+        return len(column) * int(column.type.byte_width)
     return int(pc.sum(pc.binary_length(column)).as_py())
 
 

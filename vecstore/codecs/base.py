@@ -142,8 +142,10 @@ class Codec(Part):
 
         Their codes, given too, stand for the farthest row on about the same side.
         """
+        if self.ball is None:
+            return np.zeros(len(rows), np.bool_)
+        middle, radius = self.ball
         distances = np.zeros(len(rows))
-        middle, radius = self.ball or (np.zeros(self.dim, np.float32), np.inf)
         # No row of a usual block is so far: its largest value tells, at a fifth of the cost.
         if not np.sqrt(self.dim) * (largest(rows) + largest(middle)) <= FAR * radius:
             scores.gaps(rows, middle, distances)

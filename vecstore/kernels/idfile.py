@@ -42,21 +42,26 @@ def homes(keys: U64, slots: int, out: I64) -> None:
 
 
 @kernel
-def fill(words: U64, keys: U64, places: I64) -> None:
+def fill(words: U64, keys: U64, places: I64) -> int:
     """Puts keys (n, w) with places (n,) into slots (s, w + 1), more than n of which are free: all ones in the
-    last word. A key that is there already is put a second time."""
+    last word. Keys that are there already are put once more; gives how many were."""
     slots, last, start = words.shape[0], words.shape[1] - 1, address(words)
-    for i in range(keys.shape[0]):
-        if i % _AHEAD == 0:
-            for j in range(i, min(i + _AHEAD, keys.shape[0])):
-                near(start + _home(keys[j, 0], np.uint64(slots)) * 8 * words.shape[1])
-        at = _home(keys[i, 0], np.uint64(slots))
+    count, size, repeats = keys.shape[0], 8 * words.shape[1], 0
+    for i in range(min(_AHEAD, count)):
+        near(start + _home(keys[i, 0], np.uint64(slots)) * size)
+    for i in range(count):
+        if i + _AHEAD < count:
+            near(start + _home(keys[i + _AHEAD, 0], np.uint64(slots)) * size)
+        key, other, repeated = keys[i, 0], keys[i, last - 1], False
+        at = _home(key, np.uint64(slots))
         while words[at, last] != _NO_PLACE:
+            repeated |= words[at, 0] == key and words[at, last - 1] == other
             at += 1
             if at == slots:
                 at = np.int64(0)
-        words[at, :last] = keys[i]
-        words[at, last] = np.uint64(places[i])
+        words[at, 0], words[at, last - 1], words[at, last] = key, other, np.uint64(places[i])
+        repeats += repeated
+    return repeats
 
 
 @kernel

@@ -7,8 +7,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 from vecstore.errors import SpecError
+
+T = TypeVar("T")
 
 _threads = 0
 _here = threading.local()
@@ -33,6 +36,16 @@ def get_threads() -> int:
 def _pool(threads: int, pid: int) -> ThreadPoolExecutor:
     # The process id is part of the key: a pool does not survive a fork.
     return ThreadPoolExecutor(threads, thread_name_prefix="vecstore")
+
+
+def beside(work: Callable[[], T]) -> Callable[[], T]:
+    """Begins work on another thread, where more than one may be used; else it is done when it is asked for.
+
+    What this gives waits for the result and raises what the work did.
+    """
+    if (threads := get_threads()) == 1 or getattr(_here, "busy", False):
+        return work
+    return _pool(threads, os.getpid()).submit(work).result
 
 
 def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None:

@@ -20,7 +20,7 @@ from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.errors import CorruptError, StorageError
 from vecstore.kernels import idfile
 from vecstore.store import layout
-from vecstore.store.ids import I64, U64, place_of
+from vecstore.store.ids import U64
 from vecstore.store.versions import sync_names
 
 PAGE_BYTES = 1 << 16
@@ -141,21 +141,19 @@ class HashFile:
             self.close()
 
 
-def write(
-    root: str, version: int, key_words: int, segments: Sequence[Entry], keys: Iterable[tuple[int, I64, U64]]
-) -> str:
+def free_slots(rows: int, key_words: int) -> U64:
+    """Slots (s, key_words + 1) for as many rows, for `kernels.idfile.fill`."""
+    slots = max(_LEAST_SLOTS, -(-int(rows / _FULL + 1) // idfile.BUCKET) * idfile.BUCKET)
+    return np.full((slots, key_words + 1), _FREE)
+
+
+def write(root: str, version: int, segments: Sequence[Entry], words: U64, rows: int) -> str:
     """Writes the file of a version, in place of all others; its path.
 
-    keys: the number of a segment, rows (n,) of it and their keys (n, key_words), in any number of pieces.
-    It is durable, so that after a power cut nobody takes it for damaged.
+    words: the slots, of which as many as there are rows are filled; a place has the number of a segment. It
+    is durable, so that after a power cut nobody takes it for damaged.
     """
-    most = sum(segment.rows for segment in segments)
-    slots = max(_LEAST_SLOTS, -(-int(most / _FULL + 1) // idfile.BUCKET) * idfile.BUCKET)
-    words = np.full((slots, key_words + 1), _FREE)
-    rows = 0
-    for number, numbers, found in keys:
-        idfile.fill(words, found, place_of(number, numbers))
-        rows += len(numbers)
+    slots, key_words = len(words), words.shape[1] - 1
     body = memoryview(words.data).cast("B")
     sums = [xxhash.xxh3_64_intdigest(body[at : at + PAGE_BYTES]) for at in range(0, len(body), PAGE_BYTES)]
     lines = b"".join(_LINE.pack(bytes.fromhex(segment.name), segment.rows) for segment in segments)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import idmap
 from vecstore.kernels.gather import ROW_BITS
 
@@ -28,42 +26,37 @@ def segment_of(places: I64) -> tuple[I64, I64]:
 
 
 class IdMap:
-    """Places by id. A string counts as 128 bits of hash: among a billion of them two meet with a chance below
-    2**-67."""
+    """Places by the keys of ids. A string counts as 128 bits of hash: among a billion of them two meet with a
+    chance below 2**-67."""
 
     def __init__(self) -> None:
         self._used = 0
         self._slots = np.empty((0, 0), np.uint64)
         self._values = np.empty(0, np.int64)
 
-    def find(self, ids: pa.Array) -> I64:
-        """The place of each id, NONE where it has none; ids int64 or string."""
-        return self.find_keys(keys_of(ids))
-
     def __len__(self) -> int:
         """How many ids there may be: those that were removed count until there is no room for more."""
         return self._used
 
-    def find_keys(self, keys: U64) -> I64:
+    def find(self, keys: U64) -> I64:
         """The place of the id with each key (n, w), NONE where there is none."""
         out = np.full(len(keys), NONE, np.int64)
         if len(self._values) and len(keys):
             idmap.find(self._slots, self._values, keys, out)
         return out
 
-    def put(self, ids: pa.Array, places: I64) -> I64:
-        """Gives ids their places; gives those that they had, NONE where they had none."""
-        keys = keys_of(ids)
+    def put(self, keys: U64, places: I64) -> I64:
+        """Gives the ids with keys (n, w) their places; gives those that they had, NONE for none."""
         self._grow(len(keys), keys.shape[1])
         before = np.empty(len(keys), np.int64)
         self._used += idmap.put(self._slots, self._values, keys, places, before)
         return before
 
-    def remove(self, ids: pa.Array) -> I64:
-        """Forgets ids; gives the places that they had."""
-        before = np.full(len(ids), NONE, np.int64)
-        if len(self._values) and len(ids):
-            idmap.remove(self._slots, self._values, keys_of(ids), before)
+    def remove(self, keys: U64) -> I64:
+        """Forgets the ids with keys (n, w); gives the places that they had."""
+        before = np.full(len(keys), NONE, np.int64)
+        if len(self._values) and len(keys):
+            idmap.remove(self._slots, self._values, keys, before)
         return before
 
     def _grow(self, more: int, width: int) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import StorageError, VecstoreError
 from vecstore.formats.idkeys import keys_of
+from vecstore.kernels import idfile
 from vecstore.store import files, hashfile, tags, versions
+from vecstore.store.given import Given
 from vecstore.store.hashfile import DamagedFile, Entry, HashFile
-from vecstore.store.ids import I64, U64, place_of
+from vecstore.store.ids import U64, place_of
 from vecstore.store.manifest import Segment
 from vecstore.store.places import Known, Places, live_ids
 from vecstore.store.view import View
@@ -24,38 +26,50 @@ SHARE = 4  # and at least one part in so many of those that it knows
 Hidden = Mapping[str, NDArray[np.bool_]]  # by a segment's name, which of its rows no version has live
 
 
-def keep_up(view: View, known: Known | None = None) -> bool:
+def keep_up(view: View, known: Known | None = None, given: Given | None = None) -> bool:
     """Writes the file of ids of a version if many of its rows are in none; whether it did.
 
-    known: ids of the version before, as they were in it; None where they are still to be read.
+    known: ids of the version before, as they were in it; None where they are still to be read. given: what
+    was put, as `write` takes it.
     """
     known = known or Known(hashfile.newest(view.root))
     rows = sum(part.segment.rows for part in view.parts if known.knows(part))
     later = sum(part.segment.rows for part in view.parts) - rows
-    return later > max(LEAST_ROWS, rows // SHARE) and write(view)
+    return later > max(LEAST_ROWS, rows // SHARE) and write(view, given=given)
 
 
-def write(view: View, hidden: Hidden | None = None) -> bool:
-    """Writes the file of ids of a version; whether it could. If not, all that is lost is time."""
-    hidden = hidden or {}
+def write(view: View, hidden: Hidden | None = None, given: Given | None = None) -> bool:
+    """Writes the file of ids of a version; whether it could. If not, all that is lost is time.
 
-    def keys() -> Iterator[tuple[int, I64, U64]]:
-        for number, part in enumerate(view.parts):
-            gone, first = hidden.get(part.segment.name), 0
-            for ids in part.archive.ids():
-                rows, found = np.arange(first, first + len(ids)), keys_of(ids)
-                first += len(ids)
-                if gone is not None:
-                    rows, found = rows[~gone[rows]], found[~gone[rows]]
-                yield number, rows, found
-
+    given: the rows of the last part, or its last ones, which spares reading where they are all that there is.
+    """
     entries = [Entry(part.segment.name, part.segment.rows) for part in view.parts]
     try:
-        path = hashfile.write(view.root, view.manifest.version, view.key_words, entries, keys())
+        if given is not None and [entry.rows for entry in entries] == [len(given)]:
+            words, rows = given.slots(), len(given)
+        else:
+            words, rows = _filled(view, hidden or {})
+        path = hashfile.write(view.root, view.manifest.version, entries, words, rows)
         view.ids.take_over(Known(HashFile(path)))
     except VecstoreError:
         return False
     return True
+
+
+def _filled(view: View, hidden: Hidden) -> tuple[U64, int]:
+    """The slots of a version, and how many rows are in them."""
+    words = hashfile.free_slots(sum(part.segment.rows for part in view.parts), view.key_words)
+    count = 0
+    for number, part in enumerate(view.parts):
+        gone, first = hidden.get(part.segment.name), 0
+        for ids in part.archive.ids():
+            rows, keys = np.arange(first, first + len(ids)), keys_of(ids)
+            first += len(ids)
+            if gone is not None:
+                rows, keys = rows[~gone[rows]], keys[~gone[rows]]
+            idfile.fill(words, keys, place_of(number, rows))
+            count += len(rows)
+    return words, count
 
 
 def prune(view: View) -> list[str]:

@@ -17,6 +17,7 @@ from vecstore.archive.picks import Column
 from vecstore.archive.reader import Archive
 from vecstore.codecs.base import Codes
 from vecstore.errors import CorruptError
+from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import gather, idfile
 from vecstore.kernels.gather import ROW_BITS
 from vecstore.store import hashfile
@@ -98,14 +99,14 @@ class Places:
         self._ids: _Ids | None = None
         self._mark = object()
 
-    def take_over(self, known: Known, ids: pa.Array | None = None, places: I64 | None = None) -> None:
-        """What the version before knew serves this one from now on, in which these ids have these places, or
-        none."""
+    def take_over(self, known: Known, keys: U64 | None = None, places: I64 | None = None) -> None:
+        """What the version before knew serves this one from now on, in which the ids with these keys have
+        these places, or none."""
         with self._pool.lock:
-            if ids is not None and places is not None:
-                known.later.put(ids, places)
-            elif ids is not None:
-                known.later.remove(ids)
+            if keys is not None and places is not None:
+                known.later.put(keys, places)
+            elif keys is not None:
+                known.later.remove(keys)
             self._use(known)
 
     @property
@@ -125,7 +126,7 @@ class Places:
         for part in self._parts:
             if not known.knows(part):
                 for rows, ids in live_ids(part):
-                    known.later.put(ids, place_of(part.number, rows))
+                    known.later.put(keys_of(ids), place_of(part.number, rows))
         return known
 
     def _use(self, known: Known) -> _Ids:
@@ -156,7 +157,7 @@ class Places:
             if serves and len(known.later):
                 left = np.flatnonzero(places == NONE)
                 if len(left):
-                    found = known.later.find_keys(keys[left])
+                    found = known.later.find(keys[left])
                     idfile.renumber(found, numbers)
                     places[left] = found
         if not serves:  # Another thread has committed meanwhile.

@@ -13,6 +13,7 @@ from vecstore.archive.reader import Archive, CodeBatch
 from vecstore.codecs.base import BlockCodec, Codec
 from vecstore.errors import VecstoreError
 from vecstore.formats.base import Batch
+from vecstore.formats.idkeys import keys_of
 from vecstore.registry import AnyCodec
 from vecstore.store import files, layout
 from vecstore.store.ids import NONE, IdMap
@@ -112,9 +113,10 @@ class _Wreck:
             ids = self._coarse.record_batch(index).column("id")
             numbers = np.flatnonzero(self.live[self._rows(index)])
             names = ids.take(pa.array(numbers))
-            mine = taken.find(names) == NONE
+            keys = keys_of(names)
+            mine = taken.find(keys) == NONE
             self.live[index * self._coarse.batch_rows + numbers[~mine]] = False
-            taken.put(names.filter(pa.array(mine)), numbers[mine])
+            taken.put(keys[mine], numbers[mine])
 
     def _rows(self, index: int) -> slice:
         assert self._coarse is not None

@@ -17,6 +17,7 @@ from vecstore.ledger import parse_budget
 from vecstore.search import METRICS
 from vecstore.space.card import Claim, same_space
 from vecstore.store import collect, compaction, index, layout, tags, versions, writing
+from vecstore.store.given import checked
 from vecstore.store.manifest import Manifest
 from vecstore.store.parts import Pool
 from vecstore.store.reading import StoreReader
@@ -155,10 +156,10 @@ class Store(StoreReader):
         """
         claim = Claim(model, revision, check_space)
         with self._commit() as view:
-            batch = writing.as_batch(view.manifest, ids, rows, columns)
-            self._check_space(batch.rows, claim, "rows")
-            if len(batch):
-                self._view = writing.put(view, batch)
+            given = checked(view.manifest, ids, rows, columns)
+            self._check_space(given.batch.rows, claim, "rows")
+            if len(given):
+                self._view = writing.put(view, given)
 
     def _check_space(self, rows: Array, claim: Claim, what: str) -> None:
         same_space(self.view.manifest.card, rows, claim, what, self.path)
@@ -181,10 +182,10 @@ class Store(StoreReader):
                 )
             batch = joined(batches)
             columns = batch.columns
-            given = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
-            checked = writing.as_batch(view.manifest, batch.ids, batch.rows, given)
-            self._check_space(checked.rows, Claim(), "rows")
-            self._view = writing.put(view, checked, {} if source is None else {source: offset})
+            carried = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
+            given = checked(view.manifest, batch.ids, batch.rows, carried)
+            self._check_space(given.batch.rows, Claim(), "rows")
+            self._view = writing.put(view, given, {} if source is None else {source: offset})
 
     def delete(self, ids: Ids) -> None:
         """Deletes rows; NotFoundError names the first id that is not there, and then nothing is deleted.

@@ -12,6 +12,7 @@ import pyarrow as pa
 from vecstore.errors import InputError, SpecError
 from vecstore.formats.base import Batch
 from vecstore.formats.columns import choose
+from vecstore.formats.idkeys import keys_of
 from vecstore.store.ids import IdMap
 from vecstore.store.manifest import Manifest
 
@@ -85,9 +86,9 @@ def joined(batches: list[Batch]) -> Batch:
     """One batch of several with ids; of rows of one id the last."""
     ids = pa.concat_arrays([batch.ids for batch in batches])
     numbers = np.arange(len(ids))
-    places = IdMap()
-    places.put(ids, numbers)
-    keep = pa.array(np.flatnonzero(places.find(ids) == numbers))
+    places, keys = IdMap(), keys_of(ids)
+    places.put(keys, numbers)
+    keep = pa.array(np.flatnonzero(places.find(keys) == numbers))
     columns = None
     if batches[0].columns is not None:
         table = pa.Table.from_batches([batch.columns for batch in batches])

@@ -6,7 +6,6 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,17 +13,16 @@ from numpy.typing import NDArray
 
 from vecstore import registry
 from vecstore.archive.ids import Ids, as_ids
-from vecstore.archive.layout import RESERVED, plain_type
 from vecstore.archive.reader import Archive, CodeBatch
-from vecstore.codecs.base import Array, Codec, as_float32, check_rows
-from vecstore.errors import InputError, ShapeError
+from vecstore.codecs.base import Array, Codec, as_float32
 from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import keys_of
 from vecstore.registry import AnyCodec
 from vecstore.space.card import with_fingerprint
 from vecstore.spec import parse
 from vecstore.store import files, index, versions
-from vecstore.store.ids import NONE, IdMap, place_of, segment_of
+from vecstore.store.given import Given
+from vecstore.store.ids import NONE, place_of, segment_of
 from vecstore.store.manifest import Manifest, Segment
 from vecstore.store.parts import Part
 from vecstore.store.view import View
@@ -51,74 +49,21 @@ def check_spec(spec: str, dim: int) -> None:
     registry.fit(spec, probe)
 
 
-def as_batch(manifest: Manifest, ids: Any, rows: Array, columns: Mapping[str, Any] | None) -> Batch:
-    """Rows with ids and columns as the store takes them."""
-    rows = check_rows(rows, manifest.dim)
-    kind = manifest.id_type or _kind_of(ids)
-    wanted = as_ids(ids, kind, "this store")
-    names = wanted if isinstance(wanted, pa.Array) else pa.array(wanted)
-    if len(names) != len(rows):
-        raise ShapeError(f"there are {len(names)} ids for {len(rows)} rows; expected one each")
-    if names.null_count:
-        raise InputError(f"row {int(np.asarray(names.is_null()).argmax())} has no id; every row needs one")
-    repeats = IdMap().put(names, np.zeros(len(names), np.int64)) != NONE
-    if repeats.any():
-        row = int(repeats.argmax())
-        raise InputError(f"row {row} repeats the id {names[row].as_py()!r}; an id may come once in a call")
-    if manifest.card.get("metric") == "cosine":
-        zero = ~np.asarray(rows != 0).any(axis=1)
-        if zero.any():
-            raise InputError(f"row {int(zero.argmax())} is all zeros, which has no direction for cosine")
-    return Batch(rows, names, _columns(manifest, columns or {}, len(rows)), "the rows given", 0)
-
-
-def _kind_of(ids: Any) -> pa.DataType:
-    """int64 or string, by what the first ids are."""
-    if isinstance(ids, pa.Array | pa.ChunkedArray):
-        return pa.int64() if pa.types.is_integer(ids.type) else pa.string()
-    first = np.asarray(ids).reshape(-1)[:1]
-    return pa.string() if first.dtype.kind in "UO" and not isinstance(first[:1].item(), int) else pa.int64()
-
-
-def _columns(manifest: Manifest, given: Mapping[str, Any], rows: int) -> pa.RecordBatch | None:
-    """The carried values as the store has them, or None where it has none."""
-    names = list(given) if manifest.columns is None else manifest.columns.names
-    if set(names) != set(given):
-        raise InputError(f"the rows carry the columns {sorted(given)}; this store has {sorted(names)}")
-    arrays = []
-    for name in names:
-        if name in RESERVED:
-            raise InputError(f"column {name!r} cannot be carried: that name is taken; rename or drop it")
-        try:
-            array = pa.array(given[name])
-            kind = (
-                plain_type(array.type, name)
-                if manifest.columns is None
-                else manifest.columns.field(name).type
-            )
-            array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-            arrays.append(array.cast(kind))
-        except (pa.ArrowException, TypeError) as error:
-            raise InputError(f"column {name!r} cannot be taken: {error}") from error
-        if len(arrays[-1]) != rows:
-            raise InputError(f"column {name!r} has {len(arrays[-1])} values for {rows} rows")
-    return pa.RecordBatch.from_arrays(arrays, names=names) if names else None
-
-
-def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType({})) -> View:
+def put(view: View, given: Given, sources: Mapping[str, int] = MappingProxyType({})) -> View:
     """Adds rows, in place of those that their ids had. sources: how far each stream is taken in with them."""
+    batch = given.batch
     assert batch.ids is not None
     manifest = replace(view.manifest, sources={**view.manifest.sources, **sources})
     if manifest.columns is None:
         columns = pa.schema([]) if batch.columns is None else batch.columns.schema
         manifest = replace(manifest, id_type=batch.ids.type, columns=columns)
-    before = view.ids.find(keys_of(batch.ids))
+    before = view.ids.find(given.keys) if view.parts else np.full(len(given), NONE)
     dead = _by_part(before[before != NONE])
     pair = codecs_of(view, manifest)
     if pair is None:
         waiting = view.manifest.rows - int((before != NONE).sum()) + len(batch)
         if waiting >= FIT_ROWS or not _learns(manifest):
-            return _first_fit(view, manifest, batch, dead)
+            return _first_fit(view, manifest, given, dead)
         pair = Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
         files.write_codec(view.root, pair.coarse)
     elif len(view) < FIT_ROWS <= len(view) + len(batch):
@@ -129,7 +74,7 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
     joined = small if len(small) >= _MOST_SMALL else []
     numbers = {id(part): at for at, part in enumerate(view.parts)}
     live = [(part, _without(part, dead.pop(numbers[id(part)], None))) for part in joined]
-    segment = merge(view, manifest, pair, live, batch)
+    segment = merge(view, manifest, pair, live, given)
     assert segment is not None
     gone = {part.segment.name for part in joined}
     kept = [found for found in _with_deletes(view, dead) if found.name not in gone]
@@ -137,9 +82,9 @@ def put(view: View, batch: Batch, sources: Mapping[str, int] = MappingProxyType(
     known, last = view.ids.known, found.parts[-1]
     rows = np.arange(segment.rows)
     # Those that were joined have other places now.
-    if not index.keep_up(found, known):
-        names = last.archive.ids_at(rows) if joined else batch.ids
-        found.ids.take_over(known, names, place_of(last.number, rows))
+    if not index.keep_up(found, known, given):
+        keys = keys_of(last.archive.ids_at(rows)) if joined else given.keys
+        found.ids.take_over(known, keys, place_of(last.number, rows))
     return found
 
 
@@ -151,7 +96,7 @@ def delete(view: View, ids: Ids) -> View:
     found = published(view, view.manifest, _with_deletes(view, _by_part(places)))
     known = view.ids.known
     names = as_ids(ids, view.manifest.id_type or pa.int64(), view.root)
-    found.ids.take_over(known, names if isinstance(names, pa.Array) else pa.array(names))
+    found.ids.take_over(known, keys_of(names if isinstance(names, pa.Array) else pa.array(names)))
     return found
 
 
@@ -206,21 +151,24 @@ def sample_of(view: View) -> Array:
     return np.concatenate(found) if found else np.empty((0, view.manifest.dim), np.float32)
 
 
-def _first_fit(view: View, manifest: Manifest, batch: Batch, dead: dict[int, NDArray[np.int64]]) -> View:
+def _first_fit(view: View, manifest: Manifest, given: Given, dead: dict[int, NDArray[np.int64]]) -> View:
     """Fits codecs on the rows that waited and those that come, and encodes them all."""
+    batch = given.batch
     live = [(part, _without(part, dead.get(at))) for at, part in enumerate(view.parts)]
     waiting = [part.archive.rows_at(_rows_of(part, mask)) for part, mask in live]
     sample = as_float32(batch.rows)
     if waiting:
         sample = np.concatenate([*waiting, sample])
     if len(sample) > _SAMPLE_ROWS:
-        sample = sample[np.sort(np.random.default_rng(0).permutation(len(sample))[:_SAMPLE_ROWS])]
+        starts = np.arange(_SAMPLE_ROWS + 1) * len(sample) // _SAMPLE_ROWS
+        within = np.random.default_rng(0).random(_SAMPLE_ROWS) * np.diff(starts)
+        sample = sample[starts[:-1] + within.astype(np.int64)]  # one of each stretch
     manifest = fit_codecs(view, manifest, sample)
     pair = codecs_of(view, manifest)
     assert pair is not None
-    segment = merge(view, manifest, pair, live, batch)
+    segment = merge(view, manifest, pair, live, given)
     found = published(view, manifest, [] if segment is None else [segment])
-    index.keep_up(found)
+    index.keep_up(found, given=given)
     return found
 
 
@@ -242,9 +190,10 @@ def merge(
     manifest: Manifest,
     pair: Codecs,
     parts: list[tuple[Part, NDArray[np.bool_] | None]],
-    batch: Batch | None,
+    given: Given | None,
 ) -> Segment | None:
-    """A segment of the live rows of parts, and of a batch behind them; codes of the same codec are copied."""
+    """A segment of the live rows of parts, and of those given behind them; codes of the same codec are
+    copied."""
 
     def rows() -> Iterator[files.Rows]:
         for part, live in parts:
@@ -252,8 +201,9 @@ def merge(
                 yield from _pairs(_live_codes(part.archive, live), _fine_codes(part, live, manifest, pair))
             else:
                 yield from _live_batches(part, live)
-        if batch is not None:
-            yield batch
+        if given is not None:
+            yield given.batch
+            given.slots()  # Before the segment has its name, an id that repeats is found.
 
     return files.write_segment(view.root, manifest, pair.coarse, pair.fine, rows())
 

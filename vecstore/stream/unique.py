@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.errors import ShapeError
+from vecstore.formats.idkeys import keys_of
 from vecstore.store.ids import NONE, IdMap
 
 
@@ -21,5 +22,5 @@ class UniqueIds:
         """Adds ids (n,); true where an id was there already, in this call or before it."""
         if pa.types.is_integer(ids.type) != self._integers:
             raise ShapeError(f"ids are {ids.type}; those before were of another kind")
-        known: NDArray[np.bool_] = self._known.put(ids, np.zeros(len(ids), np.int64)) != NONE
+        known: NDArray[np.bool_] = self._known.put(keys_of(ids), np.zeros(len(ids), np.int64)) != NONE
         return known
