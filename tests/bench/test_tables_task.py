@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from vecstore.bench.plots import Line
 from vecstore.bench.tables import clicks, methods, networks, page, pictures, scores, task, worker
-from vecstore.bench.tables.cells import gather, within
+from vecstore.bench.tables.cells import Cell, gather, within
 from vecstore.bench.tables.clicks import Part
 from vecstore.cli.main import main
 from vecstore.errors import FormatError, NotFoundError, SpecError
@@ -213,6 +213,13 @@ def test_the_command_writes_records_and_the_page_and_goes_on(tmp_path):
 def test_options_that_cannot_be_are_refused(option, message):
     result = CliRunner().invoke(main, ["bench", "tables", *option])
     assert result.exit_code == 2 and message in result.output
+
+
+def test_a_published_method_stays_one_with_another_optimizer():
+    published = ("tt", "robe:block=16", "dpq:optimizer=rowwise_adagrad,lr=0.05", "prune:damping=0.5")
+    assert all(Cell("frappe", label, 0.1).published for label in published)
+    ours = ("tt:rows=f16", "unified:chunks=2", "cafe:rows=int8", "lowrank:optimizer=rowwise_adagrad,lr=0.05")
+    assert not any(Cell("frappe", label, 0.1).published for label in ours)
 
 
 def test_a_cell_is_over_seeds_and_within_a_share():

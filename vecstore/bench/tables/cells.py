@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from vecstore.bench.tables.methods import NARROW, PRUNE, Method
+from vecstore.bench.tables.methods import NARROW, Method
 
 Record = dict[str, Any]
 Key = tuple[str, str, float | None]  # data set, label, budget
@@ -40,8 +40,12 @@ class Cell:
 
     @property
     def published(self) -> bool:
-        """Whether it is one of the study's methods as published, or full or narrower rows."""
-        return self.method in (*FOURTEEN, "plain", NARROW, PRUNE)
+        """Whether it is one of the study's methods, or full or narrower rows, however trained.
+
+        With rows of a precision that its source does not have it is a hybrid of ours.
+        """
+        method = Method.of(self.method)
+        return "rows" not in method.options and method.name in (*FOURTEEN, "plain", NARROW)
 
     @property
     def league(self) -> str:
