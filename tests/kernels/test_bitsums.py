@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vecstore.kernels import lookup
-from vecstore.kernels.bitsums import BLOCK, add_bits, lay_out, sections, sums_of_bits
+from vecstore.kernels.bitsums import BLOCK, add_bits, lay_out, layout, sections, sums_of_bits
 
 
 def plain_tables(weights, starts):
@@ -26,8 +26,7 @@ def make_tables(weights, starts):
     """Tables of the sums of four weights."""
     values = np.empty((len(weights), weights.shape[1] // 4, 16), np.float32)
     sums_of_bits(weights, values)
-    book, steps, offsets = lookup.make_tables(values, 2 * starts)
-    return book.reshape(len(weights), -1, 2, 16), steps, offsets
+    return lookup.make_tables(values, 2 * starts, layout(values.shape[1] // 2))
 
 
 def plain_sums(codes, starts, tables):

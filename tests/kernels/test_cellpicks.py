@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from vecstore.kernels import bytedots, isa, lookup, top
+from vecstore.kernels import bytedots, isa, lookup, nibbles, top
 from vecstore.kernels.cellpicks import lay_out, pack, pick, push, tables_of_signs, tabulate
 
 ON_EACH = """
@@ -66,7 +66,7 @@ def test_every_instruction_set_multiplies(name):
     )
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT or not lookup.NIBBLES, reason="needs instructions of VBMI")
+@pytest.mark.skipif(numba.config.DISABLE_JIT or not nibbles.USABLE, reason="needs instructions of VBMI")
 @pytest.mark.parametrize("how", [top.AS_THEY_ARE, top.TIMES, top.PLUS])
 @pytest.mark.parametrize("count", [1, 5])
 def test_rows_get_in_by_the_lesser_of_bound_and_product(count, how):
@@ -77,12 +77,13 @@ def test_rows_get_in_by_the_lesser_of_bound_and_product(count, how):
     stretches, factors, terms = rng.random((3, n)).astype(np.float32) + np.float32(0.5)
     queries, values = rng.standard_normal((count, dim)), rng.standard_normal((count, 10, 16))
     packed, constants = pack(queries.astype(np.float32), 4, 20), rng.standard_normal(count)
-    book, steps, offsets = lookup.make_tables(values.astype(np.float32), np.array([0, 10]))
-    tables, blocks = (lookup.lay_tables(book), steps, offsets + np.float32(2)), bytedots.lay_out(signs)
+    layout = nibbles.layout(10)
+    book, steps, offsets = lookup.make_tables(values.astype(np.float32), np.array([0, 10]), layout)
+    tables, blocks = (book, steps, offsets + np.float32(2)), bytedots.lay_out(signs)
     cells = lay_out(codes), 20, tabulate(np.sort(rng.standard_normal(16)).astype(np.float32)), factors
     for start, stop in ((0, n), (8192, 8210), (64, 9000)):
         bounds = np.empty((count, stop - start), np.float32)
-        lookup.add_nibbles(blocks, start // 64, tables, bounds, np.empty(64, np.float32))
+        nibbles.add(blocks, start // 64, tables, bounds, np.empty(64, np.float32))
         bounds = bounds * stretches[start:stop] + constants.astype(np.float32)[:, None]
         products = np.empty(bounds.shape)
         pick(cells, np.tile(np.arange(start, stop), (count, 1)), packed, products)

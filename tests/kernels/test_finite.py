@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vecstore.kernels.finite import largest
+from vecstore.kernels.finite import largest, within
 
 
 def test_the_largest_size_is_found_wherever_it_stands():
@@ -27,3 +27,15 @@ def test_nan_is_larger_than_infinity(bad):
 
 def test_no_rows_have_size_zero():
     assert largest(np.empty((0, 3), np.float32)) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2.5, -2.5])
+def test_values_are_within_a_size_unless_one_is_not(bad):
+    rows = np.random.default_rng(0).uniform(-2, 2, (7, 5)).astype(np.float32)
+    rows[0, 0] = -2
+    assert within(rows, 2.0)
+    for place in ((0, 0), (6, 4), (3, 2)):
+        bent = rows.copy()
+        bent[place] = bad
+        assert not within(bent, 2.0)
+    assert within(rows[:0], 0.0)

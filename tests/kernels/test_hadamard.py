@@ -34,13 +34,15 @@ def test_a_rotation_is_orthogonal_comes_back_and_mixes_all_dimensions(d):
         assert np.abs(turned).max() < 0.8
 
 
-def test_a_row_is_turned_alike_in_any_company():
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize("d", [1, 15, 16, 20, 100, 384])
+def test_a_row_is_turned_alike_in_any_company(d, forward):
     rng = np.random.default_rng(0)
-    rows = rng.standard_normal((37, 20)).astype(np.float32)
-    signs = np.where(rng.random((4, 20)) < 0.5, -1, 1).astype(np.float32)
+    rows = rng.standard_normal((37, d)).astype(np.float32)
+    signs = np.where(rng.random((4, d)) < 0.5, -1, 1).astype(np.float32)
     whole = rows.copy()
-    rotate(whole, signs, True)
-    for i in (0, 15, 16, 36):
-        one = rows[i : i + 1].copy()
-        rotate(one, signs, True)
-        assert np.array_equal(one[0], whole[i])
+    rotate(whole, signs, forward)
+    for first, last in ((0, 1), (15, 18), (16, 17), (33, 37)):
+        few = rows[first:last].copy()
+        rotate(few, signs, forward)
+        assert np.array_equal(few, whole[first:last])

@@ -99,30 +99,6 @@ def test_values_are_products_with_centroids(starts):
         assert np.allclose(values[:, at], queries[:, part] @ centroids[:, part].T, atol=1e-5)
 
 
-@pytest.mark.skipif(not lookup.NIBBLES, reason="needs AVX-512 VBMI and VNNI")
-@pytest.mark.parametrize("m", [1, 2, 7, 8, 9, 96, 400])
-def test_entries_of_nibbles_are_added(m):
-    rng = np.random.default_rng(m)
-    for n in (1, 64, 65, 300):
-        codes = rng.integers(0, 256, (n, -(-m // 2)), dtype=np.uint8)
-        wide = np.stack([codes & 15, codes >> 4], axis=2).reshape(n, -1)[:, :m]
-        starts = np.array([0, m])
-        book, steps, offsets = lookup.make_tables(rng.standard_normal((9, m, 16)).astype(np.float32), starts)
-        book[0] = 255
-        wanted = plain_sums(wide, starts, (book, steps, offsets))
-        tables = lookup.lay_tables(book), steps, offsets
-        for start, stop in ((0, n), (n // 2 // 64 * 64, n)):
-            out = np.empty((9, stop - start), np.float32)
-            found = np.empty(64, np.float32)
-            lookup.add_nibbles(bytedots.lay_out(codes), start // 64, tables, out, found)
-            assert np.allclose(out, wanted[:, start:stop], rtol=1e-6, atol=1e-3)
-            for first, last in ((0, 1), (3, 9)):
-                part = np.empty((last - first, stop - start), np.float32)
-                own = tuple(held[first:last] for held in tables)
-                lookup.add_nibbles(bytedots.lay_out(codes), start // 64, own, part, found)
-                assert np.array_equal(part, out[first:last])
-
-
 @pytest.mark.parametrize("k", [16, 256])
 @pytest.mark.parametrize("m", [2, 6, 8, 14])
 @pytest.mark.parametrize("layout", [lay_out, bytedots.lay_out])

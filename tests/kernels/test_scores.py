@@ -65,6 +65,8 @@ def test_exact_scores_are_those_of_float64(dim):
     lengths = np.empty(12)
     scores.squares(rows, lengths)
     assert np.allclose(lengths, np.square(rows.astype(np.float64)).sum(axis=1))
+    scores.along(rows, queries[0], lengths)
+    assert np.allclose(lengths, rows.astype(np.float64) @ queries[0], rtol=1e-9, atol=1e-12)
     scores.gaps(rows, queries[0], lengths)
     assert np.allclose(lengths, np.square(rows.astype(np.float64) - queries[0]).sum(axis=1))
 

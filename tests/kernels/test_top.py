@@ -77,6 +77,17 @@ def test_merged_heaps_are_the_heap_of_all(cuts):
     assert np.array_equal(merged[1], plain_top(scores, 12))
 
 
+@pytest.mark.parametrize("k", [1, 7, 40])
+def test_the_best_of_some_are_put_in_order(k):
+    rng = np.random.default_rng(k)
+    keys, rows = rng.integers(0, 9, (3, 40)).astype(np.float32), rng.permuted(np.arange(120)).reshape(3, 40)
+    found = np.empty((3, k), np.float32), np.empty((3, k), np.int64)
+    top.best((keys, rows), found)
+    order = np.lexsort((rows, -keys))[:, :k]
+    assert np.array_equal(found[0], np.take_along_axis(keys, order, 1))
+    assert np.array_equal(found[1], np.take_along_axis(rows, order, 1))
+
+
 @pytest.mark.parametrize("n", [5, 64, 200])
 def test_rows_above_the_least_are_told(n):
     rng = np.random.default_rng(n)

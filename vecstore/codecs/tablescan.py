@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.scan import Codes, Rows, Scan
-from vecstore.kernels import bitsums, bytedots, lookup, product
+from vecstore.codecs.scan import By, Codes, Places, Rows, Scan
+from vecstore.kernels import bitsums, bytedots, lookup, nibbles, product
+from vecstore.kernels.top import Heap
 
 Values = NDArray[np.float32]  # (q, m, k): what code c of subspace or stage t adds to query j's score
 _FEW = 32  # lines of the cache in which a row lies, from which on it is rather decoded
@@ -44,18 +45,23 @@ class TableScan(Scan):
         """k: 256 or 16. tabulate: queries -> values of at most k centroids; a code beyond them counts as
         `product.decode` has it. parts: bytes whose entries are of like size, if those of others are not."""
         self.rows = len(codes)
-        self._fours = k == 16 and lookup.NIBBLES and len(parts) <= 1
+        self._fours = k == 16 and nibbles.USABLE and len(parts) <= 1
         self._blocks = (bytedots if self._fours else bitsums).lay_out(codes)
         self.nbytes = self._blocks.nbytes
         self._k = k
         most = lookup.LARGEST_SECTION if k == 256 else bitsums.LARGEST_SECTION
         width = codes.shape[1]
         self._starts = bitsums.sections(list(parts) or [width], width if self._fours else most)
+        self._sections = self._starts if k == 256 else 2 * self._starts  # of tables
+        if k == 256:
+            self._layout = lookup.one_by_one(width, k)
+        else:
+            self._layout = nibbles.layout(2 * width) if self._fours else bitsums.layout(width)
         self._tabulate = tabulate
 
     @property
     def nibbles(self) -> Codes | None:
-        """The blocks as `lookup.add_nibbles` reads them, where it does."""
+        """The blocks as `nibbles.add` reads them, where it does."""
         return self._blocks if self._fours else None
 
     def prepare(self, queries: Rows) -> Prepared:
@@ -64,27 +70,28 @@ class TableScan(Scan):
         count, m, k = values.shape
         if k < self._k:
             values = values[:, :, product.inside(k, self._k)]
-        per = 1 if self._k == 256 else 2
-        if m < per * self._starts[-1]:  # The last nibble is empty.
+        if m < self._sections[-1]:  # The last nibble is empty.
             values = np.concatenate([values, np.zeros((count, 1, self._k), np.float32)], axis=1)
         values = np.ascontiguousarray(values)
-        book, steps, offsets = lookup.make_tables(values, per * self._starts)
-        if self._fours:
-            book = lookup.lay_tables(book)
-        elif self._k == 16:
-            book = book.reshape(count, -1, 2, 16)
-        return Prepared((book, steps, offsets), values)
+        return Prepared(lookup.make_tables(values, self._sections, self._layout), values)
 
     def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Sums from the tables."""
         first = start // self.step
         if self._fours:
             found = np.empty(self.step, np.float32)
-            lookup.add_nibbles(self._blocks, first, prepared.tables, out, found)
+            nibbles.add(self._blocks, first, prepared.tables, out, found)
         elif self._k == 256:
             lookup.add_entries(self._blocks, first, self._starts, prepared.tables, out)
         else:
             bitsums.add_bits(self._blocks, first, self._starts, prepared.tables, out)
+
+    def push(self, prepared: Prepared, rows: Places, by: By, heap: Heap) -> bool:
+        """Sums from the tables, where the machine adds so fast that scores are best left in its cache."""
+        if not self._fours:
+            return False
+        nibbles.push(self._blocks, prepared.tables, rows, by, heap)
+        return True
 
     def add(self, prepared: Prepared, start: int, out: Rows) -> None:
         """out[j, i] += the sums of row start + i, of tables of 256, without what `offsets` holds."""

@@ -45,6 +45,7 @@ I64 = NDArray[np.int64]
 Tables = tuple[U8, F32, F32]  # (q, bytes, 2, 16), steps (q, sections), offsets (q,)
 BLOCK = 64
 LARGEST_SECTION = 128  # bytes: 256 nibbles of at most 255 each stay within 16 bits
+_SET = (np.arange(16) >> np.arange(4)[:, None] & 1).astype(np.float32)  # whether a bit is set
 _PARTS = BLOCK // REGISTER_BYTES
 _HALF = REGISTER_BYTES // 2
 _SHORT = ir.IntType(16)
@@ -72,6 +73,11 @@ def sections(parts: list[int], most: int = LARGEST_SECTION) -> I64:
     return np.array(starts, np.int64)
 
 
+def layout(width: int) -> tuple[I64, tuple[int, ...]]:
+    """Tables for the nibbles of `width` bytes as `add_bits` reads them; for `lookup.make_tables`."""
+    return np.arange(0, 32 * width, 16), (width, 2, 16)
+
+
 @kernel
 def sums_of_bits(weights: F32, values: F32) -> None:
     """values[j, t, b] = the sum of weights[j, 4 t + i] over the bits i that are set in b.
@@ -80,10 +86,12 @@ def sums_of_bits(weights: F32, values: F32) -> None:
     """
     for j in range(values.shape[0]):
         for t in range(values.shape[1]):
-            values[j, t, 0] = np.float32(0)
+            for b in range(16):
+                values[j, t, b] = np.float32(0)
             for bit in range(4):
-                for b in range(1 << bit):
-                    values[j, t, (1 << bit) + b] = values[j, t, b] + weights[j, 4 * t + bit]
+                weight = weights[j, 4 * t + bit]
+                for b in range(16):
+                    values[j, t, b] += weight * _SET[bit, b]
 
 
 def add_bits(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) -> None:

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
 
-from vecstore.kernels import lookup, top
+from vecstore.kernels import lookup, nibbles, top
 from vecstore.kernels.bitsums import BLOCK
 from vecstore.kernels.isa import ISA, LANES
 from vecstore.kernels.jit import kernel
@@ -42,6 +42,7 @@ Queries = tuple[lookup.Tables, F32, F64]
 By = tuple[F32, int, NDArray[np.bool_]]
 _SCORES = 1 << 13  # of a few rows: they stay in the nearest cache
 SLACK = 16  # bytes that may be read behind a row
+_SIGNS = np.where(np.arange(16) >> np.arange(4)[:, None] & 1, 1, -1).astype(np.float32)
 _VECTORS = ISA in ("avx2", "avx512")  # Others have no instruction that looks floats up.
 
 
@@ -54,10 +55,18 @@ def lay_out(codes: U8) -> U8:
 
 def pack(queries: F32, bits: int, width: int) -> F32:
     """queries (q, dim) as `pick` reads them, (q, 8 / bits, width in whole registers): cell p of all bytes."""
-    per, wide = 8 // bits, -(-width // SLACK) * SLACK
-    packed = np.zeros((len(queries), wide * per), np.float32)
-    packed[:, : queries.shape[1]] = queries
-    return np.ascontiguousarray(packed.reshape(len(queries), wide, per).transpose(0, 2, 1))
+    packed = np.zeros((len(queries), 8 // bits, -(-width // SLACK) * SLACK), np.float32)
+    _pack(queries, packed)
+    return packed
+
+
+@kernel
+def _pack(queries: F32, packed: F32) -> None:
+    """packed[j, t % cells, t // cells] = queries[j, t]."""
+    cells = packed.shape[1]
+    for j in range(queries.shape[0]):
+        for t in range(queries.shape[1]):
+            packed[j, t % cells, t // cells] = queries[j, t]
 
 
 def tabulate(levels: F32) -> F32:
@@ -79,13 +88,13 @@ def tables_of_signs(queries: F32, spread: float, rounded: float, values: F32) ->
             largest = max(largest, abs(queries[j, t]))
         above = np.float32(spread * np.sqrt(square) + rounded * np.float64(largest))
         for t in range(values.shape[1]):
-            values[j, t, 0] = above if t == 0 else np.float32(0)
-            for bit in range(4):
-                at = 4 * t + bit
-                value = queries[j, at] if at < queries.shape[1] else np.float32(0)
-                for b in range(1 << bit):
-                    values[j, t, (1 << bit) + b] = values[j, t, b] + value
-                    values[j, t, b] -= value
+            first = above if t == 0 else np.float32(0)
+            for b in range(16):
+                values[j, t, b] = first
+            for bit in range(min(4, queries.shape[1] - 4 * t)):
+                value = queries[j, 4 * t + bit]
+                for b in range(16):
+                    values[j, t, b] += value * _SIGNS[bit, b]
 
 
 @kernel
@@ -201,7 +210,7 @@ def push(
 
     A bound is what the tables give for the bits, times the row's stretch, and the query's constant, a product
     that of `pick` and the constant; both become keys by terms as in `top.push`.
-    bits: blocks of `bytedots` and the stretches (n,). queries: tables for `lookup.add_nibbles`, packed ones,
+    bits: blocks of `bytedots` and the stretches (n,). queries: tables for `nibbles.add`, packed ones,
     and constants (q,). rows: start, a multiple of BLOCK, stop, and the number that start has in the heaps.
     by: terms (stop - start,) or empty, how, and wanted (stop - start,) or empty.
     """
@@ -215,7 +224,7 @@ def push(
     for at in range(start, stop, step):
         size = min(step, stop - at)
         out = scratch[: count * size].reshape(count, size)
-        lookup.add_nibbles(blocks, at // BLOCK, tables, out, found)
+        nibbles.add(blocks, at // BLOCK, tables, out, found)
         own, part = wanted[at - start : at - start + size], terms[at - start : at - start + size]
         for j in range(count):
             query = packed[j], constants[j]

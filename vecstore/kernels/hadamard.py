@@ -17,15 +17,28 @@ from vecstore.kernels.simd import (
     Value,
     address,
     emit_load,
+    emit_shuffle,
     emit_splat,
     emit_store,
     instruction,
+)
+from vecstore.kernels.sixteen import (
+    SIXTEEN,
+    all_of,
+    load_all,
+    load_floats,
+    minus,
+    plus,
+    store_all,
+    store_floats,
+    times,
 )
 
 F32 = NDArray[np.float32]
 
 TILE = 16  # rows turned at once, one to a lane, so that every step is a loop over adjacent values
 VECTOR = max(LANES, 4)
+_FEW = 4  # rows
 STAGES = 4 if ISA == "avx512" else 3  # 16 or 8 vectors, and what their sums take, fit the registers
 
 
@@ -184,9 +197,72 @@ def turn(tile: F32, signs: F32, forward: bool) -> None:
             _flip(tile, signs[p])
 
 
+@instruction(types.void, ADDRESS)
+def _inside(builder: Builder, at: Value) -> None:
+    """The stages of partners 1, 2, 4 and 8 apart, of sixteen values in place."""
+    values = emit_load(builder, at, SIXTEEN.llvm)
+    for stage in range(4):
+        partners = emit_shuffle(builder, values, values, [lane ^ 1 << stage for lane in range(16)])
+        signs = [-1.0 if lane >> stage & 1 else 1.0 for lane in range(16)]
+        values = builder.fadd(partners, builder.fmul(values, ir.Constant(SIXTEEN.llvm, signs)))
+    emit_store(builder, at, values)
+
+
 @kernel
+def _turn_row(row: int, d: int, signs: F32, forward: bool) -> None:
+    """`turn` of one row at an address, at least sixteen wide."""
+    width = 16
+    while 2 * width <= d:
+        width *= 2
+    scale = all_of(np.float32(1.0 / np.sqrt(np.float64(width))))
+    for step in range(signs.shape[0]):
+        p = step if forward else signs.shape[0] - 1 - step
+        first = row if p % 2 == 0 else row + 4 * (d - width)
+        if forward:
+            _flip_row(row, address(signs) + 4 * p * d, d)
+        for at in range(first, first + 4 * width, 64):
+            _inside(at)
+        reach = 64
+        while reach < 4 * width:
+            for block in range(first, first + 4 * width, 2 * reach):
+                for at in range(block, block + reach, 64):
+                    a, b = load_all(at), load_all(at + reach)
+                    store_all(at, plus(a, b))
+                    store_all(at + reach, minus(a, b))
+            reach *= 2
+        for at in range(first, first + 4 * width, 64):
+            store_all(at, times(load_all(at), scale))
+        if not forward:
+            _flip_row(row, address(signs) + 4 * p * d, d)
+
+
+@kernel
+def _flip_row(row: int, signs: int, d: int) -> None:
+    """d float32 at an address times signs at another."""
+    whole = d // 16 * 16
+    for t in range(0, 4 * whole, 64):
+        store_all(row + t, times(load_all(row + t), load_all(signs + t)))
+    if whole < d:
+        row, signs, left = row + 4 * whole, signs + 4 * whole, d - whole
+        store_floats(row, times(load_floats(row, left), load_floats(signs, left)), left)
+
+
+@kernel
+def _rotate_few(rows: F32, signs: F32, forward: bool) -> None:
+    """`rotate`, one row after the other: a tile takes as long for one row as for all that it has room for."""
+    for i in range(rows.shape[0]):
+        _turn_row(address(rows) + 4 * i * rows.shape[1], rows.shape[1], signs, forward)
+
+
 def rotate(rows: F32, signs: F32, forward: bool) -> None:
     """`turn` of rows (n, d), in place."""
+    few = ISA != "scalar" and len(rows) <= _FEW and rows.shape[1] >= 16
+    (_rotate_few if few else _rotate_tiles)(rows, signs, forward)
+
+
+@kernel
+def _rotate_tiles(rows: F32, signs: F32, forward: bool) -> None:
+    """`rotate`, TILE rows at a time."""
     tile = make_tile(rows.shape[1])
     for first in range(0, rows.shape[0], TILE):
         load(rows, first, tile)

@@ -4,9 +4,6 @@ Inner products with rows that are sums or chains of centroids are such sums. Ent
 sections that have a step each, and added in 16 bits. Codes lie in blocks of BLOCK rows as those of
 `bitsums` do, whose kernel sums tables of 16; tables of 256 stay in four registers here, where the machine can
 pick bytes from two at once (AVX-512 VBMI), and are read one entry at a time elsewhere.
-
-Such a machine also picks from four tables of 16 by one instruction. For that, `add_nibbles` takes codes in
-the blocks of `bytedots`, four bytes of a row side by side, and adds their entries by its instruction.
 """
 
 from __future__ import annotations
@@ -17,11 +14,11 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from vecstore.kernels.bitsums import BLOCK
-from vecstore.kernels.bytedots import emit_dot
-from vecstore.kernels.isa import FEATURES
+from vecstore.kernels.isa import FEATURES, ISA
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.simd import (
     ADDRESS,
+    BYTE,
     BYTES,
     FLOAT,
     INDEX,
@@ -43,43 +40,139 @@ from vecstore.kernels.simd import (
     fma,
     instruction,
 )
+from vecstore.kernels.sixteen import SIXTEEN, load_all
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 Tables = tuple[U8, F32, F32]  # (q, m, k), steps (q, sections), offsets (q,)
+Layout = tuple[I64, tuple[int, ...]]
 LARGEST_SECTION = 256  # tables: as many entries of at most 255 stay within 16 bits
 GROUP = 4  # blocks that share the loads of a table
 VECTORS = "vbmi" in FEATURES
-NIBBLES = {"vbmi", "vnni"} <= FEATURES  # whether `add_nibbles` is there
 _SHORT = ir.IntType(16)
 _SHORTS = Vector(_SHORT, BLOCK // 2)
 
 
-def make_tables(values: F32, starts: I64) -> Tables:
-    """values (q, m, k) as bytes: those of a section starts[s]:starts[s + 1] in one step, that of its widest
-    table by 255, above the least of each table, which go into the offset."""
+def one_by_one(m: int, k: int) -> Layout:
+    """m tables of k, one behind the other."""
+    return np.arange(0, m * k, k), (m, k)
+
+
+def make_tables(values: F32, starts: I64, layout: Layout | None = None) -> Tables:
+    """values (q, m, k), k = 16 or 256, as bytes: those of a section starts[s]:starts[s + 1] in one step, that
+    of its widest table by 255, above the least of each table, which go into the offset.
+
+    layout: where in the bytes of a query its tables begin, (m,), and what shape these have; what is between
+    tables is zeros. `one_by_one` if there is none.
+    """
     count = len(values)
-    book = np.empty(values.shape, np.uint8)
+    places, shape = layout or one_by_one(*values.shape[1:])
+    book = np.zeros((count, *shape), np.uint8)
     steps, offsets = np.empty((count, len(starts) - 1), np.float32), np.empty(count, np.float32)
-    _make_tables(values, starts, book, steps, offsets)
+    _make_tables(values, (starts, places), book, steps, offsets)
     return book, steps, offsets
 
 
 @kernel
-def _make_tables(values: F32, starts: I64, book: U8, steps: F32, offsets: F32) -> None:
-    """`make_tables`."""
+def _range_plain(values: F32, table: int) -> tuple[np.float32, np.float32]:
+    """The least and the largest entry of a table, counted through all queries."""
+    entries, k = values.reshape(-1), values.shape[2]
+    low = high = entries[table * k]
+    for c in range(table * k, (table + 1) * k):
+        low, high = min(low, entries[c]), max(high, entries[c])
+    return low, high
+
+
+@kernel
+def _round_plain(values: F32, table: int, by: tuple[np.float32, np.float32], book: U8, at: int) -> None:
+    """book[at], ... = (a table's entries - least) * inverse, rounded, at most 255; by: least, inverse."""
+    entries, levels, k = values.reshape(-1), book.reshape(-1), values.shape[2]
+    for c in range(k):
+        level = np.rint((entries[table * k + c] - by[0]) * by[1])
+        levels[at + c] = np.uint8(np.int32(min(max(level, np.float32(0)), np.float32(255))))
+
+
+@instruction(SIXTEEN, SIXTEEN, ADDRESS)
+def _lower(builder: Builder, before: Value, at: Value) -> Value:
+    """The lesser of each lane and of sixteen float32 at an address."""
+    found = emit_load(builder, at, SIXTEEN.llvm)
+    return builder.select(builder.fcmp_ordered("<", found, before), found, before)
+
+
+@instruction(SIXTEEN, SIXTEEN, ADDRESS)
+def _higher(builder: Builder, before: Value, at: Value) -> Value:
+    """The greater of each lane and of sixteen float32 at an address."""
+    found = emit_load(builder, at, SIXTEEN.llvm)
+    return builder.select(builder.fcmp_ordered(">", found, before), found, before)
+
+
+def _extreme(order: str) -> Instruction:
+    """An instruction that finds the first lane in an order."""
+
+    @instruction(types.float32, SIXTEEN)
+    def extreme(builder: Builder, values: Value) -> Value:
+        lanes = 16
+        while lanes > 1:
+            lanes //= 2
+            low, high = (emit_shuffle(builder, values, values, range(at, at + lanes)) for at in (0, lanes))
+            values = builder.select(builder.fcmp_ordered(order, high, low), high, low)
+        return builder.extract_element(values, ir.Constant(INDEX, 0))
+
+    return extreme
+
+
+_lowest, _highest = _extreme("<"), _extreme(">")
+
+
+@instruction(types.void, ADDRESS, types.float32, types.float32, ADDRESS)
+def _round16(builder: Builder, at: Value, least: Value, inverse: Value, to: Value) -> None:
+    """`_round_plain` of sixteen."""
+    kind = SIXTEEN.llvm
+    level = builder.fsub(emit_load(builder, at, kind), emit_splat(builder, least, kind))
+    level = builder.fmul(level, emit_splat(builder, inverse, kind))
+    level = emit_call(builder, "llvm.rint.v16f32", kind, [level])
+    for order, end in (("<", 0.0), (">", 255.0)):
+        bound = ir.Constant(kind, [end] * 16)
+        level = builder.select(builder.fcmp_ordered(order, level, bound), bound, level)
+    found = builder.trunc(builder.fptosi(level, ir.VectorType(INDEX, 16)), ir.VectorType(BYTE, 16))
+    builder.store(found, builder.inttoptr(to, found.type.as_pointer()), align=1)
+
+
+@kernel
+def _range_vectors(values: F32, table: int) -> tuple[np.float32, np.float32]:
+    """`_range_plain`, sixteen at a time."""
+    at = address(values) + table * values.shape[2] * 4
+    low = high = load_all(at)
+    for c in range(64, values.shape[2] * 4, 64):
+        low, high = _lower(low, at + c), _higher(high, at + c)
+    return _lowest(low), _highest(high)
+
+
+@kernel
+def _round_vectors(values: F32, table: int, by: tuple[np.float32, np.float32], book: U8, at: int) -> None:
+    """`_round_plain`, sixteen at a time."""
+    first = address(values) + table * values.shape[2] * 4
+    for c in range(0, values.shape[2], 16):
+        _round16(first + 4 * c, by[0], by[1], address(book) + at + c)
+
+
+_range, _round = (_range_plain, _round_plain) if ISA == "scalar" else (_range_vectors, _round_vectors)
+
+
+@kernel
+def _make_tables(values: F32, plan: tuple[I64, I64], book: U8, steps: F32, offsets: F32) -> None:
+    """`make_tables`; plan: starts, and where in the bytes of a query tables begin."""
+    starts, places = plan
     least = np.empty(values.shape[1], np.float32)
     for j in range(values.shape[0]):
+        first, own = j * values.shape[1], j * (book.size // book.shape[0])
         offset = np.float64(0)
         for s in range(starts.size - 1):
             widest = np.float32(0)
             for t in range(starts[s], starts[s + 1]):
-                low, high = values[j, t, 0], values[j, t, 0]
-                for c in range(values.shape[2]):
-                    low = min(low, values[j, t, c])
-                    high = max(high, values[j, t, c])
+                low, high = _range(values, first + t)
                 least[t] = low
                 offset += low
                 widest = max(widest, high - low)
@@ -89,10 +182,7 @@ def _make_tables(values: F32, starts: I64, book: U8, steps: F32, offsets: F32) -
                 step, inverse = np.float32(0), np.float32(0)
             steps[j, s] = step
             for t in range(starts[s], starts[s + 1]):
-                for c in range(values.shape[2]):
-                    level = np.rint((values[j, t, c] - least[t]) * inverse)
-                    level = min(max(level, np.float32(0)), np.float32(255))
-                    book[j, t, c] = np.uint8(np.int32(level))
+                _round(values, first + t, (least[t], inverse), book, own + places[t])
         offsets[j] = offset
 
 
@@ -235,108 +325,6 @@ def _add_vectors(
                 for r in range(count - i):
                     out[j, i + r] = found[r]
         i += GROUP * BLOCK if many else BLOCK
-
-
-def lay_tables(book: U8) -> U8:
-    """Tables (q, m, 16) as `add_nibbles` reads them, (q, ceil(m / 8), 2, 64): those of the lower nibbles of
-    four bytes, then those of the upper ones."""
-    laid = np.zeros((len(book), -(-book.shape[1] // 8), 2, 4, 16), np.uint8)
-    _lay_tables(book, laid)
-    return laid.reshape(len(book), -1, 2, 64)
-
-
-@kernel
-def _lay_tables(book: U8, laid: U8) -> None:
-    """laid[j, t // 8, t % 2, t % 8 // 2] = book[j, t]."""
-    for j in range(book.shape[0]):
-        for t in range(book.shape[1]):
-            for c in range(16):
-                laid[j, t // 8, t % 2, t % 8 // 2, c] = book[j, t, c]
-
-
-QUERIES = 4  # that share the places of a block's entries
-_SUMS = Vector(INDEX, BLOCK // 4)
-
-
-def _nibbles(queries: int) -> tuple[Instruction, Instruction, Instruction]:
-    """Instructions on the sums of BLOCK rows for some queries: (none, add four bytes, store)."""
-    kind = types.UniTuple(_SUMS, 4 * queries)  # type: ignore[no-untyped-call]
-
-    @instruction(kind)
-    def start(builder: Builder) -> Value:
-        return emit_tile(builder, [ir.Constant(_SUMS.llvm, [0] * _SUMS.llvm.count)] * (4 * queries))
-
-    @instruction(kind, kind, ADDRESS, ADDRESS, types.int64)
-    def add(builder: Builder, tile: Value, codes: Value, tables: Value, stride: Value) -> Value:
-        sums = emit_vectors(builder, tile)
-        books = []
-        for _ in range(queries):
-            books.append([emit_load(builder, tables, BYTES.llvm, 64 * half) for half in (0, 1)])
-            tables = builder.add(tables, stride)
-        low = ir.Constant(BYTES.llvm, [15] * 64)
-        place = ir.Constant(BYTES.llvm, [16 * (at % 4) for at in range(64)])
-        ones = ir.Constant(BYTES.llvm, [1] * 64)
-        words = ir.VectorType(INDEX, 16)
-        for part in range(4):
-            held = emit_load(builder, codes, BYTES.llvm, 64 * part)
-            shifted = builder.lshr(builder.bitcast(held, words), ir.Constant(words, [4] * 16))
-            for half, value in enumerate((held, builder.bitcast(shifted, BYTES.llvm))):
-                index = builder.or_(builder.and_(value, low), place)
-                for j in range(queries):
-                    found = emit_lookup(builder, [books[j][half]], index)
-                    sums[4 * j + part] = emit_dot(builder, sums[4 * j + part], found, ones)
-        return emit_tile(builder, sums)
-
-    @instruction(types.void, kind, ADDRESS, ADDRESS, ADDRESS, types.int64)
-    def save(builder: Builder, tile: Value, steps: Value, offsets: Value, at: Value, across: Value) -> None:
-        wide = ir.VectorType(FLOAT, 16)
-        sums = emit_vectors(builder, tile)
-        for j in range(queries):
-            factor, base = (
-                emit_splat(builder, emit_load(builder, held, FLOAT, 4 * j), wide) for held in (steps, offsets)
-            )
-            for part, total in enumerate(sums[4 * j : 4 * j + 4]):
-                found = emit_fma(builder, factor, builder.sitofp(total, wide), base)
-                emit_store(builder, at, found, 64 * part)
-            at = builder.add(at, across)
-
-    return start, add, save
-
-
-_start_nibbles, _add_nibbles, _save_nibbles = _nibbles(1)
-_start_more, _add_more, _save_more = _nibbles(QUERIES)
-
-
-@kernel
-def add_nibbles(blocks: U8, first: int, tables: Tables, out: F32, found: F32) -> None:
-    """`add_entries` of tables of 16, in one section, by the instructions of VBMI and VNNI.
-
-    blocks (b, groups, BLOCK, 4) from `bytedots.lay_out`; tables from `lay_tables`; found (BLOCK,) is scratch.
-    """
-    book, steps, offsets = tables
-    groups, count = blocks.shape[1], out.shape[1]
-    stride = groups * 128
-    for i in range(0, count, BLOCK):
-        codes = address(blocks) + (first + i // BLOCK) * groups * BLOCK * 4
-        whole, j = i + BLOCK <= count, 0
-        while j < out.shape[0]:
-            table, step, offset = address(book) + j * stride, address(steps) + j * 4, address(offsets) + j * 4
-            target = address(out) + (j * count + i) * 4 if whole else address(found)
-            if whole and j + QUERIES <= out.shape[0]:
-                more = _start_more()
-                for g in range(groups):
-                    more = _add_more(more, codes + g * (BLOCK * 4), table + g * 128, stride)
-                _save_more(more, step, offset, target, count * 4)
-                j += QUERIES
-                continue
-            tile = _start_nibbles()
-            for g in range(groups):
-                tile = _add_nibbles(tile, codes + g * (BLOCK * 4), table + g * 128, stride)
-            _save_nibbles(tile, step, offset, target, count * 4)
-            if not whole:
-                for r in range(count - i):
-                    out[j, i + r] = found[r]
-            j += 1
 
 
 @kernel

@@ -40,10 +40,16 @@ AS_THEY_ARE, TIMES, PLUS = 0, 1, 2  # how a score becomes a key by its row's ter
 
 def empty_heap(queries: int, k: int) -> Heap:
     """A heap for each query with nothing in it."""
-    keys, rows = np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)
-    keys.fill(-np.inf)  # np.full takes longer than a search of a thousand rows
-    rows.fill(NONE)
-    return keys, rows
+    heap = np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)
+    _clear(heap)  # np.full takes longer than a search of a thousand rows
+    return heap
+
+
+@kernel
+def _clear(heap: Heap) -> None:
+    """Takes everything out."""
+    heap[0][:] = -np.inf
+    heap[1][:] = NONE
 
 
 @instruction(types.int64, ADDRESS, types.float32)
@@ -172,6 +178,14 @@ def merge(source: Heap, target: Heap) -> None:
             least, worst = target[0][j, 0], target[1][j, 0]
             if key > least or (key == least and row < worst):
                 replace(target[0][j], target[1][j], target[0].shape[1], key, row)
+
+
+@kernel
+def best(source: Heap, target: Heap) -> None:
+    """Fills target with the best of what source holds, the best first; it has no more places than source."""
+    _clear(target)
+    merge(source, target)
+    sort(target)
 
 
 @kernel

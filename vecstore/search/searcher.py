@@ -34,7 +34,7 @@ from vecstore.codecs.base import (
 from vecstore.codecs.scan import Scan
 from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.kernels import scores, top
-from vecstore.kernels.finite import largest
+from vecstore.kernels.finite import within
 from vecstore.kernels.threads import get_threads, spread
 from vecstore.registry import CODECS
 
@@ -129,11 +129,12 @@ class Searcher:
                 self._rescore(groups, rows[part], numbers, keys, (metric, finer))
                 if mix:  # Without finer rows, the code's score is the score.
                     keys += np.float32(mix) * (keys if coarse is None else coarse)
-                keys, numbers = _best_of(keys, numbers, k)
-            elif by == "cosine":
-                keys = _over_length(keys, rows[part])
+                top.best((keys, numbers), (values[part], found[part]))
+                continue
             found[part] = numbers
-            values[part] = -keys if again and metric == "l2" else keys
+            values[part] = _over_length(keys, rows[part]) if by == "cosine" else keys
+        if again and metric == "l2":
+            np.negative(values, out=values)
         return found, values
 
     def _check_mix(self, mix: float) -> None:
@@ -149,7 +150,7 @@ class Searcher:
             if not isinstance(value, int | np.integer) or value < least:
                 raise SpecError(f"{name} is {value!r}; expected a whole number, {least} or more")
         rows = as_float32(check_rows(queries, self.dim))
-        if not largest(rows) <= LARGEST:
+        if not within(rows, LARGEST):
             with np.errstate(invalid="ignore"):
                 query, dim = np.argwhere(~(np.abs(rows) <= LARGEST))[0]
             value = rows[query, dim]
@@ -197,21 +198,32 @@ class Searcher:
         """Keys and row numbers (q, k) of the best rows, the best first."""
         count = groups[-1][0].stop
         heaps = top.empty_heap(count, k)
-        parts: dict[int, top.Heap] = {}
+        step = self._range_rows(count)
+        if step >= len(self):
+            self._scan_groups(groups, (0, len(self)), (terms, how, mask), heaps)
+        else:
+            parts: dict[int, top.Heap] = {}
 
-        def work(start: int, stop: int) -> None:
-            own = heaps if stop - start == len(self) else top.empty_heap(count, k)
-            for group, ready in groups:
-                part = own[0][group], own[1][group]
-                self._scan_range(ready, (start, stop), (terms, how, mask), part)
-            if own is not heaps:
-                parts[start] = own
+            def work(start: int, stop: int) -> None:
+                own = parts[start] = top.empty_heap(count, k)
+                self._scan_groups(groups, (start, stop), (terms, how, mask), own)
 
-        spread(len(self), self._range_rows(count), work)
-        for start in sorted(parts):
-            top.merge(parts[start], heaps)
+            spread(len(self), step, work)
+            for start in sorted(parts):
+                top.merge(parts[start], heaps)
         top.sort(heaps)
         return heaps
+
+    def _scan_groups(
+        self,
+        groups: list[Group],
+        rows: tuple[int, int],
+        terms: tuple[Rows, int, NDArray[np.bool_]],
+        heaps: top.Heap,
+    ) -> None:
+        """Scores the rows [start, stop) for each group of queries into its heaps."""
+        for group, ready in groups:
+            self._scan_range(ready, rows, terms, (heaps[0][group], heaps[1][group]))
 
     def _range_rows(self, queries: int) -> int:
         """Rows that one thread goes through before it asks for more."""
@@ -313,14 +325,6 @@ class Searcher:
                 return False
             keys[group] = found
         return True
-
-
-def _best_of(keys: Rows, numbers: RowNumbers, k: int) -> top.Heap:
-    """The best k of keys and row numbers (q, n), the best first."""
-    heaps = top.empty_heap(len(keys), k)
-    top.merge((keys, numbers), heaps)
-    top.sort(heaps)
-    return heaps
 
 
 def _as_scores(keys: Rows, queries: Rows, metric: str) -> Rows:

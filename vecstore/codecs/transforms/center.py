@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 from vecstore.codecs.parts import require
+from vecstore.kernels import scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,5 +63,6 @@ def mean_row(sample: Rows) -> NDArray[np.float32]:
 
 def offsets(queries: Rows, mean: Rows) -> NDArray[np.float64]:
     """<query, mean> of queries (q, dim), in float64; each the same whatever the others are, unlike BLAS's."""
-    found: NDArray[np.float64] = np.multiply(queries, mean, dtype=np.float64).sum(axis=1)
+    found = np.empty(len(queries))
+    scores.along(queries, mean, found)
     return found
