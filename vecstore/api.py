@@ -1,4 +1,4 @@
-"""What `import vecstore as vs` shows: fit, compress, decompress, open, check."""
+"""What `import vecstore as vs` shows: fit, plan, compress, decompress, open, check."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from vecstore import registry
-from vecstore.archive import Archive
 from vecstore.archive.layout import TIERS
-from vecstore.codecs.base import Array, BlockCodec, Codec, Rows, as_float32
+from vecstore.codecs.base import Array, BlockCodec, Codec, Rows
 from vecstore.codecs.tables.making import Wish, open_table
 from vecstore.codecs.tables.making import make as make_table
 from vecstore.codecs.tables.table import Table as Table
 from vecstore.codecs.tiers import tier as tier
-from vecstore.errors import ShapeError, SpecError
+from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
 from vecstore.ledger import parse_budget
 from vecstore.planner.choose import choose
+from vecstore.planner.plan import Plan, Wanted
+from vecstore.planner.plan import plan as run_plan
 from vecstore.planner.room import Room
 from vecstore.registry import AnyCodec
 from vecstore.space.adapter import Adapter
-from vecstore.space.card import Claim, check_names
+from vecstore.space.card import Claim
 from vecstore.store import Collection, open_collection
 from vecstore.store import Store as Store
 from vecstore.store import check as check_collection
 from vecstore.store.repair import Consent, Repaired
 from vecstore.store.repair import repair as run_repair
 from vecstore.store.tuning import Tuned
-from vecstore.stream.compress import Job, Progress, Summary
+from vecstore.stream.compress import Job, Progress, Summary, check_terms, continued, drawn, usable
 from vecstore.stream.compress import compress as run_compress
 from vecstore.stream.decompress import Restored
 from vecstore.stream.decompress import decompress as run_decompress
 from vecstore.stream.ingest import Ingested, Terms
 from vecstore.stream.ingest import ingest as run_ingest
 from vecstore.stream.sample import Sample
-from vecstore.stream.sources import as_source
+from vecstore.stream.sources import as_source, rows_of
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 RaggedInput: TypeAlias = "Sequence[Array] | pa.Array | pa.ChunkedArray"
-_QUERY_ROWS = 8192
 _PUT_ROWS = 1 << 16  # a commit
 Input: TypeAlias = "PathLike | Array | pa.Table | pa.RecordBatchReader | Source"
 
@@ -128,22 +128,48 @@ def compress(
             return registry.fit(codec, usable, seed=seed, columns=columns)
 
         if append:
-            codec = _continue(job, metric)
+            codec = continued(job, metric)
         return run_compress(opened, codec if isinstance(codec, Codec | BlockCodec) else fitter, job)
 
 
-def _continue(job: Job, metric: str | None) -> AnyCodec:
-    """The codec of the archive that is appended to, whose metric the job takes over.
+def plan(
+    source: Input,
+    *,
+    budget: str,
+    metric: str = "ip",
+    seed: int = 0,
+    min_recall: float | None = None,
+    max_scan_ns: float | None = None,
+    seconds: float | None = None,
+    resume: PathLike | None = None,
+    threads: int | None = None,
+    ids: Any = None,
+    vectors: str | None = None,
+    rows: int | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Codecs that a budget holds, measured on rows of a sample that they were not fitted on, best first.
 
-    SpecError for another metric, SpaceMismatchError for another model or revision than the archive's.
+    `compress` with the same source, budget, metric and seed takes the first; the rest of its arguments are as
+    there. min_recall: of the ten nearest rows, the share that must be found; the fewest bytes a row that do
+    come first. max_scan_ns: nanoseconds a row and query that a scan may take. seconds: no candidate is begun
+    later. resume: a file that keeps what was measured, and from which a plan of the same rows, metric, seed
+    and version goes on. progress: called with (candidates done, candidates).
+
+    Raises BudgetError with the least feasible budget, or with what was found if nothing is good or fast
+    enough; InputError and ConflictError for a resume file of something else.
     """
-    with Archive(job.target) as old:
-        own = old.metric or "ip"
-        if metric not in (None, own):
-            raise SpecError(f"{job.target} has metric {own!r}; rows for {metric!r} cannot be appended")
-        check_names(old.card, job.claim, "rows", job.target)
-        job.metric = own
-        return old.codec
+    check_terms(metric, seed)
+    if threads is not None:
+        set_threads(threads)
+    path = None if resume is None else os.fspath(resume)
+    terms = Wanted(metric, seed, min_recall, max_scan_ns, seconds, path, progress)
+    with as_source(source, ids=ids, vectors=vectors) as opened:
+        sample = drawn(opened, seed)
+        keep = usable(sample.rows, metric)
+        if not keep.any():
+            raise InputError(f"{opened.path}: no row of {len(keep)} can be taken; there is nothing to plan")
+        return run_plan(sample.rows[keep], Room.of(budget, opened, sample, rows), terms)
 
 
 def decompress(
@@ -292,12 +318,6 @@ def repair(
     return run_repair(os.fspath(path), Consent(to_version, salvage, yes))
 
 
-def _rows_of(source: Source) -> Rows:
-    """All rows of a source (n, dim)."""
-    parts = [as_float32(batch.rows) for batch in source.batches(_QUERY_ROWS)]
-    return np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)
-
-
 def tune(
     path: PathLike,
     queries: Input | None = None,
@@ -315,7 +335,7 @@ def tune(
         if queries is None:
             return store.tune(k=k, metric=metric, recall=recall)
         with as_source(queries, vectors=vectors) as source:
-            return store.tune(_rows_of(source), k=k, metric=metric, recall=recall)
+            return store.tune(rows_of(source), k=k, metric=metric, recall=recall)
 
 
 def fit_adapter(
@@ -333,7 +353,7 @@ def fit_adapter(
         rows = []
         for given in (old, new):
             with as_source(given, vectors=vectors) as source:
-                rows.append(_rows_of(source))
+                rows.append(rows_of(source))
         return store.adapter(rows[0], rows[1], model=model, revision=revision)
 
 
@@ -370,7 +390,7 @@ def search(
                 f"{source.path} has {source.dim} dimensions; {archive.path} has {archive.dim}: search with "
                 "vectors of the model that made it"
             )
-        rows = _rows_of(source)
+        rows = rows_of(source)
         return archive.search(
             rows, k, metric, where, rerank, symmetric,
             mix=mix, adapter=adapter, model=model, revision=revision, check_space=check_space,

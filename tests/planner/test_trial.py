@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import vecstore as vs
-from vecstore.planner.trial import Kept, Trial, best
+from vecstore.ledger import parse_budget
+from vecstore.planner.plan import Search, Wanted
+from vecstore.planner.room import Room
+from vecstore.planner.trial import Trial
 
 METRICS = ["ip", "cosine", "l2"]
 
@@ -41,7 +44,8 @@ def test_rows_of_a_query_s_own_run_are_not_its_neighbours():
 @pytest.mark.parametrize("metric", METRICS)
 def test_of_equal_rows_there_is_no_order_and_no_warning(metric):
     trial = Trial(np.ones((2000, 8), np.float32), metric, 0)
-    assert trial.measure(vs.fit("f32", trial.rows)) == Kept(0.0, 0.0)
+    kept = trial.measure(vs.fit("f32", trial.rows))
+    assert (kept.order, kept.recall, kept.relative_mse) == (0, 1, 0)
 
 
 @pytest.mark.parametrize(("n", "least"), [(20_000, 15_391), (8000, 7000), (2048, 1792), (1024, 768), (3, 3)])
@@ -50,11 +54,13 @@ def test_most_rows_are_fitted_on_and_none_of_these_is_measured_on(n, least):
     trial = Trial(rows, "l2", 0)
     assert len(trial.rows) >= least
     if n > 3:
-        assert not np.intersect1d(trial.rows[:, 0], trial._base[:, 0]).size
+        assert not np.intersect1d(trial.rows[:, 0], trial.field.rows[:, 0]).size
 
 
 def test_where_too_few_rows_are_left_the_error_alone_counts():
     trial = Trial(spread(500), "ip", 0)
-    kept = {spec: trial.measure(vs.fit(spec, trial.rows)) for spec in ("sq:bits=4", "sq:bits=8")}
-    assert [each.order for each in kept.values()] == [0.0, 0.0]
-    assert best(kept) == "sq:bits=8"
+    search = Search(trial, Room(parse_budget("16B/row"), 16, 500, 8.0), Wanted(), speeds=False)
+    search.run()
+    ranked = search.ranked()
+    assert {one.kept.order for one in ranked} == {0.0} and {one.kept.recall for one in ranked} == {None}
+    assert ranked[0].kept.relative_mse == min(one.kept.relative_mse for one in ranked)

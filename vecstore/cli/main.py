@@ -27,6 +27,7 @@ from vecstore.cli.gc import gc
 from vecstore.cli.get import get
 from vecstore.cli.info import info
 from vecstore.cli.ingest import ingest
+from vecstore.cli.plan import plan
 from vecstore.cli.put import put
 from vecstore.cli.repair import repair
 from vecstore.cli.search import search
@@ -86,7 +87,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 for command in (
-    demo, compress, decompress, info, check, get, cat, search,
+    demo, plan, compress, decompress, info, check, get, cat, search,
     create, put, ingest, delete, compact, gc, tag, repair, adapter, tune, codecs, bench, completion,
 ):  # fmt: skip
     main.add_command(command)

@@ -14,20 +14,20 @@ Family = Callable[[int, int], tuple[str, int, int]]
 _LEAST_STATE_BYTES, STATE_BYTES = 256, 1792  # names, shapes and padding around a codec's arrays
 
 
-def candidates(room: Room) -> dict[str, int]:
+def candidates(room: Room) -> dict[str, tuple[int, bool]]:
     """Of each family the largest spec that the budget may hold, and the largest that it surely holds.
 
-    With the bytes of their codes, the largest first.
+    With the bytes of their codes and whether it is sure, the largest first.
     """
-    found: dict[str, int] = {}
+    found: dict[str, tuple[int, bool]] = {}
     for family, sizes in FAMILIES:
         for state_bytes in (_LEAST_STATE_BYTES, STATE_BYTES):
             for size in sizes(room.dim):
                 spec, code_bytes, shared = family(room.dim, size)
                 if spec and room.keeps(code_bytes, shared + state_bytes):
-                    found[spec] = code_bytes
+                    found[spec] = code_bytes, state_bytes == STATE_BYTES
                     break
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 
 
 def _by_dims(dim: int) -> Iterable[int]:
@@ -113,6 +113,25 @@ def _prq(dim: int, size: int) -> tuple[str, int, int]:
     return (f"prq:m={size}" if 8 < size <= min(32, dim // 2) else ""), size, 1024 * dim * stages
 
 
+def _rabitq(dim: int, size: int) -> tuple[str, int, int]:
+    """Sizes are bits."""
+    return f"rabitq:bits={size}", 3 + (dim * size + 7) // 8, 5 * dim
+
+
+def _sign(dim: int, size: int) -> tuple[str, int, int]:
+    return "sign", (dim + 7) // 8, 8 * dim
+
+
+def _itq(dim: int, size: int) -> tuple[str, int, int]:
+    """Sizes are bytes."""
+    return (f"itq:bits={8 * size}" if 8 * size <= dim else ""), size, 4 * dim * (8 * size + 1) + 64 * size
+
+
+def _rbe(dim: int, size: int) -> tuple[str, int, int]:
+    """Sizes are bits."""
+    return f"rbe:bits={size}", size * ((dim + 7) // 8), 4 * dim * (size * (size + 5) // 2 + 2)
+
+
 def _opq_pq(dim: int, size: int) -> tuple[str, int, int]:
     """pq behind a rotation of its own, which is worth its state where subspaces are few."""
     return (
@@ -141,6 +160,8 @@ FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
     (_hadamard, lambda dim: (4, 3, 2, 1)),
     (_pca_pq(2), _by_dims), (_pca_pq(4), _by_dims), (_pca_pq(8), _by_dims),
     (_lsq, _by_bytes), (_prq, _by_bytes), (_opq_pq, _by_dims), (_opq_pq_of_part(4), _by_dims),
+    (_rabitq, lambda dim: range(8, 0, -1)), (_rbe, lambda dim: range(4, 0, -1)),
+    (_sign, _once), (_itq, _by_bytes),
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import pyarrow as pa
@@ -56,6 +56,10 @@ class Room:
     def holds(self, codec: AnyCodec) -> bool:
         """Whether a fitted codec stays inside."""
         return isinstance(codec, Codec) and self.keeps(codec.code_bytes, codec.ledger(0).shared)
+
+    def smaller(self, row_bytes: float) -> Room:
+        """The room that so many bytes a row leave, where they are less than the budget's."""
+        return replace(self, budget=Budget(row_bytes, "row", f"{row_bytes:g}B/row"))
 
     def need(self, code_bytes: int, shared: int) -> float:
         """The amount of budget, in its unit, that such a codec needs."""

@@ -2,12 +2,14 @@
 
 A collection is larger than what can be searched here, so its queries' nearest rows lie closer together than
 those found among a few thousand. Counting how many of these are found again favours codecs that tell far rows
-from near ones over those that tell near ones apart. So it is measured how well scores order the nearest rows.
+from near ones over those that tell near ones apart. So it is measured how well scores order the nearest rows;
+how many are found again is measured, too, and shown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +18,132 @@ from vecstore.codecs.base import Array, Codec, Rows, as_float32
 from vecstore.codecs.plain import F32
 from vecstore.kernels import scores
 from vecstore.search.searcher import METRICS, Searcher
-from vecstore.stream.measure import Loss
 from vecstore.stream.sample import RUN_ROWS
 
 FIT_ROWS = 16_384  # fitted on, per candidate
 TEST_ROWS, QUERIES = 4608, 1024  # measured on, at most; searched for among them
+SCREEN_ROWS = 2048  # of those to fit on, for a first look
 _SHARE = 8  # one of so many rows is measured on: codecs that learn much are worth more with the rows of all
 _LEAST_ROWS = 256  # measured on, if they are a quarter; fewer have no rows that are near
 _NEAREST = 20
+_FOUND = 10  # of recall
 _QUERIES = 64  # scored at a time
+_GROUPS = 256  # at most: rows whose errors are added up
+
+F64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kept:
-    """order: correlation of scores with true ones among a query's nearest rows, the mean over queries; 0
-    where not measured. relative_mse: of what is decoded."""
+    """What a codec keeps of a field, by query and by group of rows, so that it can be drawn again.
 
-    order: float
-    relative_mse: float
+    orders: correlation of scores with true ones among each query's nearest rows; hits: of its ten nearest,
+    how many a search finds; both (q,), empty where not measured. errors: squared, summed over each group of
+    rows (g,). spread: squared distances to the mean, all in all.
+    """
+
+    orders: NDArray[np.float32]
+    hits: NDArray[np.uint8]
+    errors: F64
+    spread: float
+
+    @property
+    def order(self) -> float:
+        """The mean over queries; 0 where not measured."""
+        return float(self.orders.mean(dtype=np.float64)) if len(self.orders) else 0.0
+
+    @property
+    def recall(self) -> float | None:
+        """Of the ten nearest, the share that is found; None where not measured."""
+        return float(self.hits.mean() / _FOUND) if len(self.hits) else None
+
+    @property
+    def relative_mse(self) -> float:
+        """Of what is decoded."""
+        error = float(self.errors.sum())
+        if error == 0:
+            return 0.0
+        return error / self.spread if self.spread > 0 else float("inf")
+
+
+class Field:
+    """Rows to measure on, the first of which are searched for among all of them."""
+
+    def __init__(self, rows: Array, numbers: NDArray[np.int64], metric: str) -> None:
+        """rows (n, dim), with their numbers in the sample, which say what belongs to one run of rows."""
+        self.rows = as_float32(rows)
+        self.metric = metric
+        self._code = METRICS.index(metric)
+        self.queries = self.rows[: QUERIES if len(rows) >= _LEAST_ROWS - RUN_ROWS else 0]
+        self._runs = numbers // RUN_ROWS
+        if len(self.queries):
+            self._near = self._nearest()
+            near = self._scores(self.rows, self._near)
+            self._true, self._least = _centred(near), near[:, _FOUND - 1 : _FOUND]
+        means = self.rows.mean(axis=0, dtype=np.float64)
+        self._spreads = self._grouped(np.square(self.rows - means).sum(axis=1))
+
+    @property
+    def spreads(self) -> F64:
+        """Squared distances to the mean, summed over each group of rows (g,)."""
+        return self._spreads
+
+    def measure(self, codec: Codec) -> Kept:
+        """What the codec keeps of the rows."""
+        codes = codec.encode(self.rows)
+        back = codec.decode(codes)
+        errors = self._grouped(np.square(self.rows.astype(np.float64) - back).sum(axis=1))
+        spread = float(self._spreads.sum())
+        if not len(self.queries):
+            return Kept(np.empty(0, np.float32), np.empty(0, np.uint8), errors, spread)
+        found = _centred(self._scores(back, self._near))
+        both = (found * self._true).sum(axis=1)
+        lengths = np.sqrt(np.square(found).sum(axis=1) * np.square(self._true).sum(axis=1))
+        orders = np.divide(both, lengths, where=lengths > 0, out=both * 0)
+        return Kept(orders.astype(np.float32), self._hits(Searcher.of(codec, codes)), errors, spread)
+
+    def _hits(self, searcher: Searcher) -> NDArray[np.uint8]:
+        """How many (q,) of the first ten rows found are as near as the ten nearest."""
+        found = self._others(searcher.search(self.queries, _FOUND + RUN_ROWS, metric=self.metric)[0], _FOUND)
+        near = self._scores(self.rows, found) >= self._least
+        return np.asarray(near.sum(axis=1), np.uint8)
+
+    def _nearest(self) -> NDArray[np.int64]:
+        """Numbers (q, k) of the nearest rows of other runs: rows of one run may belong together."""
+        codec = F32(self.rows.shape[1])
+        searcher = Searcher.of(codec, codec.encode(self.rows))
+        found = searcher.search(self.queries, _NEAREST + RUN_ROWS, metric=self.metric)[0]
+        return self._others(found, _NEAREST)
+
+    def _others(self, found: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Of what was found the first rows (q, count) of other runs."""
+        own = self._runs[found] == self._runs[: len(found), None]
+        return np.take_along_axis(found, np.argsort(own, axis=1, kind="stable")[:, :count], axis=1)
+
+    def _scores(self, rows: Rows, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (q, k) of these of the rows."""
+        keys = np.empty(numbers.shape, np.float32)
+        for start in range(0, len(keys), _QUERIES):
+            part = slice(start, start + _QUERIES)
+            near = np.ascontiguousarray(rows[numbers[part].reshape(-1)], np.float32)
+            scores.exact(near, self.queries[part], self._code, keys[part])
+        return keys
+
+    def _grouped(self, values: F64) -> F64:
+        """(g,) sums of the values (n,) of rows."""
+        groups = min(_GROUPS, len(values))
+        return np.bincount(np.arange(len(values)) % max(groups, 1), values, groups).astype(np.float64)
+
+
+def _centred(keys: NDArray[np.float32]) -> F64:
+    """Scores (q, k) less each query's mean."""
+    found = keys.astype(np.float64)
+    found -= found.mean(axis=1, keepdims=True)
+    return found
 
 
 class Trial:
-    """Rows to fit candidates on, and other rows, some of which are searched for among all of them."""
+    """Rows to fit candidates on, and a field of other rows to measure them on."""
 
     def __init__(self, rows: Array, metric: str, seed: int) -> None:
         """rows: the sample (n, dim), none of which a codec refuses."""
@@ -45,54 +151,22 @@ class Trial:
         least = min(_LEAST_ROWS // RUN_ROWS, len(order) // 4)
         tested = max(least, min(TEST_ROWS // RUN_ROWS, len(order) // _SHARE))
         if tested == 0:
-            self.rows, numbers = rows, np.arange(len(rows))
+            self._fitted, numbers = np.arange(len(rows)), np.arange(len(rows))
         else:
-            self.rows = rows[_rows_of(order[tested : tested + FIT_ROWS // RUN_ROWS], len(rows))]
+            self._fitted = _rows_of(order[tested : tested + FIT_ROWS // RUN_ROWS], len(rows))
             numbers = _rows_of(np.random.default_rng(seed + 1).permutation(order[:tested]), len(rows))
-        self._base = as_float32(rows[numbers])
-        self._metric = METRICS.index(metric)
-        self._queries = self._base[: QUERIES if len(numbers) >= _LEAST_ROWS - RUN_ROWS else 0]
-        if len(self._queries):
-            self._near = self._nearest(numbers // RUN_ROWS, metric)
-            self._true = self._centred(self._base)
+        self.rows = rows[self._fitted]
+        self.field = Field(rows[numbers], numbers, metric)
+
+    @cached_property
+    def few(self) -> Field:
+        """As many of the rows to fit on, to be measured on, too, in a first look at candidates."""
+        part = slice(min(SCREEN_ROWS, len(self.field.rows)))
+        return Field(self.rows[part], self._fitted[part], self.field.metric)
 
     def measure(self, codec: Codec) -> Kept:
         """What the codec keeps of the rows measured on."""
-        back = codec.decode(codec.encode(self._base))
-        loss = Loss(codec)
-        loss.compare(self._base, back)
-        if not len(self._queries):
-            return Kept(0.0, loss.relative_mse)
-        found = self._centred(back)
-        both = (found * self._true).sum(axis=1)
-        lengths = np.sqrt(np.square(found).sum(axis=1) * np.square(self._true).sum(axis=1))
-        return Kept(
-            float(np.divide(both, lengths, where=lengths > 0, out=both * 0).mean()), loss.relative_mse
-        )
-
-    def _nearest(self, runs: NDArray[np.int64], metric: str) -> NDArray[np.int64]:
-        """Numbers (q, k) of the nearest rows of other runs: rows of one run may belong together."""
-        codec = F32(self._base.shape[1])
-        searcher = Searcher.of(codec, codec.encode(self._base))
-        found = searcher.search(self._queries, _NEAREST + RUN_ROWS, metric=metric)[0]
-        own = runs[found] == runs[: len(found), None]
-        return np.take_along_axis(found, np.argsort(own, axis=1, kind="stable")[:, :_NEAREST], axis=1)
-
-    def _centred(self, rows: Rows) -> NDArray[np.float64]:
-        """Scores (q, k) of the nearest rows, less each query's mean."""
-        keys = np.empty(self._near.shape, np.float32)
-        for start in range(0, len(keys), _QUERIES):
-            part = slice(start, start + _QUERIES)
-            near = np.ascontiguousarray(rows[self._near[part].reshape(-1)], np.float32)
-            scores.exact(near, self._queries[part], self._metric, keys[part])
-        found = keys.astype(np.float64)
-        found -= found.mean(axis=1, keepdims=True)
-        return found
-
-
-def best(found: dict[str, Kept]) -> str:
-    """The spec that keeps the order best; where that was not measured, the one with the smallest error."""
-    return max(found, key=lambda spec: (found[spec].order, -found[spec].relative_mse))
+        return self.field.measure(codec)
 
 
 def _rows_of(runs: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.archive import ArchiveWriter
+from vecstore.archive import Archive, ArchiveWriter
 from vecstore.archive.layout import RESERVED
 from vecstore.codecs.base import LARGEST, Array, as_float32, unsound
 from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
 from vecstore.ledger import Budget, Ledger
 from vecstore.registry import AnyCodec
-from vecstore.space.card import MODEL, REVISION, Claim, same_space, with_fingerprint
+from vecstore.space.card import MODEL, REVISION, Claim, check_names, same_space, with_fingerprint
 from vecstore.stream.clean import Cleaned, Cleaner
 from vecstore.stream.measure import Loss
 from vecstore.stream.prefetch import prefetch
@@ -84,15 +84,10 @@ class Job:
 def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
     """Reads all of the source into an archive under job.target. Nothing appears there before it is whole."""
     started = time.perf_counter()
-    if type(job.seed) is not int or not 0 <= job.seed < 1 << 63:
-        raise SpecError(f"seed is {job.seed!r}; expected a whole number from 0 to 2**63 - 1")
-    if job.metric not in METRICS:
-        raise SpecError(f"metric is {job.metric!r}; expected one of {', '.join(METRICS)}")
+    check_terms(job.metric, job.seed)
     source.skip = job.skip
     if callable(codec):
-        sample = draw(source, job.seed, job.column)
-        if sample.total == 0:
-            raise InputError(f"{source.path} holds no rows; there is nothing to compress")
+        sample = drawn(source, job.seed, job.column)
         codec = _fit(codec, source, sample, job.metric)
     else:
         sample = no_sample(source)
@@ -143,6 +138,36 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
     )
 
 
+def check_terms(metric: str, seed: int) -> None:
+    """SpecError for a metric or a seed that cannot be."""
+    if type(seed) is not int or not 0 <= seed < 1 << 63:
+        raise SpecError(f"seed is {seed!r}; expected a whole number from 0 to 2**63 - 1")
+    if metric not in METRICS:
+        raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
+
+
+def continued(job: Job, metric: str | None) -> AnyCodec:
+    """The codec of the archive that is appended to, whose metric the job takes over.
+
+    SpecError for another metric, SpaceMismatchError for another model or revision than the archive's.
+    """
+    with Archive(job.target) as old:
+        own = old.metric or "ip"
+        if metric not in (None, own):
+            raise SpecError(f"{job.target} has metric {own!r}; rows for {metric!r} cannot be appended")
+        check_names(old.card, job.claim, "rows", job.target)
+        job.metric = own
+        return old.codec
+
+
+def drawn(source: Source, seed: int, column: str | None = None) -> Sample:
+    """As `draw`; InputError where there is no row."""
+    sample = draw(source, seed, column)
+    if sample.total == 0:
+        raise InputError(f"{source.path} holds no rows; there is nothing to compress")
+    return sample
+
+
 def measure(loss: Loss, sample: Sample, cleaned: Cleaned) -> None:
     """Adds to loss the held-out rows of a batch."""
     places = cleaned.places(sample.held_out(cleaned.start, cleaned.stop))
@@ -174,11 +199,11 @@ def _keep(budget: Budget, ledger: Ledger, dim: int, cleaner: Cleaner) -> None:
 
 
 def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCodec:
-    keep = _usable(sample.rows, metric)
-    usable = sample.rows if keep.all() else sample.rows[keep]
-    if len(usable):
+    keep = usable(sample.rows, metric)
+    rows = sample.rows if keep.all() else sample.rows[keep]
+    if len(rows):
         groups = None if sample.groups is None else sample.groups[keep]
-        return fitter(source, replace(sample, groups=groups), usable)
+        return fitter(source, replace(sample, groups=groups), rows)
     try:
         return fitter(source, sample, sample.rows)  # Lossless codecs take them as they are.
     except InputError as error:
@@ -187,7 +212,7 @@ def _fit(fitter: Fitter, source: Source, sample: Sample, metric: str) -> AnyCode
         ) from error
 
 
-def _usable(rows: NDArray[Any], metric: str) -> NDArray[np.bool_]:
+def usable(rows: NDArray[Any], metric: str) -> NDArray[np.bool_]:
     """False for rows (n,) that no codec is fitted on; the pass that follows names or skips them."""
     step = 4096
     sound = [~unsound(as_float32(rows[at : at + step]), LARGEST) for at in range(0, len(rows), step)]

@@ -10,11 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vecstore.codecs.base import Rows, as_float32
 from vecstore.errors import ShapeError, SpecError
 from vecstore.formats import open_source
 from vecstore.formats.base import Batch, Source
 from vecstore.store import is_collection, open_collection
 from vecstore.stream.memory import ArraySource, ReaderSource
+
+_ROWS = 8192  # read at a time
 
 
 class CollectionSource(Source):
@@ -63,3 +66,9 @@ def as_source(source: object, *, ids: Any = None, vectors: str | None = None) ->
     raise ShapeError(
         f"source is a {type(source).__name__}; expected a path, an array (n, dim), an Arrow table or reader"
     )
+
+
+def rows_of(source: Source) -> Rows:
+    """All rows of a source (n, dim)."""
+    parts = [as_float32(batch.rows) for batch in source.batches(_ROWS)]
+    return np.concatenate(parts) if parts else np.empty((0, source.dim), np.float32)

@@ -1,0 +1,176 @@
+"""A plan is measured, ordered and honest, goes on where it was cut short, and is what compress takes."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import vecstore as vs
+from vecstore.cli.main import main
+from vecstore.planner import plan as planning
+from vecstore.planner.drawing import Draws
+from vecstore.planner.trial import Kept
+
+RNG = np.random.default_rng(0)
+MIXING = RNG.standard_normal((32, 32)) / np.arange(1, 33)[:, None]
+ROWS = (RNG.standard_normal((6000, 32)) @ MIXING).astype(np.float32)
+COSTS = ("encode_us", "decode_us", "scan_ns")
+NUMBERS = ("bytes_per_row", "total_bytes", "recall_at_10", "relative_mse", *COSTS)
+
+
+@pytest.fixture(scope="module")
+def twelve():
+    return vs.plan(ROWS, budget="12B/row", metric="cosine")
+
+
+def test_candidates_are_measured_best_first_and_inside_the_budget(twelve):
+    assert len(twelve) > 3 and twelve[0] is twelve.candidates[0]
+    orders = [one.order for one in twelve]
+    assert orders == sorted(orders, reverse=True) and not twelve[0].tied
+    for one in twelve:
+        assert all(getattr(one, name) > 0 for name in NUMBERS)
+        assert one.bytes_per_row <= 12 and one.total_bytes > 6000 * one.bytes_per_row
+        assert one.recall_at_10_interval[0] <= one.recall_at_10 <= one.recall_at_10_interval[1]
+        assert one.relative_mse_interval[0] <= one.relative_mse <= one.relative_mse_interval[1]
+    assert twelve.fit_rows + twelve.test_rows <= 6000
+
+
+@pytest.mark.parametrize("budget", ["6B/row", "12B/row", "20%", "150kB", "100%"])
+def test_compress_takes_the_first(tmp_path, budget):
+    first = vs.plan(ROWS, budget=budget)[0]
+    summary = vs.compress(ROWS, tmp_path / "a.arrow", budget=budget)
+    assert summary.spec == first.spec
+    assert summary.bytes == pytest.approx(first.total_bytes, rel=0.05)
+
+
+def test_what_is_shown_is_what_is_found(twelve):
+    codec = vs.fit(twelve[0].spec, ROWS[:4096])
+    rest = ROWS[4096:]
+    lost = np.square(rest - codec.decode(codec.encode(rest))).sum()
+    assert lost / np.square(rest - rest.mean(axis=0)).sum() == pytest.approx(twelve[0].relative_mse, rel=0.3)
+
+
+def test_a_plan_that_is_cut_short_goes_on_where_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "record.jsonl"
+    cut = vs.plan(ROWS, budget="8B/row", seconds=0, resume=path)
+    assert len(cut) == 1 and any("within 0 seconds" in why for why in cut.left_out.values())
+    path.write_text(path.read_text() + '{"spec": "torn')
+    whole = vs.plan(ROWS, budget="8B/row", resume=path)
+    assert len(whole) > 3 and not any("seconds" in why for why in whole.left_out.values())
+
+    def never(self, spec, codec):
+        raise AssertionError("measured twice")
+
+    monkeypatch.setattr(planning.Search, "_measured", never)
+    assert vs.plan(ROWS, budget="8B/row", resume=path).as_dict() == whole.as_dict()
+
+
+def test_a_record_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "record.jsonl"
+    vs.plan(ROWS, budget="3B/row", seconds=0, resume=path)
+    for other in ({"seed": 1}, {"metric": "l2"}):
+        with pytest.raises(vs.ConflictError, match=r"is of another plan: its (seed|metric)"):
+            vs.plan(ROWS, budget="3B/row", resume=path, **other)
+    with pytest.raises(vs.ConflictError, match="its rows differ"):
+        vs.plan(ROWS + 1, budget="3B/row", resume=path)
+    lines = path.read_text().splitlines()
+    lines[0] = json.dumps({**json.loads(lines[0]), "plan": "0.0"})
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(vs.ConflictError, match="its version differ"):
+        vs.plan(ROWS, budget="3B/row", resume=path)
+    for text in ("not json\n", "[1]\n", "{}\n"):
+        path.write_text(text)
+        with pytest.raises(vs.InputError, match="is no record of a plan"):
+            vs.plan(ROWS, budget="3B/row", resume=path)
+        assert path.read_text() == text
+
+
+def test_of_what_is_good_enough_the_smallest_comes_first():
+    floor = vs.plan(ROWS, budget="64B/row", min_recall=0.8)
+    sizes = [one.bytes_per_row for one in floor]
+    assert sizes == sorted(sizes) and sizes[0] <= 16
+    assert min(one.recall_at_10 for one in floor) >= 0.8
+    assert any("less than 0.8" in why for why in floor.left_out.values())
+    with pytest.raises(vs.BudgetError, match=r"no codec as good and fast as asked.*recall@10 is 0\.\d+"):
+        vs.plan(ROWS, budget="2B/row", min_recall=0.999)
+
+
+def test_a_scan_that_is_too_slow_is_left_out(twelve):
+    ceiling = np.median([one.scan_ns for one in twelve])
+    try:
+        fast = vs.plan(ROWS, budget="12B/row", metric="cosine", max_scan_ns=ceiling)
+    except vs.BudgetError:  # the machine was slower this time
+        return
+    assert all(one.scan_ns <= ceiling for one in fast)
+    with pytest.raises(vs.BudgetError, match="a scan takes"):
+        vs.plan(ROWS, budget="12B/row", metric="cosine", max_scan_ns=1e-6)
+
+
+def test_a_budget_that_holds_nothing_says_the_least():
+    with pytest.raises(vs.BudgetError, match="the least is"):
+        vs.plan(ROWS, budget="0.01B/row")
+
+
+@pytest.mark.parametrize("n", [1, 5, 20, 300])
+def test_few_rows_are_enough(n):
+    found = vs.plan(ROWS[:n], budget="60B/row" if n >= 300 else "9000B/row")
+    assert len(found) and (n >= 300 or found[0].spec == "f32")
+
+
+def test_a_candidate_that_cannot_be_fitted_is_named_and_the_rest_goes_on(monkeypatch):
+    def refusing(spec, rows, *, seed):
+        if spec.startswith("pq"):
+            raise vs.InputError("pq needs more rows")
+        return vs.fit(spec, rows, seed=seed)
+
+    monkeypatch.setattr(planning, "fit", refusing)
+    found = vs.plan(ROWS[:3000], budget="12B/row")
+    assert "pq needs more rows" in found.left_out.values()
+    assert len(found) and not any(one.spec.startswith("pq") for one in found)
+
+
+def test_what_loses_nothing_comes_first():
+    found = vs.plan(ROWS, budget="110%")
+    assert found[0].spec == "f32" and (found[0].recall_at_10, found[0].relative_mse) == (1, 0)
+    integers = np.random.default_rng(0).poisson(3, (5000, 64)).astype(np.uint8)
+    assert vs.plan(integers, budget="20%")[0].spec.startswith("lossless")
+
+
+def test_rows_that_cannot_be_taken_are_not_planned_with():
+    rows = ROWS[:1000].copy()
+    rows[::3] = np.nan
+    assert vs.plan(rows, budget="8B/row").fit_rows < 700
+    with pytest.raises(vs.InputError, match="nothing to plan"):
+        vs.plan(rows[::3], budget="8B/row")
+    with pytest.raises(vs.SpecError, match="metric is"):
+        vs.plan(ROWS, budget="8B/row", metric="dot")
+
+
+def kept(orders, errors):
+    return Kept(np.array(orders, np.float32), np.ones(len(orders), np.uint8), np.array(errors, float), 1.0)
+
+
+def test_candidates_are_tied_if_other_queries_might_rank_them_otherwise():
+    rng = np.random.default_rng(0)
+    hard = rng.random(500)  # how hard a query is, for all candidates alike
+    draws = Draws(500, np.ones(50), 0)
+    first = kept(hard, np.ones(50))
+    assert draws.tied(first, kept(hard + rng.normal(0, 0.1, 500), np.ones(50)))
+    assert not draws.tied(first, kept(hard - 0.01 + rng.normal(0, 0.02, 500), np.ones(50)))
+    few = Draws(0, np.ones(50), 0)
+    assert few.recall(kept([], np.ones(50))) is None
+    assert few.tied(kept([], np.ones(50)), kept([], 1 + rng.normal(0, 0.1, 50)))
+    assert not few.tied(kept([], np.ones(50)), kept([], np.full(50, 1.1)))
+
+
+def test_the_command_prints_a_table_or_json(tmp_path):
+    np.save(tmp_path / "rows.npy", ROWS[:2000])
+    arguments = ["plan", str(tmp_path / "rows.npy"), "--budget", "10B/row", "--metric", "l2"]
+    table = CliRunner().invoke(main, arguments)
+    assert table.exit_code == 0 and "recall@10" in table.output and "measured on" in table.output
+    found = CliRunner().invoke(main, [*arguments, "--json"])
+    first = json.loads(found.stdout)["candidates"][0]
+    assert {"spec", *NUMBERS} <= set(first)
+    done = CliRunner().invoke(main, ["plan", str(tmp_path / "rows.npy"), "--budget", "1B"])
+    assert done.exit_code == 2 and "the least is" in done.output

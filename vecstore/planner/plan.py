@@ -1,0 +1,271 @@
+"""The one path to a codec under a budget: candidates, a first look, measurements, and their ranks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
+from vecstore.errors import BudgetError, VecstoreError
+from vecstore.planner.candidates import STATE_BYTES, candidates, infeasible
+from vecstore.planner.drawing import Draws, Interval
+from vecstore.planner.record import Measured, Record
+from vecstore.planner.room import Room
+from vecstore.planner.screen import promising
+from vecstore.planner.speeds import timed
+from vecstore.planner.trial import Trial
+from vecstore.registry import AnyCodec, fit
+from vecstore.stream.compress import Progress
+
+# Of the largest codes that the budget holds: smaller ones leave room unused, and some learn slowly.
+_WORTH = 0.7
+_RUNGS = 6  # halvings of the budget, at most, in the search for the fewest bytes that are good enough
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a plan is asked beside the budget."""
+
+    metric: str = "ip"
+    seed: int = 0
+    min_recall: float | None = None  # at 10, of the rows measured on
+    max_scan_ns: float | None = None  # a row and query
+    seconds: float | None = None  # no candidate is begun later
+    resume: str | None = None  # file of what was measured
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One spec inside the budget, as it was measured on rows that it was not fitted on.
+
+    total_bytes: of the archive of all rows; None where their number is unknown. Intervals are of 95 %.
+    order: what candidates are ranked by, the mean correlation of scores with true ones among each query's 20
+    nearest rows; it says more than recall_at_10 here of the recall among many rows. tied: the measurement
+    cannot tell it from the first. Recall, order: None where too few rows were left to measure them.
+    """
+
+    spec: str
+    bytes_per_row: float
+    total_bytes: int | None
+    recall_at_10: float | None
+    recall_at_10_interval: Interval | None
+    relative_mse: float
+    relative_mse_interval: Interval
+    order: float | None
+    tied: bool
+    encode_us: float
+    decode_us: float
+    scan_ns: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Plan(Sequence[Candidate]):
+    """Candidates, best first; `compress` with the same budget, metric and seed takes the first.
+
+    left_out: {spec: why} of those that were not measured, or not good or fast enough.
+    """
+
+    candidates: list[Candidate]
+    left_out: dict[str, str]
+    fit_rows: int
+    test_rows: int
+    queries: int
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.candidates[at]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        left = [{"spec": spec, "reason": reason} for spec, reason in self.left_out.items()]
+        found = [candidate.as_dict() for candidate in self.candidates]
+        counts = {"fit_rows": self.fit_rows, "test_rows": self.test_rows, "queries": self.queries}
+        return {"candidates": found, "left_out": left, **counts}
+
+
+@dataclass
+class Search:
+    """Candidates for a room, measured by one trial."""
+
+    trial: Trial
+    room: Room
+    terms: Wanted
+    speeds: bool = True  # whether costs are measured, too
+    found: dict[str, Measured] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._record = Record(self.terms.resume, self.trial, self.terms.seed)
+        self._end = math.inf if self.terms.seconds is None else time.monotonic() + self.terms.seconds
+
+    def exact(self) -> Iterator[AnyCodec]:
+        """Codecs that lose nothing and fit in; there is no better choice than the first."""
+        if self.room.keeps(4 * self.room.dim, STATE_BYTES):
+            yield fit("f32", self.trial.rows, seed=self.terms.seed)
+        lossless = fit("lossless", self.trial.rows, seed=self.terms.seed)
+        if self.room.keeps(_row_bytes(lossless, self.trial.rows), STATE_BYTES):
+            yield lossless
+
+    def run(self, room: Room | None = None) -> list[str]:
+        """Measures the candidates of a room (by default all of it) that are worth it; the specs found."""
+        room = room or self.room
+        sizes = candidates(room)
+        sure = {spec for spec, (_, surely) in sizes.items() if surely}
+        report = self.terms.progress or (lambda done, total: None)
+        largest = 0
+
+        def fitted(spec: str, rows: int | None) -> AnyCodec | None:
+            """None for what is too large, or so small that it is not worth it."""
+            nonlocal largest
+            if sizes[spec][0] <= _WORTH * largest:
+                return None
+            try:
+                codec = fit(spec, self.trial.rows[:rows], seed=self.terms.seed)
+            except VecstoreError as error:
+                self.left[spec] = " ".join(str(error).split())
+                return None
+            if not room.holds(codec):
+                return None
+            if rows is None or spec in sure:
+                largest = max(largest, sizes[spec][0])
+            return codec
+
+        worth, left = promising(list(sizes), sure, self.trial, fitted)
+        self.left |= left
+        here: list[str] = []
+        for done, spec in enumerate(worth):
+            report(done, len(worth) + 1)
+            if (known := self._record.known.get(spec)) and (known.speeds or not self.speeds):
+                if room.keeps(known.code_bytes, known.shared):
+                    largest = max(largest, sizes[spec][0])
+                    here.append(spec)
+                    self.found[spec] = known
+            elif self.found and time.monotonic() > self._end:
+                self.left[spec] = f"not measured within {self.terms.seconds:g} seconds"
+            elif isinstance(codec := fitted(spec, None), Codec):
+                here.append(spec)
+                self.found[spec] = self._measured(spec, codec)
+        report(len(worth), len(worth) + 1)
+        return here
+
+    def _measured(self, spec: str, codec: Codec) -> Measured:
+        speeds = timed(codec, self.trial.field.rows) if self.speeds else None
+        kept = self.trial.measure(codec)
+        entry = Measured(spec, str(codec.spec), codec.code_bytes, codec.ledger(0).shared, kept, speeds)
+        self._record.add(entry)
+        return entry
+
+    def ranked(self) -> list[Measured]:
+        """By the order that is kept; where that was not measured, by the error."""
+        if not self.found:
+            raise infeasible(self.room)
+        return sorted(self.found.values(), key=lambda one: (-one.kept.order, one.kept.relative_mse))
+
+
+def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
+    """Measures what the budget may hold.
+
+    usable: the sample's rows that codecs can be fitted on, (n, dim). With min_recall the fewest bytes that
+    reach it come first, and budgets are halved while there is one. Raises BudgetError with the least
+    feasible budget if no codec fits, and with the best that was found if none is good or fast enough;
+    InputError and ConflictError for a resume file of something else.
+    """
+    search = Search(Trial(usable, terms.metric, terms.seed), room, terms)
+    exact = [_lossless(codec, search) for codec in search.exact()]
+    try:
+        here = search.run()
+        for _ in range(_RUNGS if terms.min_recall is not None else 0):
+            if not any(_good(search.found[spec], terms) for spec in here):
+                break
+            half = 0.5 * max(search.found[spec].code_bytes for spec in here)
+            here = search.run(room.smaller(half))
+        ranked = search.ranked()
+    except BudgetError:
+        if not exact:
+            raise
+        ranked = []
+    if ranked:
+        draws = Draws(len(search.trial.field.queries), search.trial.field.spreads, terms.seed)
+    shown = exact + [_candidate(entry, ranked[0], draws, room) for entry in ranked]
+    kept = [one for one in shown if not _short(one, terms, search.left)]
+    if not kept:
+        reasons = "; ".join(f"{one.spec}: {search.left[one.spec]}" for one in shown[:1])
+        raise BudgetError(f"budget {room.budget.text!r} holds no codec as good and fast as asked; {reasons}")
+    if terms.min_recall is not None:
+        kept.sort(key=lambda one: one.bytes_per_row)
+    return Plan(
+        kept, search.left, len(search.trial.rows), len(search.trial.field.rows),
+        len(search.trial.field.queries),
+    )  # fmt: skip
+
+
+def _good(entry: Measured, terms: Wanted) -> bool:
+    return terms.min_recall is not None and (entry.kept.recall or 0.0) >= terms.min_recall
+
+
+def _short(one: Candidate, terms: Wanted, left: dict[str, str]) -> bool:
+    """Whether a candidate falls short of what is asked, which is then said in left."""
+    if terms.min_recall is not None and not (one.recall_at_10 or 0.0) >= terms.min_recall:
+        found = "not measured on so few rows" if one.recall_at_10 is None else f"{one.recall_at_10:.3f}"
+        left[one.spec] = f"recall@10 is {found}, less than {terms.min_recall:g}"
+    elif terms.max_scan_ns is not None and not (one.scan_ns or math.inf) <= terms.max_scan_ns:
+        found = "there is no scan" if one.scan_ns is None else f"a scan takes {one.scan_ns:.3g} ns"
+        left[one.spec] = f"{found}, more than {terms.max_scan_ns:g}"
+    else:
+        return False
+    return True
+
+
+def _candidate(entry: Measured, first: Measured, draws: Draws, room: Room) -> Candidate:
+    kept, speeds = entry.kept, entry.speeds
+    assert speeds is not None
+    return Candidate(
+        spec=entry.full,
+        bytes_per_row=entry.code_bytes,
+        total_bytes=_total(room, entry.code_bytes, entry.shared),
+        recall_at_10=kept.recall,
+        recall_at_10_interval=draws.recall(kept),
+        relative_mse=kept.relative_mse,
+        relative_mse_interval=draws.relative_mse(kept),
+        order=kept.order if len(kept.orders) else None,
+        tied=entry is not first and draws.tied(first.kept, kept),
+        encode_us=speeds.encode_us,
+        decode_us=speeds.decode_us,
+        scan_ns=speeds.scan_ns,
+    )
+
+
+def _lossless(codec: AnyCodec, search: Search) -> Candidate:
+    """What loses nothing need not be measured but for its cost."""
+    size = _row_bytes(codec, search.trial.rows)
+    speeds = timed(codec, as_float32(search.trial.rows))
+    shared = codec.ledger(0).shared if isinstance(codec, Codec) else STATE_BYTES
+    return Candidate(
+        str(codec.spec), size, _total(search.room, size, shared), 1.0, (1.0, 1.0), 0.0, (0.0, 0.0), 1.0,
+        False, speeds.encode_us, speeds.decode_us, speeds.scan_ns,
+    )  # fmt: skip
+
+
+def _total(room: Room, code_bytes: int, shared: int) -> int | None:
+    return None if room.rows is None else room.ledger(code_bytes, shared).total
+
+
+def _row_bytes(codec: AnyCodec, rows: Array) -> int:
+    """Of a codec that works block by block from a few blocks, and a little more."""
+    if isinstance(codec, Codec):
+        return codec.code_bytes
+    assert isinstance(codec, BlockCodec)
+    if not len(rows):
+        return 4 * codec.dim
+    # Every row has an offset beside it.
+    return math.ceil(1.03 * len(codec.encode_block(rows)) / len(rows)) + 4
