@@ -35,9 +35,10 @@ def total(values):
     return np.add.accumulate(values, axis=1)[:, -1]
 
 
-def plain_nearest(rows, signs, levels):
+def plain_nearest(rows, turning, levels):
     """The nearest level of each rotated and scaled value, and the sums."""
-    turned = rows.copy()
+    mean, signs = turning
+    turned = rows - mean if len(mean) else rows.copy()
     rotate(turned, signs, True)
     squares = total(turned.astype(np.float64) ** 2)
     lengths = np.sqrt(squares)
@@ -56,13 +57,14 @@ def plain_pack(found, bits):
     return np.packbits(single.reshape(len(found), -1).astype(np.uint8), axis=1, bitorder="little")
 
 
-def check_nearest(dim, bits):
+def check_nearest(dim, bits, centred=True):
     rows, signs = make(dim)
+    mean = np.random.default_rng(bits).standard_normal(dim if centred else 0).astype(np.float32)
     levels = np.sort(np.random.default_rng(bits).random(2 ** (bits - 1)) * 2).astype(np.float32)
     codes = np.full((len(rows), 2 + cells.width(dim, bits)), 99, np.uint8)
     sums = np.full((len(rows), 3), np.nan)
-    cells.nearest(rows, signs, levels, codes, sums)
-    found, wanted = plain_nearest(rows, signs, levels)
+    cells.nearest(rows, (mean, signs), levels, codes, sums)
+    found, wanted = plain_nearest(rows, (mean, signs), levels)
     assert (codes[:, :2] == 99).all()
     assert np.array_equal(codes[:, 2:], plain_pack(found, bits))
     assert np.array_equal(sums, wanted)
@@ -73,6 +75,7 @@ def check_nearest(dim, bits):
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])
 def test_a_cell_is_that_of_the_nearest_level(dim, bits):
     check_nearest(dim, bits)
+    check_nearest(dim, bits, centred=False)
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

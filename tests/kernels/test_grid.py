@@ -33,16 +33,20 @@ def largest_cosine(row, top):
     return (both / np.sqrt(own)).max() / np.linalg.norm(sizes)
 
 
+NOTHING = np.zeros(0, np.float32)
+
+
 def check_closest(dim, bits, n=19):
     rng = np.random.default_rng(dim)
     rows = (rng.standard_normal((n, dim)) * rng.lognormal(size=(n, 1))).astype(np.float32)
     signs = np.where(rng.random((4, dim)) < 0.5, -1, 1).astype(np.float32)
     codes = np.full((n, 1 + cells.width(dim, bits)), 99, np.uint8)
     sums = np.full((n, 3), np.nan)
-    grid.closest(rows, signs, bits, codes, sums)
+    mean = rng.standard_normal(dim).astype(np.float32)
+    grid.closest(rows, (mean, signs), bits, codes, sums)
     found = np.empty((n, dim), np.uint8)
     cells.unpack(codes, bits, found)
-    turned = rows.copy()
+    turned = rows - mean
     rotate(turned, signs, True)
     levels = found - (2**bits - 1) / 2
     turned = turned.astype(np.float64)
@@ -66,7 +70,7 @@ def test_rows_of_zeros_and_of_one_value_have_codewords():
     rows[1, 7] = 5
     signs = np.ones((4, 40), np.float32)
     codes, sums = np.empty((3, 20), np.uint8), np.empty((3, 3))
-    grid.closest(rows, signs, 4, codes, sums)
+    grid.closest(rows, (NOTHING, signs), 4, codes, sums)
     assert np.isfinite(sums).all() and (sums[[0, 2], :2] == 0).all()
 
 
@@ -77,7 +81,7 @@ def test_little_more_than_the_least_is_lost(bits, most):
         rows = np.random.default_rng(dim).standard_normal((64, dim)).astype(np.float32)
         codes, sums = np.empty((64, cells.width(dim, bits)), np.uint8), np.empty((64, 3))
         signs = np.ones((0, dim), np.float32)
-        grid.closest(rows, signs, bits, codes, sums)
+        grid.closest(rows, (NOTHING, signs), bits, codes, sums)
         best = np.array([largest_cosine(row, 2 ** (bits - 1) - 1) for row in rows])
         lost = 1 - sums[:, 1] ** 2 / (sums[:, 0] * sums[:, 2])
         assert lost.mean() / (1 - best**2).mean() - 1 < most

@@ -75,7 +75,7 @@ class Hadamard(Rotated):
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
         sums = np.empty((len(rows), 3))
-        cells.nearest(self.centred(rows), self._factors, self.positive, codes, sums)
+        cells.nearest(rows, self.turning, self.positive, codes, sums)
         square, both, own = sums.T
         top, bottom = (square, both) if self.scale == "unbiased" else (both, own)
         self._store_scales(top / np.where(both > 0, bottom, np.inf), codes)

@@ -74,9 +74,9 @@ class Rabitq(Rotated):
     def _encode(self, rows: Rows, codes: Codes) -> None:
         sums = np.empty((len(rows), 3))
         if self.bits == 1:
-            cells.nearest(self.centred(rows), self._factors, self.levels[1:], codes, sums)
+            cells.nearest(rows, self.turning, self.levels[1:], codes, sums)
         else:
-            grid.closest(self.centred(rows), self._factors, self.bits, codes, sums)
+            grid.closest(rows, self.turning, self.bits, codes, sums)
         square, both, own = sums.T
         self._store_scales(square / np.where(both > 0, both, np.inf), codes)
         cosine = both * both / np.where(both > 0, square * own, 1.0)

@@ -76,9 +76,10 @@ class Rotated(Codec):
     def _factors(self) -> NDArray[np.float32]:
         return factors(self.signs, self.dim)
 
-    def centred(self, rows: Rows) -> Rows:
-        """rows - mean."""
-        return rows - self.mean if self.center else rows
+    @property
+    def turning(self) -> cells.Turning:
+        """What kernels take off a row and how they rotate it."""
+        return self.mean, self._factors
 
     def scales(self, codes: Codes) -> Rows:
         """The scales (n,); zero for bytes that are none."""

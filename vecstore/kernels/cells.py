@@ -11,12 +11,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.kernels.hadamard import TILE, load, make_tile, turn
+from vecstore.kernels.hadamard import TILE, load, make_tile, subtract, turn
 from vecstore.kernels.jit import kernel
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
+Turning = tuple[F32, F32]  # what is taken off a row before it is rotated, and the rotation's signs
 
 HALF = 8  # levels above zero that `nearest` takes, at most
 SHORTEST = 1e-30  # a row of at most this length counts as zero
@@ -27,53 +29,101 @@ def width(dim: int, bits: int) -> int:
     return (dim * bits + 7) // 8
 
 
-def nearest(rows: F32, signs: F32, levels: F32, codes: U8, sums: F64) -> None:
-    """Cell j is the one whose level is nearest to y_j sqrt(d) / |y|, y = rows[i] rotated; into codes.
+def nearest(rows: F32, turning: Turning, levels: F32, codes: U8, sums: F64) -> None:
+    """Cell j is the one whose level is nearest to y_j sqrt(d) / |y|, y = rows[i] - mean rotated; into codes.
 
-    rows (n, d); signs as in `hadamard.turn`; levels (h,), those above zero, ascending, h <= HALF; codes (n,
-    at least width), of which the last bytes are written; sums (n, 3), written: |y|^2, <y, l> and |l|^2, where
-    l are the levels of the row's cells.
+    rows (n, d); turning: mean (d,), or (0,) for zeros, and signs as in `hadamard.turn`; levels (h,), those
+    above zero, ascending, h <= HALF; codes (n, at least width), of which the last bytes are written; sums
+    (n, 3), written: |y|^2, <y, l> and |l|^2, where l are the levels of the row's cells.
     """
     half = len(levels)
     edges, padded = np.full(HALF, np.inf, np.float32), np.zeros(HALF, np.float32)
     edges[1:half] = (levels[:-1] + levels[1:]) / np.float32(2)
     padded[:half] = levels
-    _nearest(rows, signs, (edges, padded, half), codes, sums)
+    _nearest(rows, turning, (edges, padded, half), codes, sums)
 
 
 @kernel
-def _nearest(rows: F32, signs: F32, book: tuple[F32, F32, int], codes: U8, sums: F64) -> None:
+def _nearest(rows: F32, turning: Turning, book: tuple[F32, F32, int], codes: U8, sums: F64) -> None:
     """`nearest`, levels (HALF,) padded, edges[m] (HALF,) between levels m - 1 and m."""
-    edges, levels, half = book
+    (mean, signs), (edges, levels, half) = turning, book
     d = rows.shape[1]
     tile, cells = make_tile(d), np.empty((d, TILE), np.uint8)
     squares, both, own = np.empty(TILE), np.empty(TILE), np.empty(TILE)
     inverse, level = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     for first in range(0, rows.shape[0], TILE):
         load(rows, first, tile)
+        subtract(tile, mean)
         turn(tile, signs, True)
         lengths(tile, squares, inverse)
         both[:] = 0.0
         own[:] = 0.0
-        for j in range(d):
-            _place(tile[j], inverse, edges, levels, level, cells[j])
-            for r in range(TILE):
-                both[r] += np.float64(abs(tile[j, r])) * np.float64(level[r])
-                own[r] += np.float64(level[r]) * np.float64(level[r])
-                cells[j, r] = half - 1 - cells[j, r] if tile[j, r] < 0 else half + cells[j, r]
+        if half == 1:
+            _halves(tile, levels[0], both, own, cells)
+        else:
+            for j in range(d):
+                if half == 2:
+                    _place2(tile[j], inverse, edges, levels, level, cells[j])
+                else:
+                    _place(tile[j], inverse, edges, levels, level, cells[j])
+                for r in range(TILE):
+                    both[r] += np.float64(abs(tile[j, r])) * np.float64(level[r])
+                    own[r] += np.float64(level[r]) * np.float64(level[r])
+                    cells[j, r] = half - 1 - cells[j, r] if tile[j, r] < 0 else half + cells[j, r]
         store(cells, 2 * half, (squares, both, own), first, codes, sums)
 
 
 @kernel
 def lengths(tile: F32, squares: F64, inverse: F32) -> None:
     """squares[r] = |row r|^2; inverse[r] = sqrt(d) / |row r|, 0 for a row that counts as zero."""
-    squares[:] = 0.0
-    for j in range(tile.shape[0]):
+    d, squares[:] = tile.shape[0], 0.0
+    whole = d // 4 * 4
+    for j in range(0, whole, 4):  # Four at a time, since the sums lie in memory.
+        v0, v1, v2, v3 = tile[j], tile[j + 1], tile[j + 2], tile[j + 3]
+        for r in range(TILE):
+            total = squares[r] + np.float64(v0[r]) * np.float64(v0[r])
+            total = total + np.float64(v1[r]) * np.float64(v1[r])
+            total = total + np.float64(v2[r]) * np.float64(v2[r])
+            squares[r] = total + np.float64(v3[r]) * np.float64(v3[r])
+    for j in range(whole, d):
         for r in range(TILE):
             squares[r] += np.float64(tile[j, r]) * np.float64(tile[j, r])
     for r in range(TILE):
         length = np.sqrt(squares[r])
         inverse[r] = np.float32(np.sqrt(np.float64(tile.shape[0])) / length if length > SHORTEST else 0.0)
+
+
+@kernel
+def _halves(tile: F32, level: np.float32, both: F64, own: F64, cells: U8) -> None:
+    """The cells of two, one to a side, and what `_nearest` sums up of a tile."""
+    d, size = tile.shape[0], np.float64(level)
+    whole = d // 4 * 4
+    for j in range(0, whole, 4):
+        v0, v1, v2, v3 = tile[j], tile[j + 1], tile[j + 2], tile[j + 3]
+        for r in range(TILE):
+            total = both[r] + np.float64(abs(v0[r])) * size
+            total = total + np.float64(abs(v1[r])) * size
+            total = total + np.float64(abs(v2[r])) * size
+            both[r] = total + np.float64(abs(v3[r])) * size
+    for j in range(whole, d):
+        for r in range(TILE):
+            both[r] += np.float64(abs(tile[j, r])) * size
+    squared = 0.0
+    for j in range(d):
+        squared += size * size
+        for r in range(TILE):
+            cells[j, r] = np.uint8(0) if tile[j, r] < 0 else np.uint8(1)
+    own[:] = squared
+
+
+@kernel
+def _place2(values: F32, inverse: F32, edges: F32, levels: F32, level: F32, cells: U8) -> None:
+    """`_place` of two levels."""
+    edge, low, high = edges[1], levels[0], levels[1]
+    for r in range(TILE):
+        above = abs(values[r] * inverse[r]) > edge
+        level[r] = high if above else low
+        cells[r] = np.uint8(1) if above else np.uint8(0)
 
 
 @kernel
@@ -103,14 +153,7 @@ def store(cells: U8, count: int, found: tuple[F64, F64, F64], first: int, codes:
     bits = _log2(count)
     d = cells.shape[0]
     packed = np.zeros((d * bits // 8 + 2, TILE), np.uint8)
-    for j in range(d):
-        at, shift = j * bits // 8, np.uint8(j * bits % 8)
-        rest = np.uint8(8) - shift
-        for r in range(TILE):
-            packed[at, r] |= cells[j, r] << shift
-        if rest < bits:
-            for r in range(TILE):
-                packed[at + 1, r] |= cells[j, r] >> rest
+    _pack(cells.view(np.uint64), bits, packed.view(np.uint64))
     size = (d * bits + 7) // 8
     start = codes.shape[1] - size
     for r in range(min(TILE, codes.shape[0] - first)):
@@ -119,6 +162,22 @@ def store(cells: U8, count: int, found: tuple[F64, F64, F64], first: int, codes:
         sums[first + r, 0] = found[0][r]
         sums[first + r, 1] = found[1][r]
         sums[first + r, 2] = found[2][r]
+
+
+@kernel
+def _pack(cells: U64, bits: int, packed: U64) -> None:
+    """Cells (d, n), of which a word holds eight in a byte each, one after the other into packed, zeros."""
+    ones = np.uint64(0x0101010101010101)
+    for j in range(cells.shape[0]):
+        at, shift = j * bits // 8, np.uint64(j * bits % 8)
+        rest = np.uint64(8) - shift
+        for t in range(cells.shape[1]):
+            if rest >= np.uint64(bits):
+                packed[at, t] |= cells[j, t] << shift
+            else:
+                low, high = (np.uint64(1) << rest) - np.uint64(1), np.uint64(0xFF) >> rest
+                packed[at, t] |= (cells[j, t] & ones * low) << shift
+                packed[at + 1, t] |= cells[j, t] >> rest & ones * high
 
 
 @kernel

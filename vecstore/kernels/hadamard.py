@@ -21,6 +21,7 @@ from vecstore.kernels.simd import (
     emit_splat,
     emit_store,
     instruction,
+    transpose_quads,
 )
 from vecstore.kernels.sixteen import (
     SIXTEEN,
@@ -169,11 +170,55 @@ make_tile = _plain_tile if ISA == "scalar" else _aligned_tile
 
 
 @kernel
-def load(rows: F32, first: int, tile: F32) -> None:
+def _load_plain(rows: F32, first: int, tile: F32) -> None:
     """tile[j, r] = rows[first + r, j] for the rows that there are; other lanes stay."""
     for r in range(min(TILE, rows.shape[0] - first)):
         for j in range(rows.shape[1]):
             tile[j, r] = rows[first + r, j]
+
+
+@kernel
+def _load_vectors(rows: F32, first: int, tile: F32) -> None:
+    """The same, four dimensions of all rows at once."""
+    d = rows.shape[1]
+    if first + TILE > rows.shape[0] or d < 4:
+        _load_plain(rows, first, tile)
+        return
+    stride = d * 4
+    source, target = address(rows) + first * stride, address(tile)
+    for j in range(0, d - 3, 4):
+        transpose_quads(source + j * 4, stride, target + j * TILE * 4)
+    if d % 4:  # the last four begin among those before
+        transpose_quads(source + (d - 4) * 4, stride, target + (d - 4) * TILE * 4)
+
+
+load = _load_vectors if LANES == TILE else _load_plain
+
+
+@kernel
+def _subtract_plain(tile: F32, row: F32) -> None:
+    """tile[j] -= row[j]; tile (d, TILE), row (d,), or (0,) for zeros."""
+    for j in range(row.shape[0]):
+        for r in range(TILE):
+            tile[j, r] -= row[j]
+
+
+@instruction(types.void, ADDRESS, types.float32)
+def _lower(builder: Builder, at: Value, by: Value) -> None:
+    """TILE float32 less a number, in place."""
+    kind = ir.VectorType(FLOAT, TILE)
+    emit_store(builder, at, builder.fsub(emit_load(builder, at, kind), emit_splat(builder, by, kind)))
+
+
+@kernel
+def _subtract_vectors(tile: F32, row: F32) -> None:
+    """The same."""
+    at = address(tile)
+    for j in range(row.shape[0]):
+        _lower(at + j * TILE * 4, row[j])
+
+
+subtract = _subtract_plain if ISA == "scalar" else _subtract_vectors
 
 
 @kernel
