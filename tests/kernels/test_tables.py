@@ -12,7 +12,7 @@ from vecstore.kernels import rowformats as formats
 from vecstore.kernels.isa import available
 from vecstore.kernels.radix import NONE, pack, sort_keys
 from vecstore.kernels.tablepool import pool, pool_elements
-from vecstore.kernels.tablestep import ADAGRAD, ADAM, ROWWISE, SGD, Rule, step_rows
+from vecstore.kernels.tablestep import ADAGRAD, ADAM, ROWWISE, SGD, Rule, scratch_width, step_rows
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="intrinsics need the compiler")
 F32 = np.float32
@@ -40,9 +40,13 @@ def plain_pool(values, addresses, offsets, weights, out):
             out[b, c * width : (c + 1) * width] = total
 
 
-@pytest.mark.parametrize(
-    ("width", "chunks", "probes"), [(1, 5, 2), (7, 2, 1), (16, 1, 1), (30, 1, 2), (64, 2, 2)]
-)
+SHAPES = [
+    (1, 5, 2), (7, 2, 1), (8, 3, 1), (16, 1, 1), (30, 1, 2), (30, 2, 1), (20, 3, 1), (40, 2, 1), (64, 1, 1),
+    (64, 2, 2), (150, 1, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "chunks", "probes"), SHAPES)
 @pytest.mark.parametrize("bagged", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_pooled_rows_are_the_plain_sums(width, chunks, probes, bagged, weighted):
@@ -61,6 +65,23 @@ def test_pooled_rows_are_the_plain_sums(width, chunks, probes, bagged, weighted)
             pool(values.view(np.uint8), addresses, *how, out, (formats.F32, width, adds))
         plain_pool(values, addresses, plain, weights if weighted else np.ones(40, F32), expected)
         assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize(("width", "chunks"), [(8, 1), (16, 2), (30, 1), (64, 2), (150, 1)])
+def test_rows_of_bytes_are_pooled_as_the_floats_that_they_stand_for(width, chunks):
+    values, addresses, _ = drawn(width, chunks, 1)
+    addresses = np.where((addresses < 0) & (addresses != NONE), ~addresses, addresses)
+    every, offsets = np.arange(len(values)), np.array([0, 3, 3, 20, 40])
+    data = np.zeros((len(values), formats.row_bytes(formats.I8, width)), np.uint8)
+    formats.encode_rows(values, data, every, formats.I8, np.uint64(1))
+    scales = np.zeros((len(values), 2), np.uint16)
+    scales[:, 1] = data[:, width:].copy().view(np.uint16)[:, 0]
+    rows = data[:, :width].view(np.int8) * scales.view(F32)
+    out = np.empty((4, chunks * width), F32)
+    pool(data, addresses, offsets, NO_WEIGHTS, out, (formats.I8, width, 0))
+    expected = np.zeros_like(out)
+    plain_pool(rows, addresses, offsets, np.ones(40, F32), expected)
+    assert np.array_equal(out, expected)
 
 
 def rule(optimizer, width, kind=formats.F32):
@@ -88,19 +109,17 @@ def stepped(data, state, addresses, offsets, gradients, how):
     keys = np.empty(addresses.size, np.uint64)
     keys = keys[: pack(addresses, offsets, 0, (0, 1), keys, 0)]
     spare = np.empty_like(keys)
-    keys = spare if sort_keys(keys, spare, np.empty(2048, np.int64), 5) else keys
+    keys = spare if sort_keys(keys, spare, np.empty((2, 2048), np.int64), 5) else keys
     width = gradients.shape[1] // addresses.shape[1]
     step_rows(
-        data, state, keys, np.array([gradients.ctypes.data]), np.empty((2, -(-width // 16) * 16), F32), how
+        data, state, keys, np.array([gradients.ctypes.data]), np.empty((2, scratch_width(width)), F32), how
     )
 
 
 STATES = {SGD: lambda w: 0, ROWWISE: lambda w: 1, ADAGRAD: lambda w: w, ADAM: lambda w: 2 * w}
 
 
-@pytest.mark.parametrize(
-    ("width", "chunks", "probes"), [(1, 5, 2), (7, 2, 1), (16, 1, 1), (30, 1, 2), (64, 2, 2)]
-)
+@pytest.mark.parametrize(("width", "chunks", "probes"), SHAPES)
 @pytest.mark.parametrize("optimizer", STATES)
 def test_a_row_takes_one_step_by_the_sum_of_its_gradients(width, chunks, probes, optimizer):
     values, addresses, _ = drawn(width, chunks, probes)
@@ -121,6 +140,65 @@ def test_a_row_takes_one_step_by_the_sum_of_its_gradients(width, chunks, probes,
             plain_step(expected, kept, row, sums[row], optimizer)
     # A sum of gradients that cancel is a step of any size for a rule that divides by it.
     assert np.mean(np.isclose(values, expected, atol=2e-5, rtol=1e-4)) > 0.995
+
+
+def halved(values):
+    """The sum of sixteen by halves."""
+    while len(values) > 1:
+        values = values[: len(values) // 2] + values[len(values) // 2 :]
+    return values[0]
+
+
+def plain_rowwise(values, state, row, slope):
+    """The step of a row in float32, in the order of the kernel."""
+    padded = np.zeros(-(-len(slope) // 16) * 16, F32)
+    padded[: len(slope)] = slope
+    squares = np.zeros(16, F32)
+    for part in padded.reshape(-1, 16):
+        squares += part * part
+    state[row] += halved(squares) / F32(len(slope))
+    return values - F32(0.1) / (np.sqrt(state[row, 0]) + F32(1e-8)) * slope
+
+
+@pytest.mark.parametrize("width", [5, 16, 30, 64, 150])
+@pytest.mark.parametrize("kind", [formats.F32, formats.I8])
+def test_rowwise_steps_are_those_of_plain_loops_bit_for_bit(width, kind):
+    values, addresses, _ = drawn(width, 1, 1)
+    addresses = np.where((addresses < 0) & (addresses != NONE), ~addresses, addresses)
+    gradients = np.random.default_rng(1).standard_normal((40, width)).astype(F32)
+    state, kept = np.zeros((len(values), 1), F32), np.zeros((len(values), 1), F32)
+    data = values.view(np.uint8)
+    if kind == formats.I8:
+        data = np.zeros((len(values), width + 2), np.uint8)
+        formats.encode_rows(values, data, np.arange(len(values)), kind, np.uint64(1))
+    expected = data.copy()
+    stepped(data, state, addresses, NO_OFFSETS, gradients, rule(ROWWISE, width, kind))
+    for row in sorted(set(addresses[addresses != NONE].tolist())):
+        slope = np.zeros(width, F32)
+        for i in np.flatnonzero(addresses.reshape(-1) == row):
+            slope += gradients[i]
+        if kind == formats.F32:
+            before = expected[row].view(F32)
+            expected[row] = plain_rowwise(before, kept, row, slope).view(np.uint8)
+        else:
+            scale = np.array([0, 0, *expected[row, width:]], np.uint8).view(F32)[0]
+            before = expected[row, :width].view(np.int8) * scale
+            expected[row] = plain_bytes(plain_rowwise(before, kept, row, slope), row, scale)
+    assert np.array_equal(data, expected) and np.array_equal(state, kept)
+
+
+def plain_bytes(values, row, scale):
+    """A row of bytes, rounded by its stream of numbers, as `rowformats` says."""
+    need = np.abs(values).max() / F32(127)
+    if need > scale or need < F32(0.75) * scale:
+        need *= F32(1.0625) if 0 < scale < need else F32(1)
+        bits = (int(need.view(np.uint32)) + 0xFFFF) >> 16 << 16
+        scale = np.uint32(bits).view(F32)
+    key = np.uint64(formats.key_of(np.uint64(5), np.uint64(row)))
+    chances = np.array([formats.chance(key, j) for j in range(len(values))], F32)
+    whole = np.floor(values * (F32(1) / scale) + chances)
+    codes = np.clip(whole, -127, 127).astype(np.int8)
+    return np.concatenate([codes.view(np.uint8), np.array([scale], F32).view(np.uint8)[2:]])
 
 
 @pytest.mark.parametrize("kind", [formats.F16, formats.I16, formats.I8, formats.I4, formats.L8])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,8 @@ U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
 NONE = -(1 << 62)  # an address that is no row: zeros, and no gradient
+_UPPER, _LOWER = np.uint64(32), np.uint64((1 << 32) - 1)
+_GOLDEN = np.uint64(0x9E3779B1)
 MINUS = np.uint64(1 << 31)  # of a key: the gradient is subtracted
 
 
@@ -20,53 +24,74 @@ def pack(addresses: I64, offsets: I64, first: int, share: tuple[int, int], keys:
 
     addresses (n, c, p): a row, or ~row for one that is subtracted, or NONE. offsets (b + 1,) of bags of
     lookups, or (0,) for bags of one. Chunk c of bag b is piece first + b * c + c, below 2**31. share: part t
-    of so many; rows go to parts sixteen at a time, for the lines of the cache.
+    of so many; rows go to parts sixteen at a time, for the lines of the cache. keys has room for
+    all addresses.
     """
     chunks, probes = addresses.shape[1], addresses.shape[2]
     flat = addresses.reshape(-1)
     bags = offsets.size - 1 if offsets.size else addresses.shape[0]
-    part, parts = share
+    part, parts = np.uint64(share[0]), np.uint64(share[1])
     for b in range(bags):
         start, stop = (offsets[b], offsets[b + 1]) if offsets.size else (b, b + 1)
         piece = first + b * chunks
-        for i in range(start, stop):
+        if chunks * probes == 1:
+            for i in range(start, stop):
+                at = _put(flat[i], piece, part, parts, keys, at)
+            continue
+        place = start * chunks * probes
+        for _ in range(stop - start):
             for c in range(chunks):
-                for p in range(probes):
-                    row = flat[(i * chunks + c) * probes + p]
-                    if row == NONE:
-                        continue
-                    sign = np.uint64(0)
-                    if row < 0:
-                        row, sign = ~row, MINUS
-                    if parts == 1 or (row >> 4) % parts == part:
-                        keys[at] = np.uint64(row) << np.uint64(32) | sign | np.uint64(piece + c)
-                        at += 1
+                for _ in range(probes):
+                    at = _put(flat[place], piece + c, part, parts, keys, at)
+                    place += 1
     return at
+
+
+@kernel
+def _put(row: int, piece: int, part: np.uint64, parts: np.uint64, keys: U64, at: int) -> Any:
+    """One key, if its row is one of the part's; gives where the next one goes."""
+    minus = row >> 63  # all bits, where it is negative
+    bits = np.uint64(row ^ minus)
+    keys[at] = bits << _UPPER | (np.uint64(minus) & MINUS) | np.uint64(piece)
+    # Without a branch, which nobody can foresee: what is not kept is written over.
+    mine = parts == 1 or owner(bits, parts) == part
+    return at + (np.int64(row != NONE) & np.int64(mine))
+
+
+@kernel
+def owner(row: np.uint64, parts: np.uint64) -> Any:
+    """The part that a row belongs to: a hash of row // 16, times parts, over 2**32."""
+    return ((((row >> np.uint64(4)) * _GOLDEN) & _LOWER) * parts) >> _UPPER
 
 
 @kernel
 def sort_keys(keys: U64, spare: U64, counts: I64, bits: int) -> bool:
     """Sorts keys (n,) by bits 32 to 32 + `bits`, equal ones as they came; whether the result is in spare.
 
-    spare (n,) and counts (2048,) are scratch.
+    spare (n,) and counts (2, 2048) are scratch.
     """
     passes = (bits + 10) // 11
-    digit = np.uint64((bits + passes - 1) // passes)
-    mask = (np.uint64(1) << digit) - np.uint64(1)
+    digit = (bits + passes - 1) // passes
+    mask, shift = (1 << digit) - 1, 32
+    counts[...] = 0
+    for i in range(keys.size):
+        counts[0, (np.int64(keys[i]) >> shift) & mask] += 1
     swapped = False
     for turn in range(passes):
-        shift = np.uint64(32) + np.uint64(turn) * digit
-        for value in range(counts.size):
-            counts[value] = 0
-        for i in range(keys.size):
-            counts[(keys[i] >> shift) & mask] += 1
+        places, later = counts[turn % 2], counts[1 - turn % 2]
+        following = min(shift + digit, 63)
         before = 0
-        for value in range(counts.size):
-            counts[value], before = before, before + counts[value]
-        for i in range(keys.size):
-            value = (keys[i] >> shift) & mask
-            spare[counts[value]] = keys[i]
-            counts[value] += 1
+        for value in range(mask + 1):
+            places[value], before = before, before + places[value]
+            later[value] = 0
+        for i in range(keys.size):  # the next digit is counted on the way
+            key = keys[i]
+            digits = (np.int64(key) >> shift) & mask
+            place = places[digits]
+            spare[place] = key
+            places[digits] = place + 1
+            later[(np.int64(key) >> following) & mask] += 1
         keys, spare = spare, keys
         swapped = not swapped
+        shift += digit
     return swapped

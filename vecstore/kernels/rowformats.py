@@ -21,6 +21,10 @@ from vecstore.kernels.ids import mix
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.simd import address
 from vecstore.kernels.sixteen import (
+    all_of,
+    chances,
+    floor,
+    largest_of,
     load_bytes,
     load_float,
     load_floats,
@@ -28,8 +32,15 @@ from vecstore.kernels.sixteen import (
     load_nibbles,
     load_short_float,
     load_shorts,
+    plus,
+    store_bytes,
     store_float,
+    store_nibbles,
+    store_short,
     store_short_float,
+    store_shorts,
+    times,
+    within,
 )
 
 F32, F16, I16, I8, I4, L16, L8, L4 = range(8)
@@ -39,6 +50,7 @@ TOP = (0, 0, 32767, 127, 7, 32767, 127, 7)  # the largest integer
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _GOLDEN32 = np.uint32(0x9E3779B9)
+_LOWER = np.uint64((1 << 32) - 1)
 _TINY = np.float32(1e-30)
 
 
@@ -52,10 +64,16 @@ def scale_of(at: int, kind: int, width: int) -> np.float32:
     """The scale of the row at an address; 1 where its kind has none."""
     if kind <= F16:
         return np.float32(1)
-    bits = 16 if kind in (I16, L16) else 8 if kind in (I8, L8) else 4
-    side = at + (bits * width + 7) // 8
+    side = side_of(at, kind, width)
     scale: np.float32 = load_short_float(side) if kind <= I4 else load_float(side)
     return scale
+
+
+@kernel
+def side_of(at: int, kind: int, width: int) -> int:
+    """The address of what is behind the values of the row at an address."""
+    bits = 16 if kind in (I16, L16) else 8 if kind in (I8, L8) else 4
+    return at + (bits * width + 7) // 8
 
 
 @kernel
@@ -105,102 +123,76 @@ def _to_half(value: np.float32, up: np.float32) -> np.uint16:
 
 @kernel
 def encode(
-    values: NDArray[np.float32],
-    data: NDArray[np.uint8],
-    row: int,
-    kind: int,
-    seed: np.uint64,
-    scale: np.float32,
+    values: int, at: int, row: int, shape: tuple[int, int], seed: np.uint64, scale: np.float32
 ) -> None:
-    """Row `row` of data becomes the values (w,), rounded stochastically, of a kind from F16 to I4.
+    """The w float32 at an address become the row at `at`, number `row`, of a kind from F16 on, rounded.
 
-    data (rows, row_bytes(kind, w)), written. scale: the row's until now, below 0 if it is new. It is kept
-    while the largest value takes three quarters of it or more, since another one moves all values; one that
-    is grown out of gets a sixteenth on top. The same seed, row, values and scale give the same bytes.
+    shape: the kind and w. scale: the row's until now, below 0 if it is new. It is kept while the largest
+    value takes three quarters of it or more, since another one moves all values; one that is grown out of
+    gets a sixteenth on top. Of kinds from L16 on it is given. The same seed, row, values and scale give the
+    same bytes.
     """
-    width = values.size
+    kind, width = shape
     key = key_of(seed, np.uint64(row))
-    at = address(data) + row * data.shape[1]
     if kind == F16:
         for j in range(width):
-            half = _to_half(values[j], chance(key, j))
-            data[row, 2 * j] = half & 255
-            data[row, 2 * j + 1] = half >> 8
+            store_short(at + 2 * j, np.int64(_to_half(load_float(values + 4 * j), chance(key, j))))
         return
-    top = np.float32(32767 if kind == I16 else 127 if kind == I8 else 7)
-    peak = np.float32(0)
-    for j in range(width):
-        peak = max(peak, abs(values[j]))
-    need = peak / top
+    if kind > I4:
+        kind -= L16 - I16
+        store_float(side_of(at, kind, width), scale)
+    else:
+        peak = np.float32(0)
+        for j in range(0, width, 16):
+            peak = max(peak, largest_of(load_floats(values + 4 * j, width - j)))
+        need = peak / np.float32(32767 if kind == I16 else 127 if kind == I8 else 7)
+        scale = rescaled(side_of(at, kind, width), need, scale)
+    inverse = inverse_of(scale)
+    for j in range(0, width, 16):
+        left = width - j
+        whole = rounded(load_floats(values + 4 * j, left), inverse, key, j)
+        if kind == I8:
+            store_bytes(at + j, within(whole, np.float32(127)), left)
+        elif kind == I16:
+            store_shorts(at + 2 * j, within(whole, np.float32(32767)), left)
+        else:
+            store_nibbles(at + j // 2, within(whole, np.float32(7)), left)
+
+
+@kernel
+def inverse_of(scale: np.float32) -> Any:
+    """What values are multiplied by before they are rounded: 1 / scale, in all lanes."""
+    return all_of(np.float32(1) / scale if scale > _TINY else np.float32(0))
+
+
+@kernel
+def rounded(values: Any, inverse: Any, key: np.uint64, j: int) -> Any:
+    """Sixteen values, from value j of a row on, times inverse, as whole numbers by the row's stream."""
+    return floor(plus(times(values, inverse), chances(np.int64(key & _LOWER), j)))
+
+
+@kernel
+def rescaled(side: int, need: np.float32, scale: np.float32) -> np.float32:
+    """The scale of a row whose largest value needs one, as `encode` keeps or changes it; put at `side`."""
     if need > scale or need < np.float32(0.75) * scale:
         need *= np.float32(1.0625) if np.float32(0) < scale < need else np.float32(1)
-        scale = store_short_float(at + data.shape[1] - 2, need)
-    _round(values, data, row, kind, key, scale)
-
-
-@kernel
-def encode_learned(
-    values: NDArray[np.float32],
-    data: NDArray[np.uint8],
-    row: int,
-    kind: int,
-    seed: np.uint64,
-    step: np.float32,
-) -> None:
-    """As `encode`, of a kind from L16 to L4, with a step >= 0 that is given."""
-    at = address(data) + row * data.shape[1]
-    store_float(at + data.shape[1] - 4, step)
-    _round(values, data, row, kind - L16 + I16, key_of(seed, np.uint64(row)), step)
-
-
-@kernel
-def _round(
-    values: NDArray[np.float32],
-    data: NDArray[np.uint8],
-    row: int,
-    kind: int,
-    key: np.uint64,
-    scale: np.float32,
-) -> None:
-    """The integers of a row of kind I16, I8 or I4."""
-    width = values.size
-    inverse = np.float32(1) / scale if scale > _TINY else np.float32(0)
-    if kind == I8:
-        for j in range(width):
-            whole = np.floor(values[j] * inverse + chance(key, j))
-            data[row, j] = np.uint8(np.int8(max(np.float32(-127), min(np.float32(127), whole))))
-    elif kind == I16:
-        for j in range(width):
-            whole = np.floor(values[j] * inverse + chance(key, j))
-            short = np.uint16(np.int16(max(np.float32(-32767), min(np.float32(32767), whole))))
-            data[row, 2 * j] = short & 255
-            data[row, 2 * j + 1] = short >> 8
-    else:
-        for j in range(0, width, 2):
-            pair = np.int64(0)
-            for k in range(min(2, width - j)):
-                whole = np.floor(values[j + k] * inverse + chance(key, j + k))
-                whole = max(np.float32(-7), min(np.float32(7), whole))
-                pair |= (np.int64(whole) + 8) << (4 * k)
-            data[row, j // 2] = pair
+        scale = store_short_float(side, need)
+    return scale
 
 
 @kernel
 def encode_rows(
-    values: NDArray[np.float32],
-    data: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    kind: int,
-    seed: np.uint64,
+    values: NDArray[np.float32], data: NDArray[np.uint8], rows: NDArray[np.int64], kind: int, seed: np.uint64
 ) -> None:
-    """Row rows[i] of data becomes values[i]; values (n, w), rows (n,). A step that is learned begins
-    where its largest value fits."""
+    """Row rows[i] of data becomes values[i]; values (n, w), contiguous, rows (n,). A step that is learned
+    begins where its largest value fits."""
+    width = values.shape[1]
     top = np.float32(32767 if kind == L16 else 127 if kind == L8 else 7)
     for i in range(rows.size):
-        if kind <= I4:
-            encode(values[i], data, rows[i], kind, seed, np.float32(-1))
-        else:
+        source, scale = address(values) + 4 * i * width, np.float32(-1)
+        if kind > I4:
             peak = np.float32(0)
-            for j in range(values.shape[1]):
+            for j in range(width):
                 peak = max(peak, abs(values[i, j]))
-            encode_learned(values[i], data, rows[i], kind, seed, max(peak / top, np.float32(1e-8)))
+            scale = max(peak / top, np.float32(1e-8))
+        encode(source, address(data) + rows[i] * data.shape[1], rows[i], (kind, width), seed, scale)

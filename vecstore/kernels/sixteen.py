@@ -26,6 +26,7 @@ from vecstore.kernels.simd import (
 LANES = 16
 SIXTEEN = Vector(FLOAT, LANES)
 _BYTE, _HALF = ir.IntType(8), ir.IntType(16)
+_BYTES = ir.VectorType(_BYTE, LANES)
 
 
 def _first(builder: Builder, count: Value, lanes: int = LANES) -> Value:
@@ -44,6 +45,13 @@ def _load(
     zeros = ir.Constant(kind, [0] * lanes)
     how = [place, ir.Constant(INDEX, 1), _first(builder, count, lanes), zeros]
     return emit_call(builder, f"llvm.masked.load.v{lanes}{name}.p0", kind, how)
+
+
+def _store(builder: Builder, at: Value, value: Value, count: Value, name: str, lanes: int = LANES) -> None:
+    """The first `count` elements to an address; only they are written."""
+    place = builder.inttoptr(at, value.type.as_pointer())
+    how = [value, place, ir.Constant(INDEX, 1), _first(builder, count, lanes)]
+    emit_call(builder, f"llvm.masked.store.v{lanes}{name}.p0", ir.VoidType(), how)
 
 
 @instruction(SIXTEEN)
@@ -67,9 +75,7 @@ def load_floats(builder: Builder, at: Value, count: Value) -> Value:
 @instruction(types.void, ADDRESS, SIXTEEN, types.int64)
 def store_floats(builder: Builder, at: Value, value: Value, count: Value) -> None:
     """The first `count` lanes (all from 16 on) to an address."""
-    place = builder.inttoptr(at, SIXTEEN.llvm.as_pointer())
-    how = [value, place, ir.Constant(INDEX, 1), _first(builder, count)]
-    emit_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), how)
+    _store(builder, at, value, count, "f32")
 
 
 @instruction(SIXTEEN, ADDRESS)
@@ -160,6 +166,56 @@ def total(builder: Builder, a: Value) -> Value:
     return builder.extract_element(a, ir.Constant(INDEX, 0))
 
 
+@instruction(types.float32, SIXTEEN)
+def largest_of(builder: Builder, a: Value) -> Value:
+    """The largest magnitude of the lanes, none of which is NaN."""
+    a = emit_call(builder, "llvm.fabs.v16f32", SIXTEEN.llvm, [a])
+    lanes = LANES
+    while lanes > 1:
+        lanes //= 2
+        low, high = (
+            emit_shuffle(builder, a, a, range(lanes)),
+            emit_shuffle(builder, a, a, range(lanes, 2 * lanes)),
+        )
+        a = builder.select(builder.fcmp_ordered("<", low, high), high, low)
+    return builder.extract_element(a, ir.Constant(INDEX, 0))
+
+
+@instruction(SIXTEEN, SIXTEEN)
+def floor(builder: Builder, a: Value) -> Value:
+    """The largest whole number that is not above each lane."""
+    return emit_call(builder, "llvm.floor.v16f32", SIXTEEN.llvm, [a])
+
+
+@instruction(SIXTEEN, SIXTEEN, types.float32)
+def within(builder: Builder, a: Value, top: Value) -> Value:
+    """Each lane cut off at -top and top."""
+    high = emit_splat(builder, top, SIXTEEN.llvm)
+    low = builder.fneg(high)
+    a = builder.select(builder.fcmp_ordered("<", a, high), a, high)
+    return builder.select(builder.fcmp_ordered(">", a, low), a, low)
+
+
+@instruction(SIXTEEN, types.int64, types.int64)
+def chances(builder: Builder, key: Value, first: Value) -> Value:
+    """Numbers first to first + 16 of a row's stream, as `rowformats.chance` has them."""
+    kind = ir.VectorType(INDEX, LANES)
+
+    def constant(value: int) -> Value:
+        return ir.Constant(kind, [value] * LANES)
+
+    places = builder.add(
+        emit_splat(builder, builder.trunc(first, INDEX), kind), ir.Constant(kind, list(range(LANES)))
+    )
+    x = builder.add(
+        emit_splat(builder, builder.trunc(key, INDEX), kind), builder.mul(places, constant(0x9E3779B9))
+    )
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = builder.mul(builder.xor(x, builder.lshr(x, constant(shift))), constant(factor))
+    x = builder.lshr(builder.xor(x, builder.lshr(x, constant(16))), constant(8))
+    return builder.fmul(builder.sitofp(x, SIXTEEN.llvm), ir.Constant(SIXTEEN.llvm, [2.0**-24] * LANES))
+
+
 @instruction(types.float32, ADDRESS)
 def load_float(builder: Builder, at: Value) -> Value:
     """One float32 from any address."""
@@ -186,6 +242,42 @@ def store_short_float(builder: Builder, at: Value, value: Value) -> Value:
     short = builder.trunc(builder.lshr(bits, ir.Constant(INDEX, 16)), _HALF)
     builder.store(short, builder.inttoptr(at, _HALF.as_pointer()), align=1)
     return builder.bitcast(builder.and_(bits, ir.Constant(INDEX, -65536)), FLOAT)
+
+
+@instruction(types.void, ADDRESS, SIXTEEN, types.int64)
+def store_bytes(builder: Builder, at: Value, value: Value, count: Value) -> None:
+    """The first `count` lanes, whole numbers, as signed bytes to an address."""
+    _store(builder, at, builder.trunc(_whole(builder, value), _BYTES), count, "i8")
+
+
+@instruction(types.void, ADDRESS, SIXTEEN, types.int64)
+def store_shorts(builder: Builder, at: Value, value: Value, count: Value) -> None:
+    """The first `count` lanes, whole numbers, as signed 16-bit integers to an address."""
+    _store(builder, at, builder.trunc(_whole(builder, value), ir.VectorType(_HALF, LANES)), count, "i16")
+
+
+@instruction(types.void, ADDRESS, SIXTEEN, types.int64)
+def store_nibbles(builder: Builder, at: Value, value: Value, count: Value) -> None:
+    """The first `count` lanes, whole numbers -8..7, to an address, as `load_nibbles` takes them; the half of
+    a byte that is left over is 0."""
+    whole = builder.trunc(_whole(builder, value), _BYTES)
+    whole = builder.add(whole, ir.Constant(_BYTES, [8] * LANES))
+    whole = builder.select(_first(builder, count), whole, ir.Constant(_BYTES, [0] * LANES))
+    low = emit_shuffle(builder, whole, whole, range(0, LANES, 2))
+    high = emit_shuffle(builder, whole, whole, range(1, LANES, 2))
+    pairs = builder.or_(low, builder.shl(high, ir.Constant(high.type, [4] * (LANES // 2))))
+    one = ir.Constant(count.type, 1)
+    _store(builder, at, pairs, builder.lshr(builder.add(count, one), one), "i8", LANES // 2)
+
+
+def _whole(builder: Builder, value: Value) -> Value:
+    return builder.fptosi(value, ir.VectorType(INDEX, LANES))
+
+
+@instruction(types.void, ADDRESS, types.int64)
+def store_short(builder: Builder, at: Value, value: Value) -> None:
+    """The lower 16 bits of an integer to any address."""
+    builder.store(builder.trunc(value, _HALF), builder.inttoptr(at, _HALF.as_pointer()), align=1)
 
 
 @instruction(types.int64, ADDRESS)

@@ -6,6 +6,8 @@ salt t falls into row ((mix(x + t) >> 32) * rows) >> 32 of `rows`, below 2**32.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,11 +31,37 @@ def sequence(start: np.uint64, out: U64) -> None:
 @kernel
 def hash_rows(keys: U64, salts: U64, first: int, rows: int, out: I64) -> None:
     """out[i, c, p] = first + the row of key i with salt c, p; keys (n,), salts (c, p), out (n, c, p)."""
-    for i in range(keys.size):
-        for c in range(salts.shape[0]):
-            for p in range(salts.shape[1]):
-                upper = mix(keys[i] + salts[c, p]) >> _UPPER
-                out[i, c, p] = first + np.int64((upper * np.uint64(rows)) >> _UPPER)
+    flat, spice = out.reshape(-1), salts.reshape(-1)
+    count = spice.size
+    # LLVM makes vectors of loops that write what lies side by side; up to four salts, most of what there is.
+    if count == 1:
+        for i in range(keys.size):
+            flat[i] = row_of(keys[i], spice[0], first, rows)
+    elif count == 2:
+        for i in range(keys.size):
+            flat[2 * i] = row_of(keys[i], spice[0], first, rows)
+            flat[2 * i + 1] = row_of(keys[i], spice[1], first, rows)
+    elif count == 3:
+        for i in range(keys.size):
+            flat[3 * i] = row_of(keys[i], spice[0], first, rows)
+            flat[3 * i + 1] = row_of(keys[i], spice[1], first, rows)
+            flat[3 * i + 2] = row_of(keys[i], spice[2], first, rows)
+    elif count == 4:
+        for i in range(keys.size):
+            flat[4 * i] = row_of(keys[i], spice[0], first, rows)
+            flat[4 * i + 1] = row_of(keys[i], spice[1], first, rows)
+            flat[4 * i + 2] = row_of(keys[i], spice[2], first, rows)
+            flat[4 * i + 3] = row_of(keys[i], spice[3], first, rows)
+    else:
+        for i in range(keys.size):
+            for s in range(count):
+                flat[i * count + s] = row_of(keys[i], spice[s], first, rows)
+
+
+@kernel
+def row_of(key: np.uint64, salt: np.uint64, first: int, rows: int) -> Any:
+    """first + the row of one key."""
+    return first + np.int64(((mix(key + salt) >> _UPPER) * np.uint64(rows)) >> _UPPER)
 
 
 @kernel

@@ -14,6 +14,7 @@ from vecstore.kernels.simd import address
 from vecstore.kernels.sixteen import (
     all_of,
     load_bytes,
+    load_float,
     load_floats,
     load_short_float,
     load_word,
@@ -30,7 +31,7 @@ I64 = NDArray[np.int64]
 Source: TypeAlias = tuple[int, int, int, int]  # rows, bytes of one, addresses, their end
 Bag: TypeAlias = tuple[int, int, int, int, int, int]  # start, stop, chunk, chunks, probes, first value
 
-_AHEAD = 32  # lookups between asking for a row and reading it; half as many for rows of several lines
+_AHEAD, _AHEAD_PAIR, _AHEAD_WIDE = 64, 16, 24  # lookups between asking for a row and reading it
 
 
 @kernel
@@ -43,30 +44,52 @@ def pool(
     weights (n,), or (0,) for ones; out (b, stride), written from its first column on. how: the kind of rows,
     their width w, and 1 if what is in out is added to, else 0. Terms are added in order.
     """
+    # Addresses alone are handed on: numba counts references of an array at each call.
     width, chunks, probes = how[1], addresses.shape[1], addresses.shape[2]
     source = (address(data), data.shape[1], address(addresses), address(addresses) + 8 * addresses.size)
-    target, starts = address(out), address(offsets)
-    bare = (
-        width <= 16 and probes == 1 and how[2] == 0 and weights.size == 0 and (how[0] == F32 or how[0] == I8)
-    )
+    target, starts = address(out), address(offsets) if offsets.size else 0
+    factors = address(weights) if weights.size else 0
+    bare = probes == 1 and how[2] == 0 and factors == 0 and (how[0] == F32 or how[0] == I8)
     for b in range(out.shape[0]):
         start, stop = b, b + 1
-        if offsets.size:
+        if starts:
             start, stop = load_word(starts + 8 * b), load_word(starts + 8 * b + 8)
         place = target + 4 * b * out.shape[1]
-        for c in range(chunks):
-            for j in range(0, width, 64):
-                bag = (start, stop, c, chunks, probes, j)
-                if bare:
-                    _sum_bare(source, bag, place + 4 * c * width, how)
-                elif width - j > 16:
-                    _sum_four(source, bag, weights, place + 4 * (c * width + j), how)
-                else:
-                    _sum_one(source, bag, weights, place + 4 * (c * width + j), how)
+        c = 0
+        while c < chunks:
+            to = place + 4 * c * width
+            if bare and c + 1 < chunks and width <= 16:
+                _sum_pair(source, (start, stop, c, chunks, 1, 0), to, how)
+                c += 2
+            elif bare and c + 1 < chunks and width <= 32 and how[0] == F32:
+                _sum_wide_pair(source, (start, stop, c, chunks, 1, 0), to, width)
+                c += 2
+            else:
+                _sum_chunk(source, (start, stop, c, chunks, probes, 0), factors, to, (bare, *how))
+                c += 1
 
 
 @kernel
-def _sum_four(source: Source, bag: Bag, weights: F32s, place: int, how: tuple[int, int, int]) -> None:
+def _sum_chunk(source: Source, bag: Bag, factors: int, place: int, how: tuple[bool, int, int, int]) -> None:
+    """One chunk of a bag, to an address; how: whether nothing else is to be done, then as of `pool`."""
+    start, stop, c, chunks, probes, _ = bag
+    bare, kind, width, adds = how
+    for j in range(0, width, 64):
+        part, to = (start, stop, c, chunks, probes, j), place + 4 * j
+        if bare and width <= 16:
+            _sum_narrow(source, part, to, (kind, width, adds))
+        elif bare and kind == F32:
+            _sum_wide(source, part, to, width)
+        elif bare:
+            _sum_wide_bytes(source, part, to, width)
+        elif width - j > 16:
+            _sum_four(source, part, factors, to, (kind, width, adds))
+        else:
+            _sum_one(source, part, factors, to, (kind, width, adds))
+
+
+@kernel
+def _sum_four(source: Source, bag: Bag, factors: int, place: int, how: tuple[int, int, int]) -> None:
     """Values j to j + 64 of one chunk of a bag, to an address."""
     base, row_bytes, where, end = source
     start, stop, c, chunks, probes, j = bag
@@ -77,7 +100,7 @@ def _sum_four(source: Source, bag: Bag, weights: F32s, place: int, how: tuple[in
         a, b = load_floats(place, left), load_floats(place + 64, left - 16)
         c4, d = load_floats(place + 128, left - 32), load_floats(place + 192, left - 48)
     at = where + 8 * (start * chunks + c) * probes
-    ahead, between = 4 * _AHEAD * chunks * probes, 8 * (chunks - 1) * probes
+    ahead, between = 8 * _AHEAD_WIDE * chunks * probes, 8 * (chunks - 1) * probes
     for i in range(start, stop):
         for _ in range(probes):
             if j == 0 and at + ahead < end:
@@ -86,7 +109,7 @@ def _sum_four(source: Source, bag: Bag, weights: F32s, place: int, how: tuple[in
             at += 8
             if row >= 0:
                 row = base + row * row_bytes
-                factor = _factor(row, weights, i, kind, width)
+                factor = _factor(row, factors, i, kind, width)
                 a = plus(a, times(values_at(row, j, left, kind), factor))
                 b = plus(b, times(values_at(row, j + 16, left - 16, kind), factor))
                 c4 = plus(c4, times(values_at(row, j + 32, left - 32, kind), factor))
@@ -99,7 +122,7 @@ def _sum_four(source: Source, bag: Bag, weights: F32s, place: int, how: tuple[in
 
 
 @kernel
-def _sum_one(source: Source, bag: Bag, weights: F32s, place: int, how: tuple[int, int, int]) -> None:
+def _sum_one(source: Source, bag: Bag, factors: int, place: int, how: tuple[int, int, int]) -> None:
     """As `_sum_four`, of the last 16 values or fewer."""
     base, row_bytes, where, end = source
     start, stop, c, chunks, probes, j = bag
@@ -116,14 +139,14 @@ def _sum_one(source: Source, bag: Bag, weights: F32s, place: int, how: tuple[int
             at += 8
             if row >= 0:
                 row = base + row * row_bytes
-                factor = _factor(row, weights, i, kind, width)
+                factor = _factor(row, factors, i, kind, width)
                 whole = plus(whole, times(values_at(row, j, left, kind), factor))
         at += between
     store_floats(place, whole, left)
 
 
 @kernel
-def _sum_bare(source: Source, bag: Bag, place: int, how: tuple[int, int, int]) -> None:
+def _sum_narrow(source: Source, bag: Bag, place: int, how: tuple[int, int, int]) -> None:
     """As `_sum_one`, of float32 or bytes of up to 16 values, without weights, probes or sums before.
 
     This is what most tables are asked for, and takes two thirds of the time.
@@ -142,13 +165,134 @@ def _sum_bare(source: Source, bag: Bag, place: int, how: tuple[int, int, int]) -
         at += step
         if row < 0:
             continue
-        row = base + row * row_bytes
-        if kind == F32:
-            whole = plus(whole, load_floats(row, width))
-        else:
+        if kind != F32:
             prefetch(line + row_bytes - 1)
-            whole = plus(whole, times(load_bytes(row, width), all_of(load_short_float(row + width))))
+        whole = plus(whole, _narrow(base + row * row_bytes, kind, width))
     store_floats(place, whole, width)
+
+
+@kernel
+def _narrow(row: int, kind: int, width: int) -> Any:
+    """Up to 16 values of a row of float32 or bytes."""
+    if kind == F32:
+        return load_floats(row, width)
+    return times(load_bytes(row, width), all_of(load_short_float(row + width)))
+
+
+@kernel
+def _sum_pair(source: Source, bag: Bag, place: int, how: tuple[int, int, int]) -> None:
+    """As `_sum_narrow`, of a chunk and the one behind it."""
+    base, row_bytes, where, end = source
+    start, stop, c, chunks, _, _ = bag
+    kind, width, _ = how
+    a, b = zeros(), zeros()
+    step = 8 * chunks
+    at, last = where + start * step + 8 * c, where + stop * step
+    ahead, final = _AHEAD_PAIR * step, end - 16
+    while at < last:
+        later = min(at + ahead, final)
+        prefetch(base + load_word(later) * row_bytes)
+        prefetch(base + load_word(later + 8) * row_bytes)
+        row, other = load_word(at), load_word(at + 8)
+        at += step
+        if row >= 0:
+            a = plus(a, _narrow(base + row * row_bytes, kind, width))
+        if other >= 0:
+            b = plus(b, _narrow(base + other * row_bytes, kind, width))
+    store_floats(place, a, width)
+    store_floats(place + 4 * width, b, width)
+
+
+@kernel
+def _sum_wide_pair(source: Source, bag: Bag, place: int, width: int) -> None:
+    """As `_sum_pair`, of chunks of up to 32 float32."""
+    base, row_bytes, where, end = source
+    start, stop, c, chunks, _, _ = bag
+    left = width - 16
+    a, b, c4, d = zeros(), zeros(), zeros(), zeros()
+    step = 8 * chunks
+    at, last = where + start * step + 8 * c, where + stop * step
+    ahead, final = _AHEAD_PAIR * step, end - 16
+    while at < last:
+        later = min(at + ahead, final)
+        line, next_line = base + load_word(later) * row_bytes, base + load_word(later + 8) * row_bytes
+        prefetch(line)
+        prefetch(line + 64)
+        prefetch(next_line)
+        prefetch(next_line + 64)
+        row, other = load_word(at), load_word(at + 8)
+        at += step
+        if row >= 0:
+            row = base + row * row_bytes
+            a, b = plus(a, load_floats(row, width)), plus(b, load_floats(row + 64, left))
+        if other >= 0:
+            other = base + other * row_bytes
+            c4, d = plus(c4, load_floats(other, width)), plus(d, load_floats(other + 64, left))
+    store_floats(place, a, width)
+    store_floats(place + 64, b, left)
+    store_floats(place + 4 * width, c4, width)
+    store_floats(place + 4 * width + 64, d, left)
+
+
+@kernel
+def _sum_wide(source: Source, bag: Bag, place: int, width: int) -> None:
+    """As `_sum_narrow`, of values j to j + 64 of wider rows of float32."""
+    base, row_bytes, where, end = source
+    start, stop, c, chunks, _, j = bag
+    left = width - j
+    a, b, c4, d = zeros(), zeros(), zeros(), zeros()
+    step, base = 8 * chunks, base + 4 * j
+    at, last = where + start * step + 8 * c, where + stop * step
+    ahead, final = _AHEAD_WIDE * step, end - 8
+    while at < last:
+        line = base + load_word(min(at + ahead, final)) * row_bytes
+        prefetch(line)
+        prefetch(line + 64)
+        prefetch(line + 128)
+        prefetch(line + 192)
+        row = load_word(at)
+        at += step
+        if row < 0:
+            continue
+        row = base + row * row_bytes
+        a = plus(a, load_floats(row, left))
+        b = plus(b, load_floats(row + 64, left - 16))
+        c4 = plus(c4, load_floats(row + 128, left - 32))
+        d = plus(d, load_floats(row + 192, left - 48))
+    store_floats(place, a, left)
+    store_floats(place + 64, b, left - 16)
+    store_floats(place + 128, c4, left - 32)
+    store_floats(place + 192, d, left - 48)
+
+
+@kernel
+def _sum_wide_bytes(source: Source, bag: Bag, place: int, width: int) -> None:
+    """As `_sum_wide`, of rows of bytes."""
+    base, row_bytes, where, end = source
+    start, stop, c, chunks, _, j = bag
+    left = width - j
+    a, b, c4, d = zeros(), zeros(), zeros(), zeros()
+    step, base = 8 * chunks, base + j
+    at, last = where + start * step + 8 * c, where + stop * step
+    ahead, final = _AHEAD_WIDE * step, end - 8
+    while at < last:
+        line = base + load_word(min(at + ahead, final)) * row_bytes
+        prefetch(line)
+        prefetch(line + 64)
+        row = load_word(at)
+        at += step
+        if row < 0:
+            continue
+        row = base + row * row_bytes
+        scale = all_of(load_short_float(row + left))
+        a = plus(a, times(load_bytes(row, left), scale))
+        b = plus(b, times(load_bytes(row + 16, left - 16), scale))
+        c4 = plus(c4, times(load_bytes(row + 32, left - 32), scale))
+        d = plus(d, times(load_bytes(row + 48, left - 48), scale))
+    store_floats(place, a, left)
+    store_floats(place + 64, b, left - 16)
+    store_floats(place + 128, c4, left - 32)
+    store_floats(place + 192, d, left - 48)
 
 
 @kernel
@@ -159,9 +303,9 @@ def _ask(row: int, row_bytes: int) -> None:
 
 
 @kernel
-def _factor(row: int, weights: F32s, i: int, kind: int, width: int) -> Any:
+def _factor(row: int, factors: int, i: int, kind: int, width: int) -> Any:
     """What the values of a row are multiplied by."""
-    factor = weights[i] if weights.size else np.float32(1)
+    factor = load_float(factors + 4 * i) if factors else np.float32(1)
     return all_of(factor if kind == F32 else factor * scale_of(row, kind, width))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -61,17 +62,25 @@ def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None
         for start in starts:
             work(start, min(start + block_rows, rows))
         return
+    # Each thread takes the next block when it is done with one; this thread is one of them, since to wake
+    # another takes as long as many a block.
+    turn, errors = itertools.count(), dict[int, BaseException]()
 
-    def run(start: int, stop: int) -> None:
+    def run() -> None:
         _here.busy = True
         try:
-            work(start, stop)
+            while (at := next(turn)) < len(starts):
+                try:
+                    work(starts[at], min(starts[at] + block_rows, rows))
+                except BaseException as error:
+                    errors[at] = error
         finally:
             _here.busy = False
 
-    pool = _pool(threads, os.getpid())
-    futures = [pool.submit(run, start, min(start + block_rows, rows)) for start in starts]
-    errors = [future.exception() for future in futures]
-    for error in errors:
-        if error is not None:
-            raise error
+    pool, others = _pool(threads, os.getpid()), min(threads, len(starts)) - 1
+    futures = [pool.submit(run) for _ in range(others)]
+    run()
+    for future in futures:
+        future.result()
+    if errors:
+        raise errors[min(errors)]

@@ -14,18 +14,21 @@ from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.errors import BudgetError, SpecError
 from vecstore.kernels import rowformats as formats
 from vecstore.kernels.radix import pack, sort_keys
+from vecstore.kernels.simd import empty_floats, zero_floats
 from vecstore.kernels.tablepool import pool, pool_elements
-from vecstore.kernels.tablestep import step_rows, sum_rows
+from vecstore.kernels.tablestep import scratch_width, step_rows, sum_rows
 from vecstore.kernels.threads import get_threads, spread
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
 
 KINDS = {
     "f32": formats.F32, "f16": formats.F16, "int16": formats.I16, "int8": formats.I8, "int4": formats.I4,
     "alpt16": formats.L16, "alpt": formats.L8, "alpt4": formats.L4,
 }  # fmt: skip
-_POOL_BAGS = 2048
+_POOL_BAGS = 1024
+_THREAD_IDS = 4096  # from so many on, threads share a step
 _INIT_VALUES = 1 << 16
 _MAX_ROWS = (1 << 32) - 1  # what keys of a step hold
 
@@ -88,6 +91,21 @@ class Job:
     gradients: F32
 
 
+class Scratch:
+    """What a thread needs for a step, kept from one to the next."""
+
+    def __init__(self, width: int) -> None:
+        self.keys: U64 = np.empty(0, np.uint64)
+        self.spare: U64 = self.keys
+        self.counts: I64 = np.empty((2, 2048), np.int64)
+        self.sums = empty_floats(2 * scratch_width(width)).reshape(2, -1)
+
+    def reserve(self, count: int) -> None:
+        """Room for so many keys."""
+        if len(self.keys) < count:
+            self.keys, self.spare = np.empty(count, np.uint64), np.empty(count, np.uint64)
+
+
 class Store:
     """Rows of a plan that can be read at addresses and take steps."""
 
@@ -134,18 +152,19 @@ class RowStore(Store):
     plan: RowsPlan
     data: NDArray[np.uint8]  # (count, row bytes)
     state: F32
-    scratch: list[NDArray[np.uint64]] = field(default_factory=list)  # keys of a step, two to a thread
+    scratch: list[Scratch] = field(default_factory=list)  # of each thread
 
     @classmethod
     def new(cls, plan: RowsPlan, optimizer: Optimizer, seed: int) -> RowStore:
         """Rows drawn evenly between low and high; BudgetError for more rows than addresses."""
         if plan.count > _MAX_ROWS:
             raise BudgetError(f"{plan.count:,} rows are more than a store addresses, {_MAX_ROWS:,}")
-        if plan.kind == formats.F32:
-            data = np.empty((plan.count, plan.width), np.float32).view(np.uint8)
+        if plan.kind == formats.F32:  # rows that straddle lines of the cache take a half longer to read
+            data = empty_floats(plan.count * plan.width).reshape(plan.count, -1).view(np.uint8)
         else:
             data = np.empty((plan.count, plan.row_bytes), np.uint8)
-        state = np.zeros((plan.count, optimizer.state_width(plan.width)), np.float32)
+        width = optimizer.state_width(plan.width)
+        state = zero_floats(plan.count * width).reshape(plan.count, width)
         store = cls(plan, data, state)
         rng = np.random.default_rng(seed)
         block = max(1, _INIT_VALUES // max(plan.width, 1))
@@ -193,30 +212,27 @@ class RowStore(Store):
     def step(self, jobs: Sequence[Job], optimizer: Optimizer, rate: float, count: int, seed: int) -> None:
         # Each thread has its own rows, so that their number does not matter.
         size = sum(job.addresses.size for job in jobs)
-        parts = get_threads() if size > 4096 else 1
-        width, bits = self.plan.width, max(self.plan.count - 1, 1).bit_length()
-        rule = optimizer.rule((self.plan.kind, width), rate, count, seed)
+        parts = get_threads() if size > _THREAD_IDS else 1
+        rule = optimizer.rule((self.plan.kind, self.plan.width), rate, count, seed)
         pieces = self._pieces(jobs)
-        for part in range(2 * parts):
-            if part == len(self.scratch):
-                self.scratch.append(np.empty(0, np.uint64))
-            if len(self.scratch[part]) < size:
-                self.scratch[part] = np.empty(size, np.uint64)
+        self.scratch += [Scratch(self.plan.width) for _ in range(parts - len(self.scratch))]
 
         def work(part: int, _stop: int) -> None:
-            keys, spare = self.scratch[2 * part], self.scratch[2 * part + 1]
-            end, first = 0, 0
-            for job in jobs:
-                end = pack(job.addresses, job.offsets, first, (part, parts), keys, end)
-                first += job.gradients.size // width
-            counts = np.empty(2048, np.int64)
-            swapped = sort_keys(keys[:end], spare[:end], counts, bits)
-            ready = spare[:end] if swapped else keys[:end]
-            step_rows(
-                self.data, self.state, ready, pieces, np.empty((2, -(-width // 16) * 16), np.float32), rule
-            )
+            keys = self._sorted(jobs, part, parts)
+            step_rows(self.data, self.state, keys, pieces, self.scratch[part].sums, rule)
 
         spread(parts, 1, work)
+
+    def _sorted(self, jobs: Sequence[Job], part: int, parts: int) -> U64:
+        """The keys of one part of the rows, sorted."""
+        scratch, end, first = self.scratch[part], 0, 0
+        scratch.reserve(sum(job.addresses.size for job in jobs))
+        for job in jobs:
+            end = pack(job.addresses, job.offsets, first, (part, parts), scratch.keys, end)
+            first += job.gradients.size // self.plan.width
+        bits = max(self.plan.count - 1, 1).bit_length()
+        swapped = sort_keys(scratch.keys[:end], scratch.spare[:end], scratch.counts, bits)
+        return scratch.spare[:end] if swapped else scratch.keys[:end]
 
     def _pieces(self, jobs: Sequence[Job]) -> I64:
         """Where each piece of w gradients lies, as `step_rows` takes it."""
@@ -232,16 +248,10 @@ class RowStore(Store):
 
     def coalesce(self, jobs: Sequence[Job]) -> tuple[I64, F32]:
         """The rows (u,), ascending, that have gradients, and the sum of each (u, w)."""
-        size = sum(job.addresses.size for job in jobs)
-        keys, spare, counts = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(2048, np.int64)
-        end, first = 0, 0
-        for job in jobs:
-            end = pack(job.addresses, job.offsets, first, (0, 1), keys, end)
-            first += job.gradients.size // self.plan.width
-        bits = max(self.plan.count - 1, 1).bit_length()
-        ready = spare[:end] if sort_keys(keys[:end], spare[:end], counts, bits) else keys[:end]
-        rows, sums = np.empty(end, np.int64), np.empty((end, self.plan.width), np.float32)
-        found = sum_rows(ready, self._pieces(jobs), rows, sums)
+        self.scratch = self.scratch or [Scratch(self.plan.width)]
+        keys = self._sorted(jobs, 0, 1)
+        rows, sums = np.empty(len(keys), np.int64), np.empty((len(keys), self.plan.width), np.float32)
+        found = sum_rows(keys, self._pieces(jobs), rows, sums, self.scratch[0].sums)
         return rows[:found], sums[:found]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
