@@ -52,7 +52,7 @@ $(VENV)/.core: $(VENV)/.pip pyproject.toml constraints-test.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	@$(PIP) --editable '.[hdf5,safetensors,bench,plots]' --group test
+	@$(PIP) --editable '.[hdf5,safetensors,bench,plots,report]' --group test
 	@touch $@
 
 $(VENV)/.torch: $(VENV)/.test

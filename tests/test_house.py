@@ -16,7 +16,7 @@ EDGE = ("__init__.py", "export.py")  # in train, all else is for torch
 LINKED = ("codecs", "cli", "bench")
 OPTIONAL = (
     "torch", "h5py", "faiss", "safetensors", "blosc2", "scipy", "pandas", "polars", "duckdb", "sklearn",
-    "matplotlib",
+    "matplotlib", "vl_convert",
 )  # fmt: skip
 
 # A module imports from lower floors, or from its own part; registry holds the table of what is in codecs.

@@ -52,9 +52,9 @@ def run(
     plan: Plan, done: Iterable[Record] = (), say: Callable[[str], None] = lambda line: None
 ) -> Iterator[Record]:
     """Records of the plan's cases that are not among those done, one after the other."""
-    finished = {_key(record) for record in done}
+    finished = {case_key(record) for record in done}
     stamp = machine.describe()
-    todo = [case for case in cases(plan, say) if _key(case) not in finished]
+    todo = [case for case in cases(plan, say) if case_key(case) not in finished]
     for number, case in enumerate(todo, 1):
         against = f" against {case['peer']}" if "peer" in case else ""
         say(f"[{number}/{len(todo)}] {case['dataset']}: {case['method']}{against}, {case['threads']} threads")
@@ -157,14 +157,15 @@ def _empty_interpreter() -> int:
     return 1024 * int(done.stdout) if not done.returncode else 0
 
 
-def _key(record: Record) -> tuple[object, ...]:
+def case_key(record: Record) -> tuple[object, ...]:
+    """What two records of one case have in common."""
     names = ("task", "kind", "dataset", "method", "peer", "threads", "quick", "seed")
     return tuple(record.get(name) for name in names)
 
 
 def read(path: Path) -> list[Record]:
     """Records of a file of JSON lines, the last of each case; none if there is no file."""
-    return list({_key(record): record for record in lines(path)}.values())
+    return list({case_key(record): record for record in lines(path)}.values())
 
 
 def lines(path: Path) -> list[Record]:

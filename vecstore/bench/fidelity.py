@@ -67,7 +67,7 @@ def judge(records: Sequence[Record]) -> Iterator[Line]:
 
 def _of_goal(goal: Goal, here: list[Record]) -> Iterator[Line]:
     what = f"{goal.dataset}, {goal.size} B"
-    ours = [r for r in here if _is_ours(r)]
+    ours = [r for r in here if is_ours(r)]
     plain = [r for r in ours if _is_plain(r)]
     if goal.error is not None:
         yield _error(f"{what}: relative MSE <= {goal.error:g}", goal.error, plain)
@@ -76,15 +76,19 @@ def _of_goal(goal: Goal, here: list[Record]) -> Iterator[Line]:
         sampled = goal.dataset in _FEW_QUERIES
         above = "by a standard error " if sampled else ""
         yield _against(f"{what}: recall@10 {above}above FAISS's best", _best(peers), plain, sampled)
-    if (chosen := [r for r in ours if r["method"] == f"{BUDGET}{goal.size}B/row"]) and goal.error is not None:
-        yield _chosen(f"{what}: the budget's choice, recall@10 within {_NEAR:g} of our best", chosen[0], ours)
+    chosen = [r for r in ours if r["method"] == f"{BUDGET}{goal.size}B/row"]
+    named = [r for r in ours if not str(r["method"]).startswith(BUDGET)]
+    if chosen and named and goal.error is not None:
+        yield _chosen(
+            f"{what}: the budget's choice, recall@10 within {_NEAR:g} of our best", chosen[0], named
+        )
 
 
 def _of_library(record: Record) -> bool:
     return str(record["method"]).startswith("faiss")
 
 
-def _is_ours(record: Record) -> bool:
+def is_ours(record: Record) -> bool:
     """Whether a codec of the registry made it, alone or by a budget; what loses nothing is another matter."""
     method = str(record["method"])
     return method.startswith(BUDGET) or (_name(method) in CODECS and record["relative_mse"] != 0)
@@ -133,8 +137,8 @@ def _against(what: str, peer: Record, ours: list[Record], sampled: bool) -> Line
     return Line(what, found, best["recall_at_10"] > least, COMMAND)
 
 
-def _chosen(what: str, chosen: Record, ours: list[Record]) -> Line:
-    best = _best([r for r in ours if not str(r["method"]).startswith(BUDGET)])
+def _chosen(what: str, chosen: Record, named: list[Record]) -> Line:
+    best = _best(named)
     found = f"{_shown(chosen)} against {_shown(best)}"
     return Line(what, found, chosen["recall_at_10"] >= best["recall_at_10"] - _NEAR, COMMAND)
 

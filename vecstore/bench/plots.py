@@ -6,6 +6,7 @@ point, FAISS's dashed with hollow marks; the other families are grey behind them
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -77,7 +78,14 @@ def missing() -> str | None:
     return None if util.find_spec(PACKAGE) else PACKAGE
 
 
-def draw(records: Sequence[Record], folder: Path, stem: str = "codecs") -> list[Picture]:
+def file_name(text: str) -> str:
+    """A text as the name of a file inside a folder."""
+    return re.sub(r"[^\w.-]+", "_", text).lstrip(".")
+
+
+def draw(
+    records: Sequence[Record], folder: Path, stem: str = "codecs", suffix: str = ".svg"
+) -> list[Picture]:
     """Two files for each data set that has a ladder of sizes: the error, and the recall, by bytes a row."""
     if package := missing():
         raise NotFoundError(f"plots need {package}, which is not installed: pip install 'vecstore[plots]'")
@@ -94,7 +102,7 @@ def draw(records: Sequence[Record], folder: Path, stem: str = "codecs") -> list[
             None,
         )
         for what, (key, title) in _MEASURES.items():
-            path = folder / f"{stem}-{name}-{what}.svg"
+            path = folder / f"{file_name(f'{stem}-{name}-{what}')}{suffix}"
             lines = lines_of(own, key)
             limit = bound if what == "error" else None
             figure(lines, _style(lines, what == "error"), f"{name}: {title} by bytes a row", path, limit)
@@ -172,7 +180,7 @@ def figure(lines: Sequence[Line], style: Style, title: str, path: Path, bound: B
 
     view = _View(lines, style, bound)
     families = [family for family in style.colours if any(line.family == family for line in lines)]
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 8, "svg.hashsalt": path.name}):
+    with mpl.rc_context(looks(path)):
         across = 2 if len(families) == 4 else min(3, len(families))
         down = -(-len(families) // across)
         drawn = Figure(figsize=(4.2 * across, 3.2 * down + 0.6), facecolor="white", layout="constrained")
@@ -185,6 +193,12 @@ def figure(lines: Sequence[Line], style: Style, title: str, path: Path, bound: B
             axes.set_visible(False)
         drawn.supxlabel(style.across, color=_FAINT)
         drawn.savefig(path, format=path.suffix[1:], metadata={"Date": None, "Creator": None})
+
+
+def looks(path: Path) -> Any:
+    """matplotlib's settings for a picture; text is text, whatever signs of formulas are in it."""
+    font = {"font.family": "DejaVu Sans", "font.size": 8, "text.parse_math": False}
+    return {**font, "savefig.dpi": 160, "svg.hashsalt": path.name}
 
 
 def _panel(axes: Any, family: str, view: _View, *, first: bool) -> None:

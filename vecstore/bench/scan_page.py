@@ -92,11 +92,19 @@ def _trouble(record: Record) -> str:
 
 
 def _target_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    header = ["target", "found", "kept", "made by bench scan with"]
+    return header, [[line.what, line.found, line.verdict, f"`{line.command}`"] for line in judge(records)]
+
+
+def judge(records: Sequence[Record]) -> list[Line]:
     """Each goal against what one thread reached."""
     good = [r for r in records if "scan_ratio" in r and r["threads"] == 1]
-    lines = [*_peers(good), *_many_queries(good)]
-    header = ["target", "found", "kept", "made by bench scan with"]
-    return header, [[line.what, line.found, line.verdict, f"`{line.command}`"] for line in lines]
+    return [*_peers(good), *_many_queries(good)]
+
+
+def _chosen(label: str) -> str:
+    """The option that chooses a pair; a comma would part two patterns."""
+    return f"--methods '{label.replace(',', '?')}'"
 
 
 def _peers(good: Sequence[Record]) -> Iterator[Line]:
@@ -114,7 +122,7 @@ def _peers(good: Sequence[Record]) -> Iterator[Line]:
         found = "; ".join(f"{r['scan_ratio']:.2f} ({r['rows']:,} rows)" for r in own) or "-"
         kept = all(r["scan_ratio"] >= pair.goal for r in own) if own else None
         what = f"{pair.ours}, ratio to {pair.peer} >= {pair.goal:g}"
-        yield Line(what, found, kept, f"--methods '{pair.ours}'")
+        yield Line(what, found, kept, _chosen(pair.ours))
 
 
 def _many_queries(good: Sequence[Record]) -> Iterator[Line]:
@@ -126,4 +134,4 @@ def _many_queries(good: Sequence[Record]) -> Iterator[Line]:
             continue
         times = one["ours_ns_row"] / ours[method, rows, queries]["ours_ns_row"]
         what = f"{method}, {rows:,} rows: {queries} queries at once, throughput of one x {_AT_ONCE:g}"
-        yield Line(what, f"{times:.2f}", times >= _AT_ONCE, f"--methods '{method}'")
+        yield Line(what, f"{times:.2f}", times >= _AT_ONCE, _chosen(method))

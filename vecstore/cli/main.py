@@ -30,6 +30,7 @@ from vecstore.cli.ingest import ingest
 from vecstore.cli.plan import plan
 from vecstore.cli.put import put
 from vecstore.cli.repair import repair
+from vecstore.cli.report import report
 from vecstore.cli.search import search
 from vecstore.cli.tag import tag
 from vecstore.cli.tune import tune
@@ -87,7 +88,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 for command in (
-    demo, plan, compress, decompress, info, check, get, cat, search,
-    create, put, ingest, delete, compact, gc, tag, repair, adapter, tune, codecs, bench, completion,
+    demo, plan, compress, decompress, info, check, get, cat, search, create, put, ingest, delete,
+    compact, gc, tag, repair, adapter, tune, codecs, bench, report, completion,
 ):  # fmt: skip
     main.add_command(command)

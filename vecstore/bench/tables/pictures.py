@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vecstore.bench.plots import Line, Picture, Style, alt_text, figure
+from vecstore.bench.plots import Line, Picture, Style, alt_text, figure, file_name
 from vecstore.bench.tables.cells import Cell
 
 FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -25,14 +25,14 @@ _EQUAL = 1.05
 _TICKS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 
 
-def draw(cells: Sequence[Cell], page: Path) -> list[Picture]:
+def draw(cells: Sequence[Cell], page: Path, suffix: str = ".svg") -> list[Picture]:
     """A file for each data set, beside the page."""
     found = []
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         lines = lines_of([cell for cell in cells if cell.dataset == dataset and cell.league == "serve"])
         if sum(len(line.points) for line in lines) < _LEAST_POINTS:
             continue
-        path = page.parent / f"{page.stem}-{dataset}.svg"
+        path = page.parent / f"{file_name(f'{page.stem}-{dataset}')}{suffix}"
         style = Style(
             {family: colour for family, (colour, _) in FAMILIES.items()}, _TICKS,
             lambda value: f"{100 * value:g}%",
