@@ -28,7 +28,7 @@ def test_a_file_of_ids_finds_what_a_dictionary_finds(width):
     keys[1:3] = [[2**64 - 1] * width, [0] * width]  # as in a free slot, and nothing at all
     rows = np.arange(20_000)
     words = np.full((26_000, width + 1), 2**64 - 1, np.uint64)
-    assert idfile.fill(words, keys, place(rows % 3, rows)) == 0
+    assert idfile.fill(words, keys, place(rows % 3, rows), True) == 0
     live = np.ones(20_000, np.bool_)
     live[::7] = False
     table = [[0, 0, 0, 20_000, 0], [0, 0, 0, 20_000, live.ctypes.data]]
@@ -47,7 +47,7 @@ def test_a_file_of_ids_finds_what_a_dictionary_finds(width):
 def test_a_deleted_row_leaves_the_place_to_the_next_of_its_id():
     words = np.full((8, 2), 2**64 - 1, np.uint64)
     keys = np.array([[5], [5], [5]], np.uint64)
-    assert idfile.fill(words, keys, np.array([place(0, 1), place(1, 2), place(2, 3)])) == 2  # repeat
+    assert idfile.fill(words, keys, np.array([place(0, 1), place(1, 2), place(2, 3)]), True) == 2  # repeat
     dead, live = np.zeros(10, np.bool_), np.ones(10, np.bool_)
     table = [[0, 0, 0, 10, dead.ctypes.data], [0, 0, 0, 10, live.ctypes.data]]
     assert look(words, keys[:1], [0, -1, 1], table) == ([place(1, 3)], [])
@@ -59,7 +59,7 @@ def test_a_deleted_row_leaves_the_place_to_the_next_of_its_id():
 def test_a_search_goes_on_from_the_last_slot_to_the_first(seed):
     keys = np.random.default_rng(seed).integers(0, 1 << 63, (47, 1)).astype(np.uint64)
     words = np.full((48, 2), 2**64 - 1, np.uint64)
-    idfile.fill(words, keys, np.arange(47))
+    idfile.fill(words, keys, np.arange(47), True)
     for verified in (None, np.empty(0, np.bool_)):
         assert look(words, keys, [0], [[0, 0, 0, 47, 0]], verified) == (list(range(47)), [])
         assert look(words, keys + np.uint64(1), [0], [[0, 0, 0, 47, 0]], verified) == ([FREE] * 47, [])
@@ -69,7 +69,7 @@ def test_what_is_not_verified_or_read_is_asked_for():
     words = np.full((10_000, 3), 2**64 - 1, np.uint64)
     rng = np.random.default_rng(0)
     keys = rng.integers(0, 1 << 63, (7000, 2)).astype(np.uint64)
-    idfile.fill(words, keys, np.arange(7000))
+    idfile.fill(words, keys, np.arange(7000), True)
     verified = np.zeros(words.nbytes // 65536 + 1, np.bool_)
     found, todo = look(words, keys, [0], [[0, 0, 0, 7000, 0]], verified)
     assert set(found) == {FREE} and todo == list(range(1, len(verified) + 1))
@@ -99,3 +99,59 @@ def test_a_search_begins_anywhere_with_the_same_chance():
     idfile.homes(np.arange(100_000, dtype=np.uint64).reshape(-1, 1), 40, homes)
     assert not (homes % idfile.BUCKET).any()
     assert np.abs(np.bincount(homes // idfile.BUCKET, minlength=10) - 10_000).max() < 500
+
+
+def audited(words, segments, live):
+    """What `audit` says of slots. segments: the keys (rows, w) of each, None for one that is not there."""
+    there = [keys for keys in segments if keys is not None]
+    begins = iter(np.cumsum([0, *map(len, there)]).tolist())
+    starts = np.array([-1 if keys is None else next(begins) for keys in segments])
+    rows = np.array([1000 if keys is None else len(keys) for keys in segments])
+    seen = np.zeros(sum(map(len, there)), np.bool_)
+    slot, repeats = idfile.audit(words, starts, rows, np.concatenate(there), live, seen)
+    return slot, repeats, int(seen.sum())
+
+
+def filled(segments, slots):
+    words = np.full((slots, segments[0].shape[1] + 1), 2**64 - 1, np.uint64)
+    for number, keys in enumerate(segments):
+        idfile.fill(words, keys, place(number, np.arange(len(keys))), True)
+    return words
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("seed", range(10))
+def test_an_audit_counts_live_rows_of_one_id_and_sees_all_rows(width, seed):
+    rng = np.random.default_rng(seed)
+    segments = [rng.integers(0, 400, (150, width)).astype(np.uint64) for _ in range(3)]
+    segments[0][:3] = 2**64 - 1  # as in a free slot
+    words = filled(segments, 452 if seed % 2 else 1200)
+    live = rng.random(450) < 0.7
+    keys = [
+        tuple(key) for key, is_live in zip(np.concatenate(segments).tolist(), live, strict=True) if is_live
+    ]
+    assert audited(words, segments, live) == (-1, len(keys) - len(set(keys)), 450)
+    own = [keys for at, keys in enumerate(np.split(live, 3)) if at != 1]
+    slot, _, seen = audited(words, [segments[0], None, segments[2]], np.concatenate(own))
+    assert (slot, seen) == (-1, 300)
+
+
+@pytest.mark.parametrize("what", ["key", "segment", "row", "twice", "lost"])
+def test_an_audit_finds_a_slot_that_leads_astray(what):
+    rng = np.random.default_rng(0)
+    segments = [rng.integers(0, 1 << 63, (300, 1)).astype(np.uint64)]
+    words, live = filled(segments, 600), np.ones(300, np.bool_)
+    taken = np.flatnonzero(words[:, 1] != 2**64 - 1)
+    at = int(taken[100])
+    if what == "key":
+        words[at, 0] += np.uint64(1)
+    elif what == "twice":
+        words[at, 1] = words[taken[101], 1]
+        words[at, 0] = words[taken[101], 0]
+    elif what == "lost":  # far from where it is looked for, with a free slot between
+        free = np.flatnonzero(words[:, 1] == 2**64 - 1)
+        words[free[free > at + 50][0]] = words[at]
+        words[at] = 2**64 - 1
+    else:
+        words[at, 1] = place(7, 3) if what == "segment" else place(0, 300)
+    assert audited(words, segments, live)[0] >= 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -11,31 +12,52 @@ from numpy.typing import NDArray
 
 from vecstore.archive.contents import Contents, block_of
 from vecstore.archive.layout import ID, AnyCodec
-from vecstore.archive.pages import Bytes
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import BlockCodec
 from vecstore.errors import CorruptError, VecstoreError
 from vecstore.formats.idkeys import keys_of, repeats
 
+U64 = NDArray[np.uint64]
 
-def faults(contents: Contents, codec: AnyCodec) -> list[str]:
-    """What is wrong with an archive that could be opened; an empty list is sound."""
+
+@dataclass
+class Findings:
+    """What is wrong with an archive but for ids that come twice, and the keys (n, w) of the ids in each batch
+    that can be read."""
+
+    faults: list[str] = field(default_factory=list)
+    keys: list[U64] = field(default_factory=list)
+
+
+def inspect(contents: Contents, load_codec: Callable[[], AnyCodec]) -> Findings:
+    """Looks at every byte, count and block of an archive that could be opened."""
+    found = Findings()
     with storage_errors(contents.path, "read"):
-        found = [
-            *_pages(contents),
-            *_account(contents, codec),
-            *_batches(contents, codec),
-            *_as_arrow(contents),
-        ]
-        return list(dict.fromkeys(found))  # A damaged page is found again by whoever reads it.
+        try:
+            codec = load_codec()
+        except CorruptError as error:
+            found.faults.append(str(error))
+            return found
+        found.faults += [*_size(contents), *_account(contents, codec)]
+        _batches(contents, codec, found)
+        found.faults += _as_arrow(contents)
+    return found
 
 
-def _pages(contents: Contents) -> Iterator[str]:
-    """Every page of the head and the batches, read again; the tail's seal was verified at opening."""
+def faults(contents: Contents, load_codec: Callable[[], AnyCodec]) -> list[str]:
+    """What is wrong with an archive that could be opened; an empty list is sound."""
+    found = inspect(contents, load_codec)
+    if len(found.keys) == contents.batches and contents.rows and not contents.row_number_ids:
+        if count := repeats(np.concatenate(found.keys)):
+            distinct = contents.rows - count
+            found.faults.append(f"{contents.path} has {contents.rows} rows but only {distinct} different ids")
+    return list(dict.fromkeys(found.faults))  # A page of two batches is found damaged twice.
+
+
+def _size(contents: Contents) -> Iterator[str]:
     size = os.fstat(contents.descriptor).st_size
     if size != contents.size:
         yield f"{contents.path} had {contents.size} bytes when opened and has {size} now"
-    yield from contents.pages.damages()
 
 
 def _account(contents: Contents, codec: AnyCodec) -> Iterator[str]:
@@ -52,36 +74,28 @@ def _account(contents: Contents, codec: AnyCodec) -> Iterator[str]:
         yield f"{contents.path} says its codec is {contents.spec}; it is {codec.spec}"
 
 
-def _batches(contents: Contents, codec: AnyCodec) -> Iterator[str]:
+def _batches(contents: Contents, codec: AnyCodec, found: Findings) -> None:
+    """The head and every batch, read again; the tail's seal was verified at opening."""
+    found.faults += contents.pages.damages(0, contents.seal.head_end)
     buffer = np.empty(contents.longest_batch(), np.uint8)
-    keys: list[NDArray[np.uint64]] = []
     for index in range(contents.batches):
         try:
-            some, found = _batch(contents, codec, index, buffer)
+            batch = contents.batch(index, buffer, anew=True)
         except VecstoreError as error:
-            yield str(error)
+            damaged = list(contents.pages.damages(*contents.offsets[index : index + 2].tolist()))
+            found.faults += damaged or [str(error)]
             continue
-        keys.append(some)
-        yield from found
-    if len(keys) == contents.batches and contents.rows and not contents.row_number_ids:
-        if count := repeats(np.concatenate(keys)):
-            distinct = contents.rows - count
-            yield f"{contents.path} has {contents.rows} rows but only {distinct} different ids"
+        found.keys.append(keys_of(batch.column(ID)))
+        found.faults += _batch(contents, codec, index, batch)
 
 
-def _batch(
-    contents: Contents, codec: AnyCodec, index: int, buffer: Bytes
-) -> tuple[NDArray[np.uint64], list[str]]:
-    """The keys of the ids of a batch, and what is wrong with it."""
-    batch = contents.batch(index, buffer)
+def _batch(contents: Contents, codec: AnyCodec, index: int, batch: pa.RecordBatch) -> Iterator[str]:
     where = f"batch {index} of {contents.path}"
-    found: list[str] = []
     if isinstance(codec, BlockCodec):
-        found += _block(batch, codec, where)
+        yield from _block(batch, codec, where)
     first, rows = index * contents.batch_rows, batch.num_rows
     if contents.row_number_ids and not batch.column(ID).equals(pa.array(np.arange(first, first + rows))):
-        found.append(f"{where} says its ids are the row numbers; they are not")
-    return keys_of(batch.column(ID)).copy(), found  # The buffer is filled again.
+        yield f"{where} says its ids are the row numbers; they are not"
 
 
 def _block(batch: pa.RecordBatch, codec: BlockCodec, where: str) -> Iterator[str]:

@@ -127,14 +127,17 @@ class Contents:
         ends = np.cumsum([self.schema.field(name).type.byte_width for name in self.code_names])
         return self.code_names[: int(np.searchsorted(ends, width)) + 1]
 
-    def batch(self, index: int, buffer: Bytes | None = None, width: int | None = None) -> pa.RecordBatch:
+    def batch(
+        self, index: int, buffer: Bytes | None = None, width: int | None = None, anew: bool = False
+    ) -> pa.RecordBatch:
         """A batch, verified. With `buffer`, it may lie there, and is gone when the next one is read into it.
 
-        width: as in `columns_of`; the other columns of codes are not read, and hold zeros.
+        width: as in `columns_of`; the other columns of codes are not read, and hold zeros. anew: its bytes
+        are verified even if they have been before.
         """
         start, stop = int(self.offsets[index]), int(self.offsets[index + 1])
         unread = self.code_names[len(self.columns_of(width)) :]
-        data = self._around(index, unread) if unread else self.pages.read(start, stop, buffer)
+        data = self._around(index, unread) if unread else self.pages.read(start, stop, buffer, anew)
         try:
             batch = _parse(pa.py_buffer(data), self.schema)
             batch.validate(full=True)

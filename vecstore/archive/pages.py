@@ -18,8 +18,18 @@ from vecstore.errors import CorruptError, StorageError
 
 Bytes = NDArray[np.uint8]
 
-_RUN_BYTES = 64 * PAGE_BYTES
+_RUN_BYTES = 4 * PAGE_BYTES  # that are read before they are verified: they are in the cache then
 _AHEAD = 64  # pages that are asked for before the first of them is waited for
+
+
+def matches(data: Bytes, sums: Sums) -> list[bool]:
+    """Whether each page of some bytes matches its checksum; the last page may be shorter."""
+    view = data.data
+    starts = range(0, len(view), PAGE_BYTES)
+    return [
+        xxhash.xxh3_64_intdigest(view[at : at + PAGE_BYTES]) == wanted
+        for at, wanted in zip(starts, sums[: len(starts)].tolist(), strict=True)
+    ]
 
 
 class PageFile:
@@ -40,8 +50,9 @@ class PageFile:
         self._map: mmap.mmap | None = None
         self._view: Bytes | None = None
 
-    def read(self, start: int, stop: int, buffer: Bytes | None = None) -> Bytes:
-        """The bytes [start, stop), verified; in `buffer` if one is given that is long enough."""
+    def read(self, start: int, stop: int, buffer: Bytes | None = None, anew: bool = False) -> Bytes:
+        """The bytes [start, stop), verified; in `buffer` if one is given that is long enough. anew: even
+        those that have been verified before."""
         if not 0 <= start <= stop <= self._stop:
             raise CorruptError(
                 f"{self.path} refers to bytes {start} to {stop}; it has rows up to {self._stop}"
@@ -52,10 +63,16 @@ class PageFile:
         if buffer is None or len(buffer) < need:
             buffer = np.empty(need, np.uint8)
         buffer = buffer[:need]
-        self._fill(buffer, page_start)
-        for page in range(first, last):
-            if not self.verified[page]:
-                self._verify(page, buffer[page * PAGE_BYTES - page_start :][:PAGE_BYTES])
+        if not anew and self.verified[first:last].all():
+            self._fill(buffer, page_start)
+        else:
+            for at in range(0, need, _RUN_BYTES):
+                run = buffer[at : at + _RUN_BYTES]
+                self._fill(run, page_start + at)
+                for page, same in enumerate(matches(run, self.sums[first + at // PAGE_BYTES :])):
+                    if not same:
+                        raise self.damaged(first + at // PAGE_BYTES + page)
+            self.verified[first:last] = True
         return buffer[start - page_start : stop - page_start]
 
     def _fill(self, buffer: Bytes, start: int) -> None:
@@ -68,11 +85,6 @@ class PageFile:
                 raise self._shrunk()
             done += got
 
-    def _verify(self, page: int, data: Bytes) -> None:
-        if xxhash.xxh3_64_intdigest(data.data) != int(self.sums[page]):
-            raise self.damaged(page)
-        self.verified[page] = True
-
     def damaged(self, page: int) -> CorruptError:
         """The error for a page whose checksum does not match."""
         start = page * PAGE_BYTES
@@ -82,23 +94,15 @@ class PageFile:
             "restore it from a copy"
         )
 
-    def damages(self) -> Iterator[str]:
-        """Reads and verifies every page anew; says which are damaged."""
-        buffer = np.empty(_RUN_BYTES, np.uint8)
-        for start in range(0, self._stop, _RUN_BYTES):
-            data = buffer[: min(_RUN_BYTES, self._stop - start)]
+    def damages(self, start: int, stop: int) -> Iterator[str]:
+        """Reads the pages of the bytes [start, stop) anew; says which are damaged."""
+        buffer = np.empty(PAGE_BYTES, np.uint8)
+        for page in range(start // PAGE_BYTES, -(-stop // PAGE_BYTES)):
             try:
-                self._fill(data, start)
+                self.read(page * PAGE_BYTES, min((page + 1) * PAGE_BYTES, self._stop), buffer, anew=True)
             except CorruptError as error:
+                self.verified[page] = False
                 yield str(error)
-                return
-            for offset in range(0, len(data), PAGE_BYTES):
-                page = (start + offset) // PAGE_BYTES
-                try:
-                    self._verify(page, data[offset : offset + PAGE_BYTES])
-                except CorruptError as error:
-                    self.verified[page] = False
-                    yield str(error)
 
     def _check_open(self) -> None:
         # The descriptor's number may be another file's by now.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.archive.check import faults
+from vecstore.archive.check import Findings, faults, inspect
 from vecstore.archive.contents import CodeBatch as CodeBatch
 from vecstore.archive.contents import Contents, block_of, fixed_codes, runs
 from vecstore.archive.ids import Counted, Ids, Lookup, all_found, as_ids, make_lookup
@@ -344,10 +344,11 @@ class Archive:
 
     def check(self) -> list[str]:
         """Findings of a full check: every byte, every batch, every block; an empty list is sound."""
-        try:
-            return faults(self._contents, self._load_codec())
-        except CorruptError as error:
-            return [str(error)]
+        return faults(self._contents, self._load_codec)
+
+    def inspect(self) -> Findings:
+        """`check`, but for ids that come twice, whose keys it gives."""
+        return inspect(self._contents, self._load_codec)
 
     @classmethod
     def examine(cls, path: str | os.PathLike[str]) -> list[str]:

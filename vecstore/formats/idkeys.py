@@ -8,7 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vecstore.kernels import idfile
 from vecstore.kernels.ids import hash_strings
+
+_TOGETHER = 1 << 23  # keys that are compared in one table
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def keys_of(ids: pa.Array) -> NDArray[np.uint64]:
@@ -28,10 +32,17 @@ def keys_of(ids: pa.Array) -> NDArray[np.uint64]:
 
 def repeats(keys: NDArray[np.uint64]) -> int:
     """How many of the keys (n, w) have come before."""
-    ordered = np.sort(keys[:, 0])
-    if not (ordered[1:] == ordered[:-1]).any():
-        return 0
-    return len(keys) - len(np.unique(keys, axis=0))
+    if len(keys) <= _TOGETHER:
+        return _repeats(keys)
+    # Alike ones fall into the same part, whose table is not so large.
+    parts = -(-len(keys) // (_TOGETHER // 2))
+    part_of = (keys[:, 0] * _SPREAD >> np.uint64(32)) % np.uint64(parts)
+    return sum(_repeats(keys[part_of == part]) for part in range(parts))
+
+
+def _repeats(keys: NDArray[np.uint64]) -> int:
+    slots = idfile.free_slots(len(keys), keys.shape[1])
+    return idfile.fill(slots, keys, np.arange(len(keys)), False)
 
 
 def key_of(one: int | str) -> NDArray[np.uint64]:

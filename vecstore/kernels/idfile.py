@@ -15,9 +15,12 @@ from vecstore.kernels.simd import ADDRESS, Builder, Value, address, emit_prefetc
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
+Marks = NDArray[np.bool_]
 
 BUCKET = 4  # slots; where a search begins is a multiple of it, so that most ends in one line of the cache
+_BLOCK = 64  # slots that are audited at a time
 _AHEAD = 16  # ids whose slots are asked for before they are looked at
+_LEAST_SLOTS = 64
 _NO_PLACE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)  # FREE, as it stands in a slot
 
 
@@ -41,10 +44,16 @@ def homes(keys: U64, slots: int, out: I64) -> None:
         out[i] = _home(keys[i, 0], np.uint64(slots))
 
 
+def free_slots(rows: int, key_words: int, full: float = 0.6) -> U64:
+    """Slots (s, key_words + 1) for so many rows, of which at most the share `full` will be taken."""
+    slots = max(_LEAST_SLOTS, -(-int(rows / full + 1) // BUCKET) * BUCKET)
+    return np.full((slots, key_words + 1), _NO_PLACE)
+
+
 @kernel
-def fill(words: U64, keys: U64, places: I64) -> int:
+def fill(words: U64, keys: U64, places: I64, again: bool) -> int:
     """Puts keys (n, w) with places (n,) into slots (s, w + 1), more than n of which are free: all ones in the
-    last word. Keys that are there already are put once more; gives how many were."""
+    last word. Gives how many keys were there already; again: whether these are put once more."""
     slots, last, start = words.shape[0], words.shape[1] - 1, address(words)
     count, size, repeats = keys.shape[0], 8 * words.shape[1], 0
     for i in range(min(_AHEAD, count)):
@@ -59,7 +68,10 @@ def fill(words: U64, keys: U64, places: I64) -> int:
             at += 1
             if at == slots:
                 at = np.int64(0)
-        words[at, 0], words[at, last - 1], words[at, last] = key, other, np.uint64(places[i])
+            if repeated and not again:
+                break
+        if again or not repeated:
+            words[at, 0], words[at, last - 1], words[at, last] = key, other, np.uint64(places[i])
         repeats += repeated
     return repeats
 
@@ -74,9 +86,15 @@ def _unverified(at: np.int64, size: int, verified: U8) -> np.int64:
 
 
 @kernel
+def _place(word: np.uint64) -> tuple[np.int64, np.int64]:
+    """The segment's number and the row of a place as it stands in a slot; neither is negative."""
+    return np.int64(word >> np.uint64(ROW_BITS)), np.int64(word) & ((1 << ROW_BITS) - 1)
+
+
+@kernel
 def _judge(found: np.uint64, parts: I64, table: I64) -> tuple[np.int64, np.int64]:
     """(place, 0) of a row that a slot leads to, (FREE, 0) if it is not live here, (FREE, what is missing)."""
-    segment, row = np.int64(found >> np.uint64(ROW_BITS)), np.int64(found) & ((1 << ROW_BITS) - 1)
+    segment, row = _place(found)
     if segment < parts.shape[0]:
         part = parts[segment]
         if part >= 0 and row < table[part, ROWS]:
@@ -164,6 +182,91 @@ def find(words: U64, verified: U8, parts: I64, table: I64, keys: U64, answers: I
             answers[0, i], answers[1, i] = _search(words, verified, parts, table, keys[i, 0], other)
             missing += answers[1, i] != 0
     return missing
+
+
+@kernel
+def _alike(words: U64, at: int, home: int, starts: I64, rows: I64, live: Marks) -> int:
+    """1 if a slot from `home` up to the one before `at` leads to a live row under the same key."""
+    slots, last = words.shape[0], words.shape[1] - 1
+    key, other, before = words[at, 0], words[at, last - 1], home
+    while before != at:
+        if words[before, 0] == key and words[before, last - 1] == other:
+            segment, row = _place(words[before, last])
+            if segment < starts.shape[0] and starts[segment] >= 0 and row < rows[segment]:
+                if live[starts[segment] + row]:
+                    return 1
+        before = 0 if before + 1 == slots else before + 1
+    return 0
+
+
+@kernel
+def _pick(words: U64, first: int, free: int, picks: I64) -> tuple[int, int, int]:
+    """(count, the last free slot so far, -1 or a slot that no search comes to) of a block of slots, of which
+    those that are taken are put into picks; free: the last free slot before them."""
+    slots, size, base = words.shape[0], 8 * words.shape[1], address(words)
+    count, lost = 0, -1
+    for at in range(first, min(first + _BLOCK, slots)):
+        here = base + at * size
+        home = _home(np.uint64(load_word(here)), np.uint64(slots))
+        taken = load_word(here + size - 8) != FREE
+        lost = at if taken & ((home if home <= at else home - slots) <= free) else lost
+        free = free if taken else at
+        picks[count] = at
+        count += taken
+    return count, free, lost
+
+
+@kernel
+def _rows_of(words: U64, starts: I64, rows: I64, keys: U64, picks: I64, numbers: I64) -> int:
+    """numbers[i] = the number among the keys of the row that slot picks[i] leads to, -1 for one of a segment
+    that is not there; gives the first i whose row there cannot be, or -1."""
+    last = words.shape[1] - 1
+    for i in range(picks.shape[0]):
+        segment, row = _place(words[picks[i], last])
+        if segment >= starts.shape[0] or row >= rows[segment]:
+            return i
+        numbers[i] = starts[segment] + row if starts[segment] >= 0 else -1
+        near(address(keys) + numbers[i] * 8 * keys.shape[1])
+    return -1
+
+
+@kernel
+def audit(words: U64, starts: I64, rows: I64, keys: U64, live: Marks, seen: Marks) -> tuple[int, int]:
+    """(-1, how many live rows have the id of another one) if every slot leads to a row of its id and can be
+    found, else (a slot that does not, 0).
+
+    words: as in `find`; rows (p,): of each segment that the file knows; starts (p,): where the keys of its
+    ids begin in keys (n, w), -1 for a segment whose keys are not there; live (n,): whether a row is; seen
+    (n,): zeros, written: whether a slot leads to it. Nothing in the words is believed.
+    """
+    slots, size, base, other = words.shape[0], 8 * words.shape[1], address(words), 8 * (keys.shape[1] - 1)
+    picks, numbers = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
+    repeats, free = 0, slots - 1  # the last free slot before the one that is looked at
+    while free >= 0 and load_word(base + free * size + size - 8) != FREE:
+        free -= 1
+    free -= slots
+    for first in range(0, slots, _BLOCK):
+        count, free, lost = _pick(words, first, free, picks)
+        if lost >= 0:
+            return lost, 0
+        wrong = _rows_of(words, starts, rows, keys, picks[:count], numbers)
+        if wrong >= 0:
+            return int(picks[wrong]), 0
+        for i in range(count):
+            here, row = base + picks[i] * size, numbers[i]
+            if row < 0:
+                continue
+            key, wanted = load_word(here), address(keys) + row * 8 * keys.shape[1]
+            if seen[row] or load_word(wanted) != key or load_word(wanted + other) != load_word(here + other):
+                return int(picks[i]), 0
+            seen[row] = True
+            alike = False  # Most ids lie in the bucket where they are looked for: a glance at it is enough.
+            for before in range(1, BUCKET):
+                alike |= load_word(max(here - before * size, base)) == key
+            home = _home(np.uint64(key), np.uint64(slots))
+            if (alike or home + BUCKET <= picks[i] or picks[i] < home) and live[row]:
+                repeats += _alike(words, int(picks[i]), int(home), starts, rows, live)
+    return -1, repeats
 
 
 @kernel

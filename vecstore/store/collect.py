@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
-from vecstore.formats.idkeys import keys_of, repeats
+from vecstore.formats.idkeys import repeats
+from vecstore.kernels.threads import spread
 from vecstore.store import files, index, layout, tags, versions
+from vecstore.store.ids import U64
 from vecstore.store.manifest import Manifest, Segment
-from vecstore.store.places import live_ids
 from vecstore.store.view import View
 
 
@@ -80,14 +81,53 @@ def _remove(paths: list[str]) -> None:
 
 def faults(view: View) -> list[str]:
     """What is wrong with a version that could be opened, and with tags; an empty list is sound."""
-    found = [*_files(view, set()), *tags.faults(view.root), *index.faults(view)]
-    try:
-        keys = [keys_of(ids) for part in view.parts for _, ids in live_ids(part)]
-        if keys and (count := repeats(np.concatenate(keys))):
+    found, keys = _parts(view)
+    found += _codecs(view)
+    found += tags.faults(view.root)
+    if keys is not None:
+        audit = index.audit(view, keys)
+        found += audit.faults
+        if count := _repeats(view, keys) if audit.repeats is None else audit.repeats:
             found.append(f"{view.root} has {count} ids in more than one of its rows")
-    except VecstoreError as error:
-        found.append(str(error))
     return list(dict.fromkeys(found))
+
+
+def _repeats(view: View, keys: Sequence[U64]) -> int:
+    live = [own if part.live is None else own[part.live] for part, own in zip(view.parts, keys, strict=True)]
+    return repeats(np.concatenate(live)) if live else 0
+
+
+def _parts(view: View) -> tuple[list[str], list[U64] | None]:
+    """What is wrong with the files of segments, and the keys (rows, w) of the ids of each if nothing is."""
+    found: list[list[str]] = [[] for _ in view.parts]
+    keys: list[U64] = [np.empty((0, view.key_words), np.uint64) for _ in view.parts]
+
+    def work(start: int, stop: int) -> None:
+        for at in range(start, stop):
+            part = view.parts[at]
+            try:
+                looked = part.archive.inspect()
+                found[at] += looked.faults
+                keys[at] = np.concatenate([keys[at], *looked.keys])
+                if part.segment.fine_codec:
+                    found[at] += part.fine.check()
+                for deletes in part.segment.deletes:
+                    files.read_deletes(view.root, deletes, part.segment.rows)
+                _ = part.live
+            except VecstoreError as error:
+                found[at].append(str(error))
+
+    spread(len(view.parts), 1, work)
+    lines = [line for some in found for line in some]
+    return lines, None if lines else keys
+
+
+def _codecs(view: View) -> Iterator[str]:
+    for identity in view.codecs:
+        try:
+            files.read_codec(view.root, identity)
+        except CorruptError as error:
+            yield str(error)
 
 
 def all_faults(view: View) -> list[str]:
@@ -140,8 +180,4 @@ def _files(view: View, seen: set[str]) -> Iterator[str]:
                     files.read_deletes(view.root, deletes, part.segment.rows)
         except VecstoreError as error:
             yield str(error)
-    for identity in view.codecs:
-        try:
-            files.read_codec(view.root, identity)
-        except CorruptError as error:
-            yield str(error)
+    yield from _codecs(view)

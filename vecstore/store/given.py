@@ -18,7 +18,6 @@ from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import idfile
 from vecstore.kernels.threads import beside
-from vecstore.store import hashfile
 from vecstore.store.ids import NONE, U64, IdMap
 from vecstore.store.manifest import Manifest
 
@@ -57,8 +56,8 @@ def checked(manifest: Manifest, ids: Any, rows: Array, columns: Mapping[str, Any
 
 def _slots(names: pa.Array, keys: U64) -> U64:
     """Keys as `Given.slots` has them."""
-    slots = hashfile.free_slots(len(keys), keys.shape[1])
-    if idfile.fill(slots, keys, np.arange(len(keys))):
+    slots = idfile.free_slots(len(keys), keys.shape[1])
+    if idfile.fill(slots, keys, np.arange(len(keys)), False):
         row = int((IdMap().put(keys, np.zeros(len(keys), np.int64)) != NONE).argmax())
         raise InputError(f"row {row} repeats the id {names[row].as_py()!r}; an id may come once in a call")
     return slots

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import xxhash
 
+from vecstore.archive.pages import matches
 from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.errors import CorruptError, StorageError
 from vecstore.kernels import idfile
@@ -32,10 +33,9 @@ _LINE = struct.Struct(f"<{_NAME_BYTES}sQ")  # of a segment: name, rows
 _SEAL_BYTES = 16
 _LEAST_SLOTS, _MOST_SLOTS = 64, 1 << 32
 _MOST_SEGMENTS = 1 << 23
+_RUN_BYTES = 4 * PAGE_BYTES  # that are read before they are compared with their checksums
 _AHEAD = 64  # pages that are asked for before the first of them is waited for
-_FULL = 0.6  # of the slots, at most
 _ALL = np.empty(0, np.bool_)  # pages that are verified, where all are
-_FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 class DamagedFile(CorruptError):
@@ -118,6 +118,17 @@ class HashFile:
         if self.verified.all():
             self.verified = _ALL
 
+    def verify_all(self) -> None:
+        """Compares every page with its checksum, whatever has been verified before; DamagedFile."""
+        buffer = np.empty(_RUN_BYTES, np.uint8)
+        for at in range(self._start, self.size, _RUN_BYTES):
+            with storage_errors(self.path, "read"):
+                data = buffer[: os.preadv(self._descriptor, [buffer.data], at)]
+            first = (at - self._start) // PAGE_BYTES
+            if len(data) < min(_RUN_BYTES, self.size - at) or not all(matches(data, self._sums[first:])):
+                raise DamagedFile(f"{self.path} is damaged: its slots are not what was written")
+        self.verified = _ALL
+
     def prefetch(self, keys: U64) -> None:
         """Asks the system for the slots where searches for keys begin, before they are waited for."""
         homes = np.empty(len(keys), np.int64)
@@ -139,12 +150,6 @@ class HashFile:
     def __del__(self) -> None:
         if "words" in self.__dict__:
             self.close()
-
-
-def free_slots(rows: int, key_words: int) -> U64:
-    """Slots (s, key_words + 1) for as many rows, for `kernels.idfile.fill`."""
-    slots = max(_LEAST_SLOTS, -(-int(rows / _FULL + 1) // idfile.BUCKET) * idfile.BUCKET)
-    return np.full((slots, key_words + 1), _FREE)
 
 
 def write(root: str, version: int, segments: Sequence[Entry], words: U64, rows: int) -> str:

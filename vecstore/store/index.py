@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from vecstore.store.given import Given
 from vecstore.store.hashfile import DamagedFile, Entry, HashFile
 from vecstore.store.ids import U64, place_of
 from vecstore.store.manifest import Segment
-from vecstore.store.places import Known, Places, live_ids
+from vecstore.store.places import Known
 from vecstore.store.view import View
 
 LEAST_ROWS = 1 << 16  # that no file knows before one is written
@@ -58,7 +59,7 @@ def write(view: View, hidden: Hidden | None = None, given: Given | None = None) 
 
 def _filled(view: View, hidden: Hidden) -> tuple[U64, int]:
     """The slots of a version, and how many rows are in them."""
-    words = hashfile.free_slots(sum(part.segment.rows for part in view.parts), view.key_words)
+    words = idfile.free_slots(sum(part.segment.rows for part in view.parts), view.key_words)
     count = 0
     for number, part in enumerate(view.parts):
         gone, first = hidden.get(part.segment.name), 0
@@ -67,7 +68,7 @@ def _filled(view: View, hidden: Hidden) -> tuple[U64, int]:
             first += len(ids)
             if gone is not None:
                 rows, keys = rows[~gone[rows]], keys[~gone[rows]]
-            idfile.fill(words, keys, place_of(number, rows))
+            idfile.fill(words, keys, place_of(number, rows), True)
             count += len(rows)
     return words, count
 
@@ -124,21 +125,58 @@ def _is_clean(path: str, segments: Mapping[str, list[Segment]], hidden: Hidden) 
         return False
 
 
+@dataclass(frozen=True)
+class Audit:
+    """What is wrong with files of ids, which nothing but speed depends on. repeats: how many live rows have
+    the id of another one; None if no file tells."""
+
+    faults: list[str]
+    repeats: int | None
+
+
 def faults(view: View) -> list[str]:
-    """What is wrong with files of ids, which nothing but speed depends on."""
-    found = []
+    """What is wrong with files of ids; nothing where ids cannot be read, with which more is wrong."""
+    try:
+        keys = [
+            np.concatenate([np.empty((0, view.key_words), np.uint64), *map(keys_of, part.archive.ids())])
+            for part in view.parts
+        ]
+        return audit(view, keys).faults
+    except VecstoreError:
+        return []
+
+
+def audit(view: View, keys: Sequence[U64]) -> Audit:
+    """Compares the files of ids with the keys (rows, w) of the ids of each part."""
+    found, repeats = [], None
     for path in hashfile.paths(view.root):
         try:
-            file = HashFile(path)
-            file.verify(range(len(file.verified)))  # none yet
-            known = Known(file)
-            parts = [part for part in view.parts if known.knows(part)]
-            places = Places(view.root, parts, view.pool, view.key_words)
-            places.take_over(known)
-            for at, part in enumerate(parts):
-                for rows, ids in live_ids(part):
-                    if (places.find(keys_of(ids)) != place_of(at, rows)).any():
-                        raise DamagedFile(f"{path} leads to other rows than those of {part.archive.path}")
-        except VecstoreError as error:
+            count = _audited(view, keys, path)
+            repeats = count if repeats is None else repeats
+        except DamagedFile as error:
             found.append(f"{error}; remove {path}: it is only derived, and will be made again")
-    return found
+    return Audit(found, repeats)
+
+
+def _audited(view: View, keys: Sequence[U64], path: str) -> int | None:
+    """The repeats that one file tells of, None if it does not know all parts; DamagedFile."""
+    with contextlib.closing(HashFile(path)) as file:
+        file.verify_all()
+        known = Known(file)
+        starts = np.full(len(file.segments), -1, np.int64)
+        begin, own, live = 0, [np.empty((0, view.key_words), np.uint64)], [np.empty(0, np.bool_)]
+        for part, some in zip(view.parts, keys, strict=True):
+            if known.knows(part):
+                starts[known.entries[part.segment.name][0]] = begin
+                begin += len(some)
+                own.append(some)
+                live.append(np.ones(len(some), np.bool_) if part.live is None else part.live)
+        if view.parts and file.key_words != view.key_words:
+            raise DamagedFile(f"{path} has ids of another kind")
+        lives, seen = np.concatenate(live), np.zeros(begin, np.bool_)
+        rows = np.array([entry.rows for entry in file.segments], np.int64)
+        file.ensure_whole()
+        slot, repeats = idfile.audit(file.words, starts, rows, np.concatenate(own), lives, seen)
+        if slot >= 0 or not (seen | ~lives).all():
+            raise DamagedFile(f"{path} leads to other rows than those of {view.root}")
+        return repeats if len(own) == 1 + len(view.parts) else None
