@@ -194,7 +194,7 @@ def test_trained_maps_are_orthonormal_and_bring_neighbours_codes_together():
     for training in ("false", "true"):
         codec = vs.fit(f"rbe:bits=1,rotate=false,train={training}", rows)
         codes, keys = (
-            train._unit(levels.read(codec.encode(part), levels.of_planes(codec.levels, 1)))[0]
+            train._unit(levels.read(codec.encode(part), levels.pairs(levels.of_planes(codec.levels, 1))))[0]
             for part in (queries, fresh)
         )
         scores = codes @ keys.T / train._TEMPERATURE

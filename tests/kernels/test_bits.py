@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vecstore.kernels.bits import cell_sums, choose, split_sums
+from vecstore.kernels.bits import cell_sums, choose, planes, split_sums
 
 
 @pytest.mark.parametrize("dim", [1, 7, 8, 15, 16, 17, 100, 384, 4097])
@@ -48,3 +48,22 @@ def test_cells_are_those_of_residual_signs(bits):
         here = cells == cell
         assert np.allclose(counts[cell], weights @ here)
         assert np.allclose(sums[cell], weights @ (here * values))
+
+
+@pytest.mark.parametrize("planes_", [1, 3])
+@pytest.mark.parametrize("dim", [1, 8, 15, 16, 100, 384])
+def test_planes_are_the_signs_of_what_those_before_left(dim, planes_):
+    rng = np.random.default_rng(dim)
+    values, steps = rng.standard_normal((33, dim)), rng.random((planes_, dim))
+    values, steps = values.astype(np.float32), steps.astype(np.float32)
+    width = (dim + 7) // 8
+    wide = np.full((33, planes_ * width + 3), 255, np.uint8)
+    codes = wide[:, 3:]
+    planes(values, steps, codes)
+    left = values - steps[0]
+    for t in range(planes_):
+        above = left > 0
+        own = codes[:, t * width : (t + 1) * width]
+        assert np.array_equal(own, np.packbits(above, axis=1, bitorder="little"))
+        left -= np.where(above, steps[min(t + 1, planes_ - 1)], -steps[min(t + 1, planes_ - 1)])
+    assert (wide[:, :3] == 255).all()

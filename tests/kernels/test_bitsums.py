@@ -25,7 +25,7 @@ def plain_tables(weights, starts):
 def make_tables(weights, starts):
     """Tables of the sums of four weights."""
     values = np.empty((len(weights), weights.shape[1] // 4, 16), np.float32)
-    sums_of_bits(weights, values)
+    sums_of_bits(weights, np.zeros(len(weights)), values)
     return lookup.make_tables(values, 2 * starts, layout(values.shape[1] // 2))
 
 

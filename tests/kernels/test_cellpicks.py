@@ -34,11 +34,12 @@ def check_pick(bits, dim):
         out = np.full((3, 7), np.nan)
         factors = rng.random(n).astype(np.float32)
         held = lay_out(codes), width, tabulate(levels), factors
-        pick(held, numbers, pack(queries, bits, width), out)
+        constants = rng.standard_normal(3)
+        pick(held, numbers, pack(queries, bits, width), constants, out)
         rows = (levels[cells].astype(np.float64) * factors[:, None])[numbers]
         wanted = (rows * queries[:, None]).sum(axis=2)
         wanted[1, 4] = 0
-        assert np.allclose(out, wanted, rtol=1e-5, atol=1e-5 * dim**0.5)
+        assert np.allclose(out, wanted + constants[:, None], rtol=1e-5, atol=1e-5 * dim**0.5)
 
 
 @pytest.mark.parametrize("dim", [1, 8, 24, 100, 133])
@@ -86,8 +87,8 @@ def test_rows_get_in_by_the_lesser_of_bound_and_product(count, how):
         nibbles.add(blocks, start // 64, tables, bounds, np.empty(64, np.float32))
         bounds = bounds * stretches[start:stop] + constants.astype(np.float32)[:, None]
         products = np.empty(bounds.shape)
-        pick(cells, np.tile(np.arange(start, stop), (count, 1)), packed, products)
-        keys = [bounds, (products + constants[:, None]).astype(np.float32)]
+        pick(cells, np.tile(np.arange(start, stop), (count, 1)), packed, constants, products)
+        keys = [bounds, products.astype(np.float32)]
         part = terms[start:stop]
         if how != top.AS_THEY_ARE:
             keys = [key * part if how == top.TIMES else key + part for key in keys]

@@ -20,7 +20,7 @@ from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.scan import DecodedScan, Scan
 from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.kernels import scores
-from vecstore.kernels.finite import largest
+from vecstore.kernels.finite import largest, within
 from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
 
@@ -180,7 +180,7 @@ class Codec(Part):
 
     def admit(self, block: Rows, first: int, before: str = "") -> None:
         """The one door: InputError for a row of a block that has no code. first: number of its first row."""
-        if self.keeps_nonfinite or largest(block) <= self.safe_size:
+        if self.keeps_nonfinite or within(block, self.safe_size):
             return
         bad = self.refused(block)
         if bad.any():

@@ -27,8 +27,7 @@ class BitScan(TableScan):
         def tabulate(queries: Rows) -> Rows:
             weights, offsets = weigh(queries)
             values = np.empty((len(queries), 2 * codes.shape[1], 16), np.float32)
-            bitsums.sums_of_bits(np.ascontiguousarray(weights, np.float32), values)
-            values[:, 0] += offsets.astype(np.float32)[:, None]
+            bitsums.sums_of_bits(weights, offsets, values)
             return values
 
         super().__init__(codes, 16, tabulate, parts)
@@ -70,6 +69,8 @@ class HammingScan(Scan):
 
 def bit_weights(weights: Rows, width: int) -> Rows:
     """weights (q, d) of single bits with zeros for the rest of `width` bytes."""
+    if weights.shape[1] == 8 * width:
+        return weights
     padded = np.zeros((len(weights), 8 * width), np.float32)
     padded[:, : weights.shape[1]] = weights
     return padded

@@ -92,8 +92,7 @@ class CellScan(Scan):
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Inner products."""
         found = np.empty(numbers.shape)
-        cellpicks.pick(self._cells, numbers, prepared.packed, found)
-        found += prepared.constants[:, None]
+        cellpicks.pick(self._cells, numbers, prepared.packed, prepared.constants, found)
         return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels import scores
-from vecstore.kernels.top import Heap
+from vecstore.kernels.top import AS_THEY_ARE, TIMES, Heap
 
 Rows = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -158,6 +158,12 @@ class ScaledScan(Scan):
         """The inner scan's, times the factor of each row."""
         self.inner.dots(prepared, start, stop, out)
         out *= self._factors[start:stop]
+
+    def push(self, prepared: Any, rows: Places, by: By, heap: Heap) -> bool:
+        """The inner scan's, where nothing else is to be done to its scores, which are no bounds."""
+        if self.bounds or by[1] != AS_THEY_ARE:
+            return False
+        return self.inner.push(prepared, rows, (self._factors[rows[0] : rows[1]], TIMES, by[2]), heap)
 
     def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """The inner scan's, times the factor of each row."""

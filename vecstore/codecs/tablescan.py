@@ -47,6 +47,7 @@ class TableScan(Scan):
         self.rows = len(codes)
         self._fours = k == 16 and nibbles.USABLE and len(parts) <= 1
         self._blocks = (bytedots if self._fours else bitsums).lay_out(codes)
+        self._bytes = (self._blocks if self._fours else self._blocks[..., None]).transpose(0, 1, 3, 2)
         self.nbytes = self._blocks.nbytes
         self._k = k
         most = lookup.LARGEST_SECTION if k == 256 else bitsums.LARGEST_SECTION
@@ -101,7 +102,6 @@ class TableScan(Scan):
         """Sums of entries that are not rounded, unless the bytes of a row lie too far from each other."""
         if self._blocks.shape[1] > _FEW:
             return None
-        blocks = self._blocks if self._fours else self._blocks[..., None]
         found = np.empty(numbers.shape)
-        lookup.pick(blocks.transpose(0, 1, 3, 2), numbers, prepared.values, found)
+        lookup.pick(self._bytes, numbers, prepared.values, found)
         return found

@@ -19,6 +19,7 @@ from vecstore.kernels.simd import (
     emit_store,
     instruction,
 )
+from vecstore.kernels.sixteen import SIXTEEN, load_all, minus
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -65,6 +66,69 @@ def _choose_vectors(codes: U8, levels: F32, rows: F32) -> None:
             _choose16(code + j // 8, low + j * 4, high + j * 4, out + j * 4)
         for j in range(whole, d):
             rows[i, j] = levels[(codes[i, j // 8] >> (j % 8)) & 1, j]
+
+
+def planes(values: F32, steps: F32, codes: U8) -> None:
+    """Bit j of plane t of codes[i]: whether what is left of values[i, j] is above zero.
+
+    steps[0] is taken off at first, and after plane t the step steps[t + 1], or if the bit is not set added.
+    values (n, m); steps (planes, m); codes (n, planes * ceil(m / 8)), written, a plane after the other, bits
+    from the lowest of each byte up.
+    """
+    (_planes_plain if ISA == "scalar" else _planes_vectors)(values, steps, codes)
+
+
+@kernel
+def _plane_bits(values: F32, steps: F32, codes: U8, i: int, first: int) -> None:
+    """`planes` of row i from dimension `first` on, a multiple of 8; the codes of these hold zeros."""
+    count, m = steps.shape
+    for j in range(first, m):
+        left = values[i, j] - steps[0, j]
+        for t in range(count):
+            above = left > np.float32(0)
+            codes[i, t * ((m + 7) // 8) + j // 8] |= np.uint8(above) << np.uint8(j % 8)
+            if t + 1 < count:
+                left -= steps[t + 1, j] if above else -steps[t + 1, j]
+
+
+@kernel
+def _planes_plain(values: F32, steps: F32, codes: U8) -> None:
+    """`planes` by plain loops."""
+    codes[:] = 0
+    for i in range(values.shape[0]):
+        _plane_bits(values, steps, codes, i, 0)
+
+
+@instruction(types.void, ADDRESS, SIXTEEN)
+def _store_above(builder: Builder, at: Value, values: Value) -> None:
+    """Two bytes: which of sixteen values are above zero."""
+    above = builder.fcmp_ordered(">", values, ir.Constant(SIXTEEN.llvm, [0.0] * 16))
+    builder.store(builder.bitcast(above, _BITS), builder.inttoptr(at, _BITS.as_pointer()), align=1)
+
+
+@instruction(SIXTEEN, SIXTEEN, SIXTEEN)
+def _nearer(builder: Builder, values: Value, steps: Value) -> Value:
+    """values less steps where they are above zero, plus steps elsewhere."""
+    above = builder.fcmp_ordered(">", values, ir.Constant(SIXTEEN.llvm, [0.0] * 16))
+    return builder.select(above, builder.fsub(values, steps), builder.fadd(values, steps))
+
+
+@kernel
+def _planes_vectors(values: F32, steps: F32, codes: U8) -> None:
+    """`planes`, sixteen dimensions at a time."""
+    count, m = steps.shape
+    width, whole = (m + 7) // 8, m // 16 * 16
+    if whole < m:
+        codes[:] = 0
+    for i in range(values.shape[0]):
+        row, code = address(values) + i * m * 4, address(codes) + i * codes.strides[0]
+        for j in range(0, whole, 16):
+            left = minus(load_all(row + j * 4), load_all(address(steps) + j * 4))
+            for t in range(count):
+                _store_above(code + t * width + j // 8, left)
+                if t + 1 < count:
+                    left = _nearer(left, load_all(address(steps) + ((t + 1) * m + j) * 4))
+        _plane_bits(values, steps, codes, i, whole)
 
 
 @kernel

@@ -37,9 +37,12 @@ from vecstore.kernels.simd import (
     emit_vectors,
     fma,
     instruction,
+    zeros_in_lines,
 )
+from vecstore.kernels.sixteen import all_of, load_all, plus, store_all, times
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 Tables = tuple[U8, F32, F32]  # (q, bytes, 2, 16), steps (q, sections), offsets (q,)
@@ -56,7 +59,7 @@ _TILE = types.UniTuple(_SHORTS, 2 * _PARTS)  # type: ignore[no-untyped-call]
 def lay_out(codes: U8) -> U8:
     """Codes (n, width) in blocks, (ceil(n / BLOCK), width, BLOCK); rows that are missing are zeros."""
     count, width = codes.shape
-    blocks = np.zeros((-(-count // BLOCK), width, BLOCK), np.uint8)
+    blocks = zeros_in_lines((-(-count // BLOCK), width, BLOCK), np.uint8)
     full = count // BLOCK
     blocks[:full] = codes[: full * BLOCK].reshape(full, BLOCK, width).transpose(0, 2, 1)
     if count % BLOCK:
@@ -79,19 +82,40 @@ def layout(width: int) -> tuple[I64, tuple[int, ...]]:
 
 
 @kernel
-def sums_of_bits(weights: F32, values: F32) -> None:
+def _four_plain(weights: F32, j: int, first: np.float32, factors: F32, values: F32) -> None:
+    """values[j, t, b] = the sum of weights[j, 4 t + i] * factors[i, b], and of `first` for t = 0.
+
+    weights (q, d); factors (4, 16); values (q, at least d / 4, 16), of which row j is written.
+    """
+    for t in range(values.shape[1]):
+        for b in range(16):
+            values[j, t, b] = first if t == 0 else np.float32(0)
+            for i in range(min(4, weights.shape[1] - 4 * t)):
+                values[j, t, b] += weights[j, 4 * t + i] * factors[i, b]
+
+
+@kernel
+def _four_vectors(weights: F32, j: int, first: np.float32, factors: F32, values: F32) -> None:
+    """`_four_plain`, a table at a time."""
+    for t in range(values.shape[1]):
+        table = all_of(first if t == 0 else np.float32(0))
+        for i in range(min(4, weights.shape[1] - 4 * t)):
+            table = plus(table, times(all_of(weights[j, 4 * t + i]), load_all(address(factors) + i * 64)))
+        store_all(address(values) + (j * values.shape[1] + t) * 64, table)
+
+
+sums_of_four = _four_plain if ISA == "scalar" else _four_vectors
+
+
+@kernel
+def sums_of_bits(weights: F32, offsets: F64, values: F32) -> None:
     """values[j, t, b] = the sum of weights[j, 4 t + i] over the bits i that are set in b.
 
-    weights (q, 8 * width), one for each bit; values (q, 2 * width, 16), written.
+    weights (q, 8 * width), one for each bit; offsets (q,), added to all of the first table; values
+    (q, 2 * width, 16), written.
     """
     for j in range(values.shape[0]):
-        for t in range(values.shape[1]):
-            for b in range(16):
-                values[j, t, b] = np.float32(0)
-            for bit in range(4):
-                weight = weights[j, 4 * t + bit]
-                for b in range(16):
-                    values[j, t, b] += weight * _SET[bit, b]
+        sums_of_four(weights, j, np.float32(offsets[j]), _SET, values)
 
 
 def add_bits(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) -> None:

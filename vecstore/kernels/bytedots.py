@@ -38,6 +38,7 @@ from vecstore.kernels.simd import (
     emit_vectors,
     fma,
     instruction,
+    zeros_in_lines,
 )
 
 F32 = NDArray[np.float32]
@@ -63,7 +64,7 @@ def lay_out(codes: U8) -> U8:
     """Codes (n, width) in blocks, (ceil(n / BLOCK), ceil(width / 4), BLOCK, 4); what is missing is zeros."""
     count, width = codes.shape
     groups, full = -(-width // 4), count // BLOCK
-    blocks = np.zeros((-(-count // BLOCK), groups, BLOCK, 4), np.uint8)
+    blocks = zeros_in_lines((-(-count // BLOCK), groups, BLOCK, 4), np.uint8)
     if width % 4 or count % BLOCK:
         for block in range(len(blocks)):
             part = np.zeros((BLOCK, groups * 4), np.uint8)

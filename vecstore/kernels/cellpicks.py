@@ -12,7 +12,7 @@ from numba.core import types
 from numpy.typing import NDArray
 
 from vecstore.kernels import lookup, nibbles, top
-from vecstore.kernels.bitsums import BLOCK
+from vecstore.kernels.bitsums import BLOCK, sums_of_four
 from vecstore.kernels.isa import ISA, LANES
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.simd import (
@@ -87,14 +87,7 @@ def tables_of_signs(queries: F32, spread: float, rounded: float, values: F32) ->
             square += np.float64(queries[j, t]) * np.float64(queries[j, t])
             largest = max(largest, abs(queries[j, t]))
         above = np.float32(spread * np.sqrt(square) + rounded * np.float64(largest))
-        for t in range(values.shape[1]):
-            first = above if t == 0 else np.float32(0)
-            for b in range(16):
-                values[j, t, b] = first
-            for bit in range(min(4, queries.shape[1] - 4 * t)):
-                value = queries[j, 4 * t + bit]
-                for b in range(16):
-                    values[j, t, b] += value * _SIGNS[bit, b]
+        sums_of_four(queries, j, above, _SIGNS, values)
 
 
 @kernel
@@ -188,18 +181,19 @@ _product = _product_vectors if _VECTORS else _product_plain
 
 
 @kernel
-def pick(cells: Cells, numbers: I64, queries: F32, out: F64) -> None:
-    """out[j, i] = the product of query j with row numbers[j, i], times its factor.
+def pick(cells: Cells, numbers: I64, queries: F32, constants: F64, out: F64) -> None:
+    """out[j, i] = the product of query j with row numbers[j, i], times its factor, and the query's constant.
 
-    numbers (q, n), of which those below zero are no rows; queries from `pack`; out (q, n), written.
+    numbers (q, n), of which those below zero are no rows, with a product of zero; queries from `pack`;
+    constants (q,); out (q, n), written.
     """
     codes, width, table, factors = cells
     for j in range(numbers.shape[0]):
         for i in range(numbers.shape[1]):
-            number, out[j, i] = numbers[j, i], 0.0
+            number, out[j, i] = numbers[j, i], constants[j]
             if number >= 0:
                 product = _product(codes, width, number, table, queries[j])
-                out[j, i] = product * np.float64(factors[number])
+                out[j, i] += product * np.float64(factors[number])
 
 
 @kernel

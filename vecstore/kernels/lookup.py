@@ -40,7 +40,7 @@ from vecstore.kernels.simd import (
     fma,
     instruction,
 )
-from vecstore.kernels.sixteen import SIXTEEN, load_all
+from vecstore.kernels.sixteen import SIXTEEN, all_of, load_all, plus, store_all, times, zeros
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -186,12 +186,32 @@ def _make_tables(values: F32, plan: tuple[I64, I64], book: U8, steps: F32, offse
         offsets[j] = offset
 
 
-@kernel
 def centroid_products(queries: F32, columns: F32, starts: I64, values: F32) -> None:
     """values[j, s, c] = <query j, centroid c of subspace s>, summed dimension by dimension.
 
     queries (q, dim); columns (dim, k), the centroids turned over; starts (m + 1,); values (q, m, k), written.
     """
+    vectors = ISA != "scalar" and columns.shape[1] % 16 == 0
+    (_products_vectors if vectors else _products_plain)(queries, columns, starts, values)
+
+
+@kernel
+def _products_vectors(queries: F32, columns: F32, starts: I64, values: F32) -> None:
+    """`centroid_products`, sixteen centroids at a time."""
+    k = columns.shape[1]
+    for j in range(queries.shape[0]):
+        for s in range(starts.size - 1):
+            for c in range(0, k, 16):
+                total = zeros()
+                for t in range(starts[s], starts[s + 1]):
+                    own = load_all(address(columns) + (t * k + c) * 4)
+                    total = plus(total, times(all_of(queries[j, t]), own))
+                store_all(address(values) + ((j * values.shape[1] + s) * k + c) * 4, total)
+
+
+@kernel
+def _products_plain(queries: F32, columns: F32, starts: I64, values: F32) -> None:
+    """`centroid_products` by plain loops."""
     for j in range(queries.shape[0]):
         for s in range(starts.size - 1):
             for c in range(columns.shape[1]):

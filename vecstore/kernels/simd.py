@@ -319,3 +319,12 @@ def zero_floats(count: int) -> NDArray[np.float32]:
 def _on_a_line(held: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     skip = -held.ctypes.data % 64 // 4
     return held[skip : skip + count]
+
+
+def zeros_in_lines(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin on a cache line: registers that are read from there lie in one line each."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    held = np.zeros(size + 64, np.uint8)
+    skip = -held.ctypes.data % 64
+    found: NDArray[Any] = held[skip : skip + size].view(dtype).reshape(shape)
+    return found

@@ -41,6 +41,7 @@ from vecstore.kernels.simd import (
     emit_tile,
     emit_vectors,
     instruction,
+    zeros_in_lines,
 )
 
 F32 = NDArray[np.float32]
@@ -72,7 +73,7 @@ def lay_out(codes: U8, sizes: I64) -> U64:
 
     A shorter word is repeated to fill them, so that windows may run over its end.
     """
-    blocks = np.zeros((-(-len(codes) // BLOCK), len(sizes), BLOCK), np.uint64)
+    blocks = zeros_in_lines((-(-len(codes) // BLOCK), len(sizes), BLOCK), np.uint64)
     _lay_out(codes, sizes, blocks)
     return blocks
 

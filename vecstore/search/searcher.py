@@ -106,7 +106,8 @@ class Searcher:
         Raises ShapeError, SpecError, and InputError for a query that holds NaN or infinity.
         """
         rows = self._check(queries, k, metric, rerank)
-        self._check_mix(mix)
+        if mix != 0:
+            self._check_mix(mix)
         mask, matches = self._mask(where)
         k = min(k, matches)
         by = "ip" if self.symmetric else metric
@@ -124,15 +125,16 @@ class Searcher:
             part = slice(start, start + step)
             groups = self._prepared(rows[part])
             keys, numbers = self._best(groups, count, _HOW[by], terms, mask)
-            if again:
+            if not again:
+                top.sort((keys, numbers))
+                found[part] = numbers
+                values[part] = _over_length(keys, rows[part]) if by == "cosine" else keys
+            else:
                 coarse = _as_scores(keys, rows[part], metric) if mix and finer is not None else None
                 self._rescore(groups, rows[part], numbers, keys, (metric, finer))
                 if mix:  # Without finer rows, the code's score is the score.
                     keys += np.float32(mix) * (keys if coarse is None else coarse)
                 top.best((keys, numbers), (values[part], found[part]))
-                continue
-            found[part] = numbers
-            values[part] = _over_length(keys, rows[part]) if by == "cosine" else keys
         if again and metric == "l2":
             np.negative(values, out=values)
         return found, values
@@ -195,7 +197,7 @@ class Searcher:
     def _best(
         self, groups: list[Group], k: int, how: int, terms: Rows, mask: NDArray[np.bool_]
     ) -> tuple[Rows, RowNumbers]:
-        """Keys and row numbers (q, k) of the best rows, the best first."""
+        """Keys and row numbers (q, k) of the best rows, in no order."""
         count = groups[-1][0].stop
         heaps = top.empty_heap(count, k)
         step = self._range_rows(count)
@@ -211,7 +213,6 @@ class Searcher:
             spread(len(self), step, work)
             for start in sorted(parts):
                 top.merge(parts[start], heaps)
-        top.sort(heaps)
         return heaps
 
     def _scan_groups(

@@ -37,6 +37,7 @@ from vecstore.codecs.transforms.center import offsets
 from vecstore.codecs.transforms.pca import product
 from vecstore.codecs.transforms.rotate import Rotate
 from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.kernels import bits as kernels
 from vecstore.kernels.finite import largest
 
 _BLOCK = 4096
@@ -160,6 +161,16 @@ class Rbe(Codec):
         return plane.of_planes(self.levels, self.bits)
 
     @cached_property
+    def _pairs(self) -> Rows:
+        return plane.pairs(self._read_by)
+
+    @cached_property
+    def _weighed_by(self) -> tuple[Rows, Rows]:
+        """What the bits of each plane (bits, m) add to a coordinate, and what it is without them, (m,)."""
+        steps = self._read_by[1:]
+        return 2 * steps, self._read_by[0] - steps.sum(axis=0)
+
+    @cached_property
     def ball(self) -> tuple[Rows, float]:
         """All steps on one side, and what learned maps make of it."""
         farthest = np.linalg.norm(np.abs(self._read_by.astype(np.float64)).sum(axis=0))
@@ -177,10 +188,10 @@ class Rbe(Codec):
         return rows
 
     def _encode(self, rows: Rows, codes: Codes) -> None:
-        plane.find(self.values(rows), self.cuts, codes)
+        kernels.planes(self.values(rows), self.cuts, codes)
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
-        values = plane.read(codes, self._read_by)
+        values = plane.read(codes, self._pairs)
         if self.train:
             values = product(values, self.back)
         elif self.rotate:
@@ -189,10 +200,9 @@ class Rbe(Codec):
 
     def _weights(self, values: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """What each bit adds to the inner product with values (q, m) of coordinates, and what all add."""
-        steps = self._read_by[1:]
-        fixed = self._read_by[0] - steps.sum(axis=0)
-        planes = [bit_weights(values * (2 * step), self._width) for step in steps]
-        return np.concatenate(planes, axis=1), offsets(values, fixed)
+        steps, fixed = self._weighed_by
+        planes = [bit_weights(values * step, self._width) for step in steps]
+        return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=1), offsets(values, fixed)
 
     def scan(self, codes: Codes) -> Scan:
         """A weight for each bit: what it adds to the inner product."""
@@ -210,10 +220,10 @@ class Rbe(Codec):
         inner = BitScan(codes, [self._width] * self.bits, self._weights)
         factors = np.empty(len(codes), np.float32)
         for start in range(0, len(codes), _BLOCK):
-            values = plane.read(codes[start : start + _BLOCK], self._read_by)
+            values = plane.read(codes[start : start + _BLOCK], self._pairs)
             lengths = np.sqrt(np.square(values, dtype=np.float64).sum(axis=1))
             factors[start : start + _BLOCK] = 1 / np.where(lengths > 0, lengths, 1)
-        return CodeScan(inner, factors, self.encode, lambda found: plane.read(found, self._read_by))
+        return CodeScan(inner, factors, self.encode, lambda found: plane.read(found, self._pairs))
 
 
 def fit_compatible(

@@ -81,27 +81,23 @@ def _solve(counts: F64, sums: F64, planes: int) -> F64:
     return np.ascontiguousarray(np.linalg.solve(gram, right[..., None])[..., 0].T)
 
 
-def find(values: Rows, steps: Rows, codes: Codes) -> None:
-    """codes (n, bits * ceil(m / 8)), written: the planes of values (n, m), which are overwritten."""
-    width = (values.shape[1] + 7) // 8
-    values -= steps[0]
-    for t in range(len(steps)):
-        above = values > 0
-        codes[:, t * width : (t + 1) * width] = np.packbits(above, axis=1, bitorder="little")
-        if t + 1 < len(steps):
-            values -= np.where(above, steps[t + 1], -steps[t + 1])
+def pairs(levels: Rows) -> Rows:
+    """What bits stand for, (planes, 2, m): levels (planes + 1, m), an offset, which goes to the first plane,
+    and a step for each."""
+    found = np.stack([-levels[1:], levels[1:]], axis=1)
+    found[0] += levels[0]
+    return found
 
 
-def read(codes: Codes, levels: Rows) -> Rows:
-    """Values (n, m) of the first planes of codes: levels (planes + 1, m), an offset and a step for each."""
-    planes, m = len(levels) - 1, levels.shape[1]
+def read(codes: Codes, values_of: Rows) -> Rows:
+    """Values (n, m) of the first planes of codes; values_of from `pairs`."""
+    planes, _, m = values_of.shape
     width = (m + 7) // 8
-    values, part = np.empty((len(codes), m), np.float32), np.empty((len(codes), m), np.float32)
+    values = np.empty((len(codes), m), np.float32)
+    part = np.empty_like(values) if planes > 1 else values
     for t in range(planes):
         plane = np.ascontiguousarray(codes[:, t * width : (t + 1) * width])
-        base = levels[0] if t == 0 else np.float32(0)
-        pair = np.stack([base - levels[t + 1], base + levels[t + 1]])
-        kernels.choose(plane, pair, part if t else values)
+        kernels.choose(plane, values_of[t], part if t else values)
         if t:
             values += part
     return values
