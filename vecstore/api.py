@@ -264,9 +264,12 @@ def table(
     )
 
 
-def table_open(path: PathLike) -> Table:
-    """The table that `Table.save` wrote. Raises NotFoundError, CorruptError, FormatError."""
-    return open_table(path)
+def table_open(path: PathLike, *deltas: PathLike) -> Table:
+    """The table that `Table.save` wrote, and what it wrote as deltas behind it, in order.
+
+    Raises NotFoundError, CorruptError, FormatError; ConflictError for a delta behind another file.
+    """
+    return open_table(path, *deltas)
 
 
 def ingest(

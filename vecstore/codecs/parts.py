@@ -135,8 +135,8 @@ def dumps(part: Part) -> bytes:
     return bytes(sink.getvalue())
 
 
-def write(part: Part, sink: Any) -> None:
-    """Writes the bytes of `dumps` to a file that is open, without a copy of its arrays."""
+def write(part: Part, sink: Any) -> str:
+    """Writes the bytes of `dumps` to an open file, without a copy of its arrays; gives the identity."""
     described, columns, names = [], [], []
     for index, step in enumerate(part.steps):
         shapes = {}
@@ -147,13 +147,24 @@ def write(part: Part, sink: Any) -> None:
             columns.append(pa.LargeListArray.from_arrays(offsets, values))
             names.append(f"{index}.{key}")
         described.append({"name": step.name, "config": step.config(), "shapes": shapes})
-    facts = {"version": _VERSION, "identity": part.identity, "steps": described}
+    identity = part.identity
+    facts = {"version": _VERSION, "identity": identity, "steps": described}
     header = json.dumps(facts, sort_keys=True, allow_nan=False)
     fields = [pa.field(name, column.type) for name, column in zip(names, columns, strict=True)]
     schema = pa.schema(fields, metadata={_KEY: header.encode()})
     with pa.ipc.new_stream(sink, schema) as writer:
         if columns:
             writer.write_batch(pa.record_batch(columns, schema=schema))
+    return identity
+
+
+def stored_identity(source: Any) -> str:
+    """The identity in the head of an open file of `write`, which is not looked at further."""
+    try:
+        with pa.ipc.open_stream(source) as reader:
+            return str(json.loads((reader.schema.metadata or {})[_KEY])["identity"])
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+        raise CorruptError(f"these bytes are no codec: {error}") from error
 
 
 def loads(data: bytes | memoryview, find: Finder) -> list[Part]:

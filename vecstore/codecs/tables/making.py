@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecstore.codecs.tables.budgets import bytes_of, solve
+from vecstore.codecs.tables.deltas import Delta, Saved
 from vecstore.codecs.tables.layout import Field
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.presets import PRESETS, Preset
 from vecstore.codecs.tables.shapes import Shape
-from vecstore.codecs.tables.state import Setup, TableState, load
+from vecstore.codecs.tables.state import Setup, TableState, identity_of, load, read_part
 from vecstore.codecs.tables.table import Table
-from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.errors import ConflictError, InputError, ShapeError, SpecError
 
 LEAGUES = ("serve", "train")
 _MAX_DIM = 1 << 20
@@ -67,9 +69,23 @@ def make(wish: Wish) -> Table:
     return Table(setup, preset.layout(shape, solved))
 
 
-def open_table(path: str | os.PathLike[str]) -> Table:
-    """The table of a file that `Table.save` wrote."""
-    return table_of(load(path))
+def open_table(path: str | os.PathLike[str], *deltas: str | os.PathLike[str]) -> Table:
+    """The table of a file that `Table.save` wrote, and of the deltas behind it, in order.
+
+    ConflictError for a delta that goes behind another file than the one before it here.
+    """
+    state = load(path)
+    for before, delta in itertools.pairwise((path, *deltas)):
+        found = read_part(delta, Delta, "delta of a table")
+        if found.since != identity_of(before):
+            raise ConflictError(
+                f"{os.fspath(delta)} holds what changed since another file than {os.fspath(before)}; "
+                "name all files of its chain, in the order in which they were saved"
+            )
+        state = found.onto(state, os.fspath(delta))
+    table = table_of(state)
+    table.saved = Saved(identity_of(deltas[-1] if deltas else path))
+    return table
 
 
 def table_of(state: TableState) -> Table:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.atomic import AtomicFile, storage_errors
-from vecstore.codecs.parts import Part, Scalar, loads, write
+from vecstore.codecs.parts import Part, Scalar, loads, stored_identity, write
 from vecstore.errors import CorruptError, FormatError, NotFoundError
 
 _VERSION = 1
@@ -81,24 +82,44 @@ class TableState(Part):
             )
 
 
-def save(state: TableState, path: str | os.PathLike[str], *, force: bool) -> None:
-    """Writes a table's file; ConflictError if there is one, unless force."""
+def save(part: Part, path: str | os.PathLike[str], *, force: bool) -> str:
+    """Writes a table's file, or a delta's; gives its identity. ConflictError if it is there, unless force."""
     with AtomicFile(path, force=force) as target:
-        write(state, target.file)
+        return write(part, target.file)
 
 
 def load(path: str | os.PathLike[str]) -> TableState:
     """Reads a table's file. NotFoundError, CorruptError, FormatError name it."""
+    return read_part(path, TableState, "table")
+
+
+_P = TypeVar("_P", bound=Part)
+
+
+def read_part(path: str | os.PathLike[str], kind: type[_P], what: str) -> _P:
+    """Reads a file of one part of a kind, a `what`. NotFoundError, CorruptError, FormatError name it."""
     name = os.fspath(path)
+    with _opened(name, what) as source:
+        found = loads(memoryview(source.read_buffer()), lambda _name: kind)
+    if len(found) != 1 or not isinstance(found[0], kind):
+        raise CorruptError(f"{name} is no {what}")
+    return found[0]
+
+
+def identity_of(path: str | os.PathLike[str]) -> str:
+    """The identity of a table's file, or of a delta's, which is not looked at further."""
+    with _opened(os.fspath(path), "table") as source:
+        return stored_identity(source)
+
+
+@contextmanager
+def _opened(name: str, what: str) -> Iterator[Any]:
     if not os.path.isfile(name):
-        raise NotFoundError(f"there is no table {name}")
+        raise NotFoundError(f"there is no {what} {name}")
     try:
         with storage_errors(name, "read"), pa.memory_map(name) as source:
-            found = loads(memoryview(source.read_buffer()), lambda _name: TableState)
+            yield source
     except CorruptError as error:
-        raise CorruptError(f"{name} is no table, or damaged: {error}") from error
+        raise CorruptError(f"{name} is no {what}, or damaged: {error}") from error
     except FormatError as error:
         raise FormatError(f"{name}: {error}") from error
-    if len(found) != 1 or not isinstance(found[0], TableState):
-        raise CorruptError(f"{name} is no table")
-    return found[0]

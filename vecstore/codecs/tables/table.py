@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.codecs.tables.deltas import Saved
 from vecstore.codecs.tables.dynamic import DynamicIds
 from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch
 from vecstore.codecs.tables.layout import Branch, Field, Layout
@@ -51,6 +52,7 @@ class Table:
         self.stores = [
             plan.new(self.optimizer, int(seed)) for plan, seed in zip(layout.stores, seeds, strict=True)
         ]
+        self.saved: Saved | None = None  # the last file that it was saved as or read from
         self._seen: dict[str, Seen] | None = None
 
     @property
@@ -95,6 +97,8 @@ class Table:
         for field, gradient in checked.items():
             for store, job in self._back(self.layout.branches[field], seen[field], gradient):
                 jobs.setdefault(store, []).append(job)
+        if self.saved is not None:
+            self.saved.note(self.state())
         self.updates += 1
         seeds = np.empty(len(self.stores), np.uint64)
         sequence(np.uint64(self.setup.seed) ^ np.uint64(self.updates), seeds)
@@ -115,6 +119,7 @@ class Table:
         for learner in self.layout.learners:
             learner.finish()
         self.finished = True
+        self.saved = None
         self._seen = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -147,14 +152,31 @@ class Table:
         kept = self.arrays()
         for name, array in state.arrays().items():
             kept[name][...] = array
+        self.saved = None
         self._seen = None
 
-    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        since: str | os.PathLike[str] | None = None,
+        force: bool = False,
+    ) -> None:
         """Writes everything to one file that appears whole or not at all; `vs.table_open` reads it.
 
-        ConflictError if it exists, unless force.
+        since: the file that this table was last saved as or read from; then only what has changed since is
+        written, and `vs.table_open(first, *deltas)` reads all of them. InputError for any other file, or
+        after `finish`. ConflictError if `path` exists, unless force.
         """
-        save(self.state(), path, force=force)
+        if since is None:
+            self.saved = Saved(save(self.state(), path, force=force))
+            return
+        if self.saved is None:
+            raise InputError(
+                f"what has changed since {os.fspath(since)} is not known: this table was neither saved nor "
+                "read from a file, or is finished since; save the whole table"
+            )
+        self.saved = Saved(save(self.saved.delta(self.state(), since), path, force=force))
 
     def evicted(self) -> dict[str, I64]:
         """The ids that lost their rows since this was last asked, by field; of `dynamic` tables."""
