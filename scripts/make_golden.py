@@ -1,4 +1,4 @@
-"""Writes the golden archives and stores that every later version must read: `python scripts/make_golden.py`.
+"""Writes the golden files that every later version must read: `python scripts/make_golden.py`.
 
 Run it when a codec or the format is new; a file that exists is never replaced.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from golden_stores import make_stores
+from golden_tables import make_tables
 
 from vecstore.archive import Archive, ArchiveWriter
 from vecstore.formats.base import Batch
@@ -88,6 +89,7 @@ def main() -> None:
         path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
         print(f"{path.name}: {path.stat().st_size} bytes")
     make_stores(FOLDER / "store1")
+    make_tables(FOLDER / "tables1")
 
 
 if __name__ == "__main__":

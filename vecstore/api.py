@@ -265,10 +265,7 @@ def table(
 
 
 def table_open(path: PathLike, *deltas: PathLike) -> Table:
-    """The table that `Table.save` wrote, and what it wrote as deltas behind it, in order.
-
-    Raises NotFoundError, CorruptError, FormatError; ConflictError for a delta behind another file.
-    """
+    """The table that `Table.save` wrote, and its deltas, in order; ConflictError for one of another chain."""
     return open_table(path, *deltas)
 
 

@@ -46,6 +46,7 @@ from vecstore.codecs.rbe import Rbe
 from vecstore.codecs.residual import Prq, Rq
 from vecstore.codecs.sign import Sign
 from vecstore.codecs.sq import Sq
+from vecstore.codecs.tables.presets import PRESETS
 from vecstore.codecs.tables.served import TableRows
 from vecstore.codecs.tcq import Tcq
 from vecstore.codecs.transforms.center import Center
@@ -114,8 +115,9 @@ def find(name: str) -> type[Part]:
 
 
 def list_codecs() -> dict[str, str]:
-    """{name: one-line description} of every codec and transform."""
-    return {name: (inspect.getdoc(find(name)) or "").partition("\n")[0] for name in names()}
+    """{name: one-line description} of every codec and transform, and of every method of `vs.table`."""
+    found = {name: (inspect.getdoc(find(name)) or "").partition("\n")[0] for name in names()}
+    return found | {name: f"Table: {preset.about}." for name, preset in PRESETS.items()}
 
 
 def column_of(spec: str) -> str | None:

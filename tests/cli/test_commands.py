@@ -275,6 +275,9 @@ def test_codecs_lists_names_and_tells_about_one(folder):
     assert set(json.loads(run("codecs", "--json").stdout)) >= {"f32", "lossless", "pca"}
     assert "code_bytes" in run("codecs", "pq").stdout
     run("codecs", "qp", code=2)
+    assert set(json.loads(run("codecs", "--json").stdout)) >= {"unified", "plain", "cafe"}
+    assert "chunks=" in run("codecs", "unified").stdout
+    assert "admit" in json.loads(run("codecs", "dynamic", "--json").stdout)["options"]
 
 
 def test_completion_prints_a_script_that_names_the_program(folder):
