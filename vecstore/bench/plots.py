@@ -247,6 +247,8 @@ def _scale(axes: Any, view: _View) -> None:
     left, right = view.across()
     axes.set_xscale("log", base=2)
     axes.set_yscale("log" if view.style.logarithmic else "linear")
+    if view.style.logarithmic:
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlim(left, right)
     axes.set_ylim(*view.style.limits)
     axes.set_xticks([tick for tick in view.style.ticks if left <= tick <= right])
