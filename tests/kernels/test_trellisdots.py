@@ -70,6 +70,23 @@ def test_sums_are_those_of_windows_and_tables(states, sizes, queries):
         assert np.array_equal(out[:, i], (whole + offsets).astype(np.float32))
 
 
+@pytest.mark.parametrize("queries", [1, 4])
+@pytest.mark.parametrize("bits", [0, 3, 6, 7])
+def test_sums_are_the_same_where_tables_repeat_themselves(bits, queries):
+    codes, tables, (places, groups, controls), weights = make(256, [8, 5], queries)
+    tables[0] = np.tile(tables[0, : 1 << bits], 256 >> bits)
+    folded = bytedots.fold(
+        weights.reshape(queries, -1).astype(np.float32), np.zeros(queries), 1, 256, weights[0].size
+    )
+    out = np.empty((queries, BLOCK), np.float32)
+    blocks, plan = trellisdots.lay_out(codes, np.array([8, 5])), trellisdots.plan(groups, controls, tables)
+    assert set(plan[0][plan[0][:, 1] == 0, 3]) <= {max(64, 1 << bits), 256}
+    trellisdots.dots(blocks, 0, plan, folded, out)
+    for i in (0, 17, BLOCK - 1):
+        values = values_of(codes[i], [8, 5], tables, places, groups)
+        assert np.array_equal(out[:, i], (weights * values).sum(axis=(1, 2)).astype(np.float32))
+
+
 @pytest.mark.parametrize("states", trellisdots.STATES)
 def test_a_score_does_not_depend_on_the_other_queries(states):
     codes, tables, (_, groups, controls), weights = make(states, [8, 5], 7)

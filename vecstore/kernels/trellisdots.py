@@ -92,15 +92,17 @@ def _lay_out(codes: U8, sizes: I64, blocks: U64) -> None:
 
 
 def plan(groups: I64, controls: U64, tables: U8) -> Windows:
-    """What `dots` takes for windows: groups (g, 3) with ways; controls; what ways take, (g, 8); tables.
+    """What `dots` takes for windows: groups (g, 4) with ways, and how much of their tables is read; controls;
+    what ways take, (g, 8); tables.
 
     groups (g, 2): the word that a group lies in, and its table; controls (g,): the first bits of eight
     windows each; tables (t, states), whole numbers from 0 to 255.
     """
-    bits = tables.shape[1].bit_length() - 1
+    states = tables.shape[1]
+    bits = np.array([_bits_read(table) for table in tables])[groups[:, 1]]
     firsts = np.ascontiguousarray(controls).view(np.uint8).reshape(-1, 8).astype(np.int64)
     shifts = firsts[:, 0]
-    # Each window begins at the same bit of a byte of its own, and ends in that byte.
+    # What counts of each window begins at the same bit of a byte of its own, and ends in that byte.
     even = (firsts == shifts[:, None] + 8 * np.arange(8)).all(axis=1) & (shifts + bits <= 8)
     ways = np.where(even, np.where(shifts > 0, SHIFTED, WHOLE), CUT)
     for g in range(len(groups) - 1):
@@ -108,8 +110,17 @@ def plan(groups: I64, controls: U64, tables: U8) -> Windows:
         if alike and (g == 0 or ways[g - 1] != PAIR):
             ways[g] = PAIR
     each = np.where(ways == SHIFTED, shifts.astype(np.uint64), controls)
-    whole = np.column_stack([groups, ways]), controls, np.repeat(each[:, None], 8, axis=1)
+    read = np.where(ways == PAIR, states, np.maximum(1 << bits, STATES[0]))
+    whole = np.column_stack([groups, ways, read]), controls, np.repeat(each[:, None], 8, axis=1)
     return *whole, np.ascontiguousarray(tables)
+
+
+def _bits_read(table: U8) -> int:
+    """How many of a window's lowest bits tell its entry: of cells without paths, those of the cell alone."""
+    bits = len(table).bit_length() - 1
+    while bits and np.array_equal(table[: len(table) // 2], table[len(table) // 2 :]):
+        table, bits = table[: len(table) // 2], bits - 1
+    return bits
 
 
 def _emit_windows(builder: Builder, data: Value, vector: Value, way: int) -> Value:
@@ -214,14 +225,14 @@ def _sum_block(block: int, windows: Windows, weights: tuple[U64, F32, F32], at: 
     """`dots` of the block at an address, with one query, to an address."""
     groups, _, vectors, tables = windows
     made, scales, offsets = weights
-    entries, count = tables.shape[1], groups.shape[0]
+    count = groups.shape[0]
     sums = _zeros()
     g = 0
     while g < count:
         word = groups[g, 0]
         words = _load(block + word * BLOCK * 8)
         while g < count and groups[g, 0] == word:
-            table, way = address(tables) + groups[g, 1] * entries, groups[g, 2]
+            table, way, entries = address(tables) + groups[g, 1] * tables.shape[1], groups[g, 2], groups[g, 3]
             vector, own = address(vectors) + g * 64, address(made) + g * 8
             if entries == 64:
                 if way == CUT:
@@ -255,10 +266,9 @@ def _sum_block(block: int, windows: Windows, weights: tuple[U64, F32, F32], at: 
 def _look_up(block: int, windows: Windows, values: U8) -> None:
     """values (2 g, BLOCK, 4): what the tables hold for the windows of the block at an address."""
     groups, controls, _, tables = windows
-    entries = tables.shape[1]
     for g in range(groups.shape[0]):
-        words, table = block + groups[g, 0] * BLOCK * 8, address(tables) + groups[g, 1] * entries
-        control = controls[g]
+        words, table = block + groups[g, 0] * BLOCK * 8, address(tables) + groups[g, 1] * tables.shape[1]
+        control, entries = controls[g], groups[g, 3]
         if entries == 64:
             _write64(words, control, table, address(values) + g * BLOCK * 8)
         elif entries == 128:
