@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from vecstore.bench import codecs_task, machine, worker
+from vecstore.bench import codecs_task, machine, process, worker
 from vecstore.bench.contenders import catalog
 from vecstore.bench.contenders.lossless import Zstd
 from vecstore.bench.contenders.own import Own
@@ -118,9 +118,9 @@ def test_a_process_that_dies_is_a_record_with_its_last_words(monkeypatch, tmp_pa
     dying.write_text("#!/bin/sh\necho out of memory >&2\nexit 9\n")
     dying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(dying))
-    codecs_task._empty_interpreter.cache_clear()
+    process.empty_interpreter.cache_clear()
     record = next(codecs_task.run(codecs_task.Plan(datasets=(TINY,), methods=("f32",), quick=True)))
-    codecs_task._empty_interpreter.cache_clear()
+    process.empty_interpreter.cache_clear()
     assert record["error"] == "the process ended with 9: out of memory"
     assert record["method"] == "f32"
     assert "cpu" in record["machine"]

@@ -49,16 +49,23 @@ def capacity(spec: str, dim: int, *, seed: int = 0) -> Capacity:
     spec without a fixed size, and what `fit` raises.
     """
     documents, queries = free_vectors(dim, seed)
-    codec = registry.fit(spec, _unit_rows(np.random.default_rng(seed + 1), _FIT_ROWS, dim), seed=seed)
+    codec = registry.fit(spec, sample(dim, seed), seed=seed)
     if not isinstance(codec, Codec):
         raise SpecError(f"{spec} works by blocks of rows, of which there is no scan; it loses nothing")
-    true = _kept(np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :2])
     found = Searcher.of(codec, codec.encode(documents)).search(queries, 2, metric="ip")[0]
+    return Capacity(spec, dim, codec.code_bytes, *survivors(documents, queries, found))
+
+
+def survivors(documents: Rows, queries: Rows, found: NDArray[np.int64]) -> tuple[int, int, float]:
+    """Whole sets that a search found (q, 2), those that float32 finds, and the share of documents found."""
+    true = _kept(np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :2]).all(axis=1)
     kept = _kept(found)
-    whole = kept.all(axis=1) & true.all(axis=1)
-    return Capacity(
-        spec, dim, codec.code_bytes, int(whole.sum()), int(true.all(axis=1).sum()), float(kept.mean())
-    )
+    return int((kept.all(axis=1) & true).sum()), int(true.sum()), float(kept.mean())
+
+
+def sample(dim: int, seed: int = 0) -> Rows:
+    """Random unit rows, that codecs are fitted on."""
+    return _unit_rows(np.random.default_rng(seed + 1), _FIT_ROWS, dim)
 
 
 def pairs() -> NDArray[np.int64]:

@@ -43,7 +43,7 @@ def measure(cap: int, folder: str, job: Callable[[Callable[[], None]], int]) -> 
 
             def begin() -> None:
                 _forget(folder)
-                _join(cap)
+                join(cap)
                 started[0] = time.perf_counter()
 
             rows = job(begin)
@@ -57,7 +57,7 @@ def measure(cap: int, folder: str, job: Callable[[Callable[[], None]], int]) -> 
     with os.fdopen(reading, "rb") as file:
         found = file.read()
     os.waitpid(child, 0)
-    _leave(child)
+    leave(child)
     if not found:
         raise RuntimeError("the process under a cap on memory ended early")
     return float(json.loads(found))
@@ -119,14 +119,16 @@ def _group(process: int) -> str:
     return os.path.join(_GROUPS, f"vecstore-bench-{process}")
 
 
-def _join(cap: int) -> None:
-    group = _group(os.getpid())
+def join(cap: int, owner: int | None = None) -> None:
+    """Puts this process into a group that may use so many bytes, named after it or its owner."""
+    group = _group(os.getpid() if owner is None else owner)
     os.mkdir(group)
     for name, text in ((_LIMIT, str(cap)), ("cgroup.procs", str(os.getpid()))):
         with open(os.path.join(group, name), "w") as file:
             file.write(text)
 
 
-def _leave(process: int) -> None:
+def leave(process: int) -> None:
+    """Removes the group named after a process, where all in it have ended."""
     if os.path.isdir(group := _group(process)):
         os.rmdir(group)

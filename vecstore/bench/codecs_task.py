@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from vecstore.bench import datasets, machine
 from vecstore.bench.contenders import catalog, ladder
 from vecstore.bench.datasets import Dataset
 from vecstore.bench.fidelity import goal_sizes
+from vecstore.bench.process import empty_interpreter, record_of
 from vecstore.bench.timing import RUNS
 from vecstore.errors import NotFoundError, SpecError
 
@@ -33,7 +31,6 @@ LIMIT = "limit"
 QUICK_RUNS = 3
 _LONGEST_S = 900
 _LEAST_ROWS = 1000  # ratios on fewer rows would be of overheads
-_PACKAGES = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -127,34 +124,8 @@ def _result(case: Record) -> Record:
     kept = {key: case[key] for key in ("task", "kind", "dataset", "method", "threads", "quick", "seed")}
     if "pair" in case:
         kept |= {"peer": case["peer"], "topic": case["pair"]["topic"], "setting": case["pair"]["setting"]}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "vecstore.bench.worker"],
-            input=json.dumps(case | {"empty_bytes": _empty_interpreter()}),
-            capture_output=True, text=True, timeout=_LONGEST_S, env=environment(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return kept | {"error": f"took longer than {_LONGEST_S} s"}
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return kept | {"error": f"the process ended with {done.returncode}: {last}"[:300]}
-    found: Record = json.loads(done.stdout.splitlines()[-1])
-    return kept | found
-
-
-def environment() -> dict[str, str]:
-    """Ours, with the package in reach and without what makes a BLAS run code for another processor."""
-    found = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
-    return found
-
-
-@lru_cache(maxsize=1)
-def _empty_interpreter() -> int:
-    """Peak memory of a Python that does nothing, bytes."""
-    program = "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    return 1024 * int(done.stdout) if not done.returncode else 0
+    measured = record_of("vecstore.bench.worker", case | {"empty_bytes": empty_interpreter()}, _LONGEST_S)
+    return kept | measured
 
 
 def case_key(record: Record) -> tuple[object, ...]:

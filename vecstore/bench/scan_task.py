@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 
 from vecstore.bench import machine
-from vecstore.bench.codecs_task import Record, environment
+from vecstore.bench.codecs_task import Record
+from vecstore.bench.process import environment
 from vecstore.errors import SpecError
 
 TASK = "scan"

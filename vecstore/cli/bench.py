@@ -10,6 +10,7 @@ import click
 from vecstore.bench import codecs_task, pages, plots, scan_page, scan_task
 from vecstore.cli.bench_store import store
 from vecstore.cli.bench_tables import tables
+from vecstore.cli.bench_vectors import limit, vectors
 from vecstore.cli.benching import data_option, listed, measured, numbers, record_options
 
 
@@ -100,3 +101,5 @@ def _drawn(records: list[Any], page: Path) -> list[plots.Picture]:
 
 bench.add_command(store)
 bench.add_command(tables)
+bench.add_command(vectors)
+bench.add_command(limit)

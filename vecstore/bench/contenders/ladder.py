@@ -56,7 +56,7 @@ def labels(dim: int, wanted: Sequence[int], but_for: Sequence[str] = ()) -> list
     ours = own_specs(dim, tuple(wanted), tuple(label for label in but_for if not label.startswith("faiss ")))
     ours += symmetric_specs(dim, wanted)
     ours += [f"{BUDGET}{size}B/row" for size in wanted if size <= _MOST_CHOSEN]
-    return ours + [label for label in _of_faiss(dim, wanted) if label not in but_for]
+    return ours + [label for label in of_faiss(dim, wanted) if label not in but_for]
 
 
 def contender(label: str, dim: int, wanted: Sequence[int], metric: str = "cosine") -> Contender:
@@ -67,10 +67,11 @@ def contender(label: str, dim: int, wanted: Sequence[int], metric: str = "cosine
         return Chosen(int(label.removeprefix(BUDGET).removesuffix("B/row")), metric)
     if not label.startswith("faiss "):
         return Own(label)
-    return _of_faiss(dim, wanted)[label]
+    return of_faiss(dim, wanted)[label]
 
 
-def _of_faiss(dim: int, wanted: Sequence[int]) -> dict[str, Contender]:
+def of_faiss(dim: int, wanted: Sequence[int]) -> dict[str, Contender]:
+    """{label: contender} at these sizes."""
     products = _divisors(dim, wanted)
     found: list[Contender] = [FaissPq(m) for m in products]
     found += [FaissPq(m, 4) for m in _divisors(dim, [2 * m for m in wanted])]

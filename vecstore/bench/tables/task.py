@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from vecstore.bench import machine
-from vecstore.bench.codecs_task import Record, environment
+from vecstore.bench.codecs_task import Record
+from vecstore.bench.process import environment
 from vecstore.bench.tables import clicks, networks, speed
 from vecstore.bench.tables.methods import Method, known
 from vecstore.errors import NotFoundError, SpecError

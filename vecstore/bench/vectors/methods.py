@@ -1,0 +1,53 @@
+"""Which contenders a set of vectors meets: ours and others' at each budget, and a few that have one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from vecstore.bench.contenders import catalog, ladder
+from vecstore.bench.contenders.base import Contender
+from vecstore.bench.contenders.own import BUDGET, Own
+from vecstore.bench.vectors.sets import VectorSet
+from vecstore.ledger import parse_budget
+
+BUDGETS = ("8B/row", "32B/row")
+_FREE = ("1bit/dim", "2bit/dim", "4bit/dim")
+FULL = "f32"
+_FIXED = (FULL, "f16", "sq:bits=8", "sq:bits=4", "hadamard:bits=2", "rabitq:bits=1", "sign")
+_SIZED = ("tcq:bytes={size}", "klt:bytes={size}", "pq:bytes={size}", "pca:dim={size}+sq:bits=8")
+_FAISS = ("faiss pq:m=*", "faiss opq*", "faiss sq:4bit", "faiss rabitq*")
+
+
+def sizes(data: VectorSet, budgets: tuple[str, ...]) -> list[int]:
+    """Bytes a row of these budgets, at least one, at most those of float32's; of free vectors few."""
+    usual = BUDGETS if data.pairs is None else _FREE
+    found = [int(parse_budget(text).row_bytes(data.dim, len(data.base))) for text in budgets or usual]
+    return sorted({min(max(size, 1), 4 * data.dim) for size in found})
+
+
+def labels(data: VectorSet, budgets: tuple[str, ...], patterns: tuple[str, ...]) -> Iterator[str]:
+    """Labels that a pattern names, of the default ones where there is none; specs that are none of these."""
+    wanted = sizes(data, budgets)
+    usual = list(_FIXED)
+    for size in wanted:
+        usual += [f"{BUDGET}{size}B/row"] if data.pairs is None else []
+        usual += [text.format(size=size) for text in _SIZED if size <= data.dim]
+    others = list(ladder.of_faiss(data.dim, wanted))
+    peers = [label for label in others if any(fnmatchcase(label, each) for each in _FAISS)]
+    if not patterns:
+        yield from [*usual, *peers]
+        return
+    every = list(dict.fromkeys([*usual, *peers, *others]))
+    found = [label for label in every if any(fnmatchcase(label, pattern) for pattern in patterns)]
+    yield from found
+    yield from (each for each in patterns if each not in every and not set(each) & set("*?["))
+
+
+def contender(label: str, data: VectorSet, budgets: tuple[str, ...]) -> Contender:
+    """The contender of a label; SpecError for what is no spec."""
+    wanted = sizes(data, budgets)
+    if label.startswith((BUDGET, "faiss ", "symmetric ")):
+        return ladder.contender(label, data.dim, wanted, data.metric)
+    known = catalog.contenders(data.dim)
+    return known[label] if label in known else Own(label)
