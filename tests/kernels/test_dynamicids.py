@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vecstore.kernels.dynamicids import NOWHERE, find_ids, take_rows
+from vecstore.kernels.dynamicids import NOWHERE, find_ids, place_ids, take_rows
 
 MASK = (1 << 64) - 1
 WINDOW = 4
@@ -61,3 +61,15 @@ def test_ids_get_rows_as_they_are_defined(patience):
             there = [r for r in window(key, 17) if kept[1][r] and kept[0][r] == key]
             assert row == (there[0] if there else NOWHERE)
     assert given_up
+
+
+def test_ids_are_placed_where_they_are_found():
+    keys = np.random.default_rng(1).permutation(1 << 20)[:20]
+    out, taken = np.empty(20, np.int64), np.zeros(31, np.bool_)
+    place_ids(keys, 31, WINDOW, taken, out)
+    free = set(range(31))
+    for key, row in zip(keys, out, strict=True):
+        expected = next((place for place in window(key, 31) if place in free), NOWHERE)
+        assert row == expected
+        free.discard(expected)
+    assert (out == NOWHERE).any() or set(np.flatnonzero(taken)) == set(out)

@@ -87,3 +87,20 @@ def take_rows(
         lasts[place] = now
         counts[place] += np.uint32(1)
     return found
+
+
+@kernel
+def place_ids(keys: I64, rows: int, window: int, taken: NDArray[np.bool_], out: I64) -> None:
+    """out[i] = the first row of `rows` in the window of id keys[i] that no id before it took, or NOWHERE.
+
+    keys, out (n,), no id twice; taken (rows,), none at first, written.
+    """
+    for i in range(keys.size):
+        out[i] = NOWHERE
+        row = _first(keys[i], rows)
+        for _ in range(min(window, rows)):
+            if not taken[row]:
+                taken[row] = True
+                out[i] = row
+                break
+            row = row + 1 if row + 1 < rows else 0

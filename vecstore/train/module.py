@@ -287,7 +287,7 @@ class TableModule(nn.Module):
 
     def _check(self, extra: Any, given: Mapping[str, Tensor]) -> None:
         for name, rows in self._rows().items():
-            if name in given and tuple(given[name].shape) != rows.shape:
+            if name in given and tuple(given[name].shape) != rows.shape and not self.table.grows:
                 raise ShapeError(f"size mismatch for {name}: {tuple(given[name].shape)}, here {rows.shape}")
         others = [name for name in self.table.arrays() if name not in self._keys()]
         if extra is None and not all(name.startswith("optimizer.") for name in others):

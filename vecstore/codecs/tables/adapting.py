@@ -8,12 +8,11 @@ import numpy as np
 
 from vecstore.codecs.tables.addresses import Hashed
 from vecstore.codecs.tables.clusters import Clusters, Pointed, Rehashed
-from vecstore.codecs.tables.dynamic import POLICIES, DynamicIds, Given
+from vecstore.codecs.tables.dynamic import DynamicIds, Given, GrowingRows, Rules
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.learners import ColdRows, HotRows, Important, Mapped, Sketch
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, chunk_width, one_dim, spread
-from vecstore.errors import SpecError
 from vecstore.kernels.hotsketch import CELLS
 
 
@@ -63,18 +62,17 @@ def given_rows(shape: Shape) -> list[Knob]:
 def dynamic(shape: Shape, knobs: Knobs) -> Layout:
     """E[row given to x], else E[h(x)] from a share of the rows."""
     layout, options = Layout(), shape.options
-    if options["policy"] not in POLICIES:
-        raise SpecError(f"policy={options['policy']!r}; expected one of {', '.join(POLICIES)}")
+    rules = Rules(**{name: options[name] for name in ("policy", "admit", "chance", "ttl", "first")})
     for field, rows in zip(shape.fields, knobs, strict=True):
         shared = min(rows - 1, max(1, int(rows * options["shared"])))
-        store = layout.add(shape.rows(rows, field.dim))
+        plan, start = shape.rows(rows, field.dim), int(options["start"])
+        if start:
+            begun = min(start, rows - shared) + shared
+            plan = GrowingRows(plan.count, plan.width, plan.kind, plan.low, plan.high, start=begun)
         cold = Hashed(rows - shared, shared, shape.salts(field, 1, 1))
-        learner = DynamicIds(
-            field.name, rows - shared, store, cold, options["policy"], options["admit"], options["chance"],
-            options["ttl"],
-        )  # fmt: skip
+        learner = DynamicIds(field.name, rows - shared, layout.add(plan), cold, rules, start)
         layout.learners.append(learner)
-        layout.branches[field.name] = Branch(field, (Term(Given(learner), store),))
+        layout.branches[field.name] = Branch(field, (Term(Given(learner), learner.store),))
     return layout
 
 

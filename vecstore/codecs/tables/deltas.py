@@ -18,15 +18,15 @@ from vecstore.codecs.tables.state import TableState, identity_of
 from vecstore.errors import CorruptError, FormatError, InputError
 from vecstore.kernels.blockmarks import mark_blocks
 
-Marks = dict[str, NDArray[np.uint64]]
+Marks = dict[str, tuple[tuple[int, ...], NDArray[np.uint64]]]  # of each array its shape, marks of blocks
 
 BLOCK_BYTES = 256  # the marks of a table take a 32nd of its bytes
 _VERSION = 1
-_BLOCKS, _VALUES = "blocks of ", "values of "
+_BLOCKS, _VALUES, _WHOLE = "blocks of ", "values of ", "whole "
 
 
 class Delta(Part):
-    """The blocks that changed, by array; `since` is the identity of the file before."""
+    """The blocks that changed, by array, or all of one that has grown; since: identity of the file before."""
 
     name = "table_delta"
 
@@ -53,7 +53,11 @@ class Delta(Part):
         """The blocks of a state whose marks are others than they were."""
         changed: dict[str, NDArray[Any]] = {}
         for name, array in state.arrays().items():
-            blocks = np.flatnonzero(marks_of(array) != marks[name])
+            shape, before = marks[name]
+            if array.shape != shape:
+                changed[_WHOLE + name] = array
+                continue
+            blocks = np.flatnonzero(marks_of(array) != before)
             if len(blocks):
                 changed[_BLOCKS + name] = blocks
                 changed[_VALUES + name] = _blocks_at(array, blocks)
@@ -62,6 +66,11 @@ class Delta(Part):
     def onto(self, state: TableState, path: str) -> TableState:
         """The state with these blocks put into its arrays; CorruptError where they do not fit."""
         arrays = state.arrays()
+        arrays |= {
+            name.removeprefix(_WHOLE): array
+            for name, array in self._arrays.items()
+            if name.startswith(_WHOLE) and name.removeprefix(_WHOLE) in arrays
+        }
         for name in [name.removeprefix(_BLOCKS) for name in self._arrays if name.startswith(_BLOCKS)]:
             blocks, values = self._arrays[_BLOCKS + name], self._arrays.get(_VALUES + name)
             flat = _bytes_of(arrays[name]) if name in arrays else np.empty(0, np.uint8)
@@ -91,7 +100,7 @@ class Saved:
         """Before the first change: marks of all blocks, and the sha256 if nobody knows it."""
         if self.marks is None:
             self.identity = self.identity or state.identity
-            self.marks = {name: marks_of(array) for name, array in state.arrays().items()}
+            self.marks = {name: (array.shape, marks_of(array)) for name, array in state.arrays().items()}
 
     def delta(self, state: TableState, path: str | os.PathLike[str]) -> Delta:
         """What has changed since the file was written; InputError if it is another one."""

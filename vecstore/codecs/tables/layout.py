@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -89,10 +90,10 @@ class Layout:
         combiners = [branch.combiner for branch in self.branches.values()]
         return any(part is not None and part.seeded for part in (*self.addresses.values(), *combiners))
 
-    def ledger(self, optimizer: Optimizer) -> TableLedger:
-        """The bytes that the table will have."""
+    def ledger(self, optimizer: Optimizer, plans: Sequence[Plan] | None = None) -> TableLedger:
+        """The bytes that the table will have, at most; or has, with the plans of its stores as they are."""
         parts: Counter[str] = Counter(seeds=8 if self.seeded else 0)
-        for plan in self.stores:
+        for plan in self.stores if plans is None else plans:
             parts.update(plan.parts())
             parts["optimizer"] += 4 * plan.count * optimizer.state_width(plan.width)
         for address in self.addresses.values():

@@ -49,6 +49,22 @@ class Learner:
     def finish(self) -> None:
         """Training is over: what only that needs is let go."""
 
+    @property
+    def grows(self) -> bool:
+        """Whether arrays may become longer."""
+        return False
+
+    @property
+    def moves(self) -> int:
+        """How often rows have gone elsewhere, so that addresses of before mean others."""
+        return 0
+
+    def begin(self) -> None:
+        """Before the first lookup: a learner that grows becomes small."""
+
+    def fit(self, arrays: Mapping[str, NDArray[Any]], stores: Sequence[Store]) -> None:
+        """Takes the sizes of arrays that are to be taken over, where it grows."""
+
 
 @dataclass
 class Sketch(Learner):

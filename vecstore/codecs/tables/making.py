@@ -92,7 +92,9 @@ def table_of(state: TableState) -> Table:
     """The table whose `state` this is."""
     setup = state.setup
     preset = _preset(setup.method)
-    shape = Shape([Field(*each) for each in setup.fields], setup.seed, setup.options)
+    # Options that are younger than the table are what they are by default.
+    options = {**preset.options, **setup.options}
+    shape = Shape([Field(*each) for each in setup.fields], setup.seed, options)
     table = Table(setup, preset.layout(shape, setup.knobs))
     table.restore(state)
     return table

@@ -91,7 +91,8 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "dynamic": Preset(
         "rows for ids as they come", adapting.dynamic, adapting.given_rows,
-        {**_ANY, "policy": "lfu", "admit": 1, "chance": 1.0, "ttl": 0, "shared": 0.05},
+        {**_ANY, "policy": "lfu", "admit": 1, "chance": 1.0, "ttl": 0, "shared": 0.05,
+         "start": 0, "first": "shared"},
     ),
     "cafe": Preset(
         "own rows for ids with large gradients", adapting.sketched, sharing.pool_rows,

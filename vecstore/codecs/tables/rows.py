@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,13 +160,8 @@ class RowStore(Store):
         """Rows drawn evenly between low and high; BudgetError for more rows than addresses."""
         if plan.count > _MAX_ROWS:
             raise BudgetError(f"{plan.count:,} rows are more than a store addresses, {_MAX_ROWS:,}")
-        if plan.kind == formats.F32:  # rows that straddle lines of the cache take a half longer to read
-            data = empty_floats(plan.count * plan.width).reshape(plan.count, -1).view(np.uint8)
-        else:
-            data = np.empty((plan.count, plan.row_bytes), np.uint8)
-        width = optimizer.state_width(plan.width)
-        state = zero_floats(plan.count * width).reshape(plan.count, width)
-        store = cls(plan, data, state)
+        store = cls(plan, np.empty((0, 0), np.uint8), np.empty((0, 0), np.float32))
+        store._allocate(optimizer.state_width(plan.width))
         rng = np.random.default_rng(seed)
         block = max(1, _INIT_VALUES // max(plan.width, 1))
         for start in range(0, plan.count, block):
@@ -253,6 +249,33 @@ class RowStore(Store):
         rows, sums = np.empty(len(keys), np.int64), np.empty((len(keys), self.plan.width), np.float32)
         found = sum_rows(keys, self._pieces(jobs), rows, sums, self.scratch[0].sums)
         return rows[:found], sums[:found]
+
+    def move(self, count: int, old: I64, new: I64) -> None:
+        """There are `count` rows, zeros, but for those that were rows `old` (n,) and are now rows `new`."""
+        data, state = self.data, self.state
+        self.plan = dataclasses.replace(self.plan, count=count)
+        self._allocate(state.shape[1])
+        self.data[new] = data[old]
+        self.state[new] = state[old]
+
+    def _allocate(self, state_width: int) -> None:
+        """Rows of zeros. Rows that straddle lines of the cache take a half longer to read."""
+        count, row_bytes = self.plan.count, self.plan.row_bytes
+        if self.plan.kind == formats.F32:
+            self.data = zero_floats(count * self.plan.width).reshape(count, -1).view(np.uint8)
+        else:
+            self.data = np.zeros((count, row_bytes), np.uint8)
+        self.state = zero_floats(count * state_width).reshape(count, state_width)
+
+    def packed(self, rows: I64) -> NDArray[np.uint8]:
+        """The bytes of rows (n,) and of their state, side by side."""
+        return np.concatenate([self.data[rows], self.state[rows].view(np.uint8)], axis=1)
+
+    def unpack(self, rows: I64, packed: NDArray[np.uint8]) -> None:
+        """Rows (n,) become what `packed` gave."""
+        width = self.data.shape[1]
+        self.data[rows] = packed[:, :width]
+        self.state[rows] = np.ascontiguousarray(packed[:, width:]).view(np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """`rows`, and `state` where there is some."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.tables.deltas import Saved
-from vecstore.codecs.tables.dynamic import DynamicIds
+from vecstore.codecs.tables.dynamic import DynamicIds, Keeper
 from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch
 from vecstore.codecs.tables.layout import Branch, Field, Layout
 from vecstore.codecs.tables.learners import Lesson
@@ -35,6 +35,7 @@ class Seen:
     batch: Batch
     rows: F32  # (bags, dim), what came out
     addresses: list[I64]  # of each term
+    moves: int  # of rows, before
     parts: list[F32]  # what each term gave, for a combiner
 
 
@@ -52,6 +53,8 @@ class Table:
         self.stores = [
             plan.new(self.optimizer, int(seed)) for plan, seed in zip(layout.stores, seeds, strict=True)
         ]
+        for learner in layout.learners:
+            learner.begin()
         self.saved: Saved | None = None  # the last file that it was saved as or read from
         self._seen: dict[str, Seen] | None = None
 
@@ -109,7 +112,7 @@ class Table:
 
     def ledger(self) -> TableLedger:
         """The bytes of everything that `arrays` holds."""
-        found = self.layout.ledger(self.optimizer)
+        found = self.layout.ledger(self.optimizer, [store.plan for store in self.stores])
         return dataclasses.replace(found, optimizer=0, training=0) if self.finished else found
 
     def finish(self) -> None:
@@ -145,6 +148,9 @@ class Table:
 
     def restore(self, state: TableState) -> None:
         """Takes over what `state` of an equal table gave; FormatError for one of another make."""
+        for at, learner in enumerate(self.layout.learners):
+            mine = {key.replace(f"learner{at}.", ""): array for key, array in state.arrays().items()}
+            learner.fit(mine, self.stores)
         if state.finished and not self.finished:
             self.finish()
         state.fits(self.setup, self.arrays())
@@ -183,6 +189,27 @@ class Table:
         learners = [learner for learner in self.layout.learners if isinstance(learner, DynamicIds)]
         return {learner.name: learner.evicted() for learner in learners}
 
+    def spill(self, field: str, keeper: Keeper | None) -> None:
+        """Rows that ids of a `dynamic` table's field lose go to a keeper, and come back with their ids.
+
+        keeper: put(ids (n,), rows (n, bytes) uint8) and get(ids) -> (which it has (n,), rows); it is not part
+        of what is saved. SpecError for a field that has no such rows.
+        """
+        learners = [learner for learner in self.layout.learners if isinstance(learner, DynamicIds)]
+        mine = [learner for learner in learners if learner.name == field]
+        if not mine:
+            raise SpecError(f"field {field!r} gives up no rows; only those of 'dynamic' tables do")
+        mine[0].keeper = keeper
+
+    @property
+    def grows(self) -> bool:
+        """Whether arrays become longer."""
+        return any(learner.grows for learner in self.layout.learners)
+
+    @property
+    def _moves(self) -> int:
+        return sum(learner.moves for learner in self.layout.learners)
+
     def branch(self, field: str) -> Branch:
         """How a field is composed; SpecError for one that is not there."""
         if field not in self.layout.branches:
@@ -199,7 +226,7 @@ class Table:
         if branch.combiner is None:
             for at, term in enumerate(branch.terms):
                 self.stores[term.store].pool(addresses[at], batch, rows, adds=at > 0)
-            return Seen(batch, rows, addresses, [])
+            return Seen(batch, rows, addresses, self._moves, [])
         parts = [
             self.stores[term.store].gather(found.reshape(len(found), -1))
             for term, found in zip(branch.terms, addresses, strict=True)
@@ -209,7 +236,7 @@ class Table:
             sum_bags(vectors, batch, rows)
         else:
             rows = vectors
-        return Seen(batch, rows, addresses, parts)
+        return Seen(batch, rows, addresses, self._moves, parts)
 
     def _learn(self, seen: Mapping[str, Seen], gradients: Mapping[str, F32], seed: int) -> None:
         """Tells learners what an update was."""
@@ -244,6 +271,8 @@ class Table:
     def _back(self, branch: Branch, seen: Seen, gradient: F32) -> list[tuple[int, Job]]:
         """The gradients of stores of the gradient of a field's rows."""
         batch, offsets = seen.batch, seen.batch.offsets
+        if seen.moves != self._moves:
+            seen.addresses = [term.address(batch.keys) for term in branch.terms]
         if len(batch.weights) or (branch.combiner is not None and len(offsets)):
             gradient = _each(gradient, batch)
             offsets = NO_OFFSETS
