@@ -6,6 +6,7 @@ import pytest
 
 import vecstore as vs
 from vecstore import registry
+from vecstore.codecs.scan import JoinedScan
 
 SPECS = [text for text in cases.SPECS if not text.startswith("lossless")]
 ROUNDED = 0.02  # of |query| |row|, where a scan rounds the query to integers
@@ -108,8 +109,33 @@ def test_queries_that_are_prepared_for_one_scan_serve_all_that_are_alike(spec):
         pairs.append((one, codec.scan_symmetric(codes[64:])))
     for one, other in pairs:
         assert one.alike == other.alike and (one.alike or one.bounds)
+        leader = one.leader([one, other])
+        assert (leader is one) if one.alike else (leader is not None)
         if one.alike:
             found, wanted = np.empty((2, 5, other.rows), np.float32)
             other.dots(one.prepare(queries), 0, other.rows, found)
             other.dots(other.prepare(queries), 0, other.rows, wanted)
             assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("spec", ["rabitq:bits=2", "normalize+hadamard:bits=4", "sq", "center+pq:m=4,bits=4"])
+def test_scans_behind_each_other_prepare_a_query_once(spec):
+    codec = vs.fit(spec, cases.make_rows(400, 24))
+    codes, queries = codec.encode(cases.make_rows(500, 24, seed=1)), cases.make_rows(5, 24, seed=2)
+    parts = [codec.scan(codes[first:last]) for first, last in ((0, 130), (130, 140), (140, 500))]
+    joined = JoinedScan([parts[0], JoinedScan(parts[1:])])
+    prepared = joined.prepare(queries)
+    assert not isinstance(prepared, list)
+    found = np.empty((5, joined.rows), np.float32)
+    joined.dots(prepared, 0, joined.rows, found)
+    inner = joined.parts[1].starts
+    for part, start in zip(parts, [0, *(joined.starts[1] + inner)], strict=True):
+        own, numbers = np.empty((5, part.rows), np.float32), np.arange(part.rows)[None].repeat(5, axis=0)
+        part.dots(part.prepare(queries), 0, part.rows, own)
+        whole, some = joined.rescore(prepared, numbers + start), part.rescore(part.prepare(queries), numbers)
+        assert np.array_equal(whole, some) if some is not None else whole is None
+        mine = found[:, start : start + part.rows]
+        if part.bounds:  # by the widest bound, which still is one
+            assert (mine >= some - 1e-4 * np.abs(some).max()).mean() > 0.99
+        else:
+            assert np.array_equal(mine, own)

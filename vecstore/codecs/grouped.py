@@ -33,7 +33,7 @@ from vecstore.codecs.base import (
 )
 from vecstore.codecs.joined import Joined
 from vecstore.codecs.parts import Part, require
-from vecstore.codecs.scan import Scan
+from vecstore.codecs.scan import AroundScan, Scan
 from vecstore.codecs.transforms.center import mean_row, offsets
 from vecstore.errors import CorruptError, InputError, ShapeError, SpecError
 from vecstore.kernels.threads import spread
@@ -209,16 +209,13 @@ class Grouped(Joined):
         return np.where(numbers < len(self.center.means), numbers, 0)
 
 
-class GroupedScan(Scan):
+class GroupedScan(AroundScan):
     """A scan of rows to which their group's mean is added."""
 
     def __init__(self, inner: Scan, numbers: NDArray[np.int64], center: GroupCenter) -> None:
-        self.inner = inner
-        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
-        self.step, self.queries = inner.step, inner.queries
         self._numbers = numbers.astype(np.uint16)
         self._means = center.means
-        self.rows, self.nbytes = inner.rows, inner.nbytes + self._numbers.nbytes
+        super().__init__(inner, self._numbers.nbytes)
 
     def prepare(self, queries: Rows) -> Any:
         """The inner scan's, and each query's products with the means (q, groups + 1)."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,13 @@ class CellScan(Scan):
         turned, constants = self._pull(queries)
         packed = cellpicks.pack(turned, self._bits, self._width)
         return Prepared(self._near.prepare(turned), packed, constants)
+
+    def leader(self, others: Sequence[Scan]) -> Scan:
+        """This one by the widest bound of all, which is all but its own."""
+        found = copy(self)
+        found._spread = max(other._spread for other in others if isinstance(other, CellScan))
+        found._near = self._near.by(found._tabulate)
+        return found
 
     def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Bounds."""

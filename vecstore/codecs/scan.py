@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,10 @@ class Scan(ABC):
     @abstractmethod
     def prepare(self, queries: Rows) -> Any:
         """What the kernel needs of queries (q, dim): tables, folded weights. Each query's are its own."""
+
+    def leader(self, others: Sequence[Scan]) -> Scan | None:
+        """A scan whose `prepare` serves this one and others of its codec; None: each needs its own."""
+        return self if self.alike else None
 
     @abstractmethod
     def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
@@ -107,7 +112,27 @@ class DecodedScan(Scan):
                 out[:, at - start : end - start] = found
 
 
-class PulledScan(Scan):
+class AroundScan(Scan):
+    """What does something to the queries or the scores of another scan."""
+
+    def __init__(self, inner: Scan, more: int = 0) -> None:
+        """more: bytes held beside those of the inner scan."""
+        self.inner = inner
+        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
+        self.step, self.queries = inner.step, inner.queries
+        self.rows, self.nbytes = inner.rows, inner.nbytes + more
+
+    def leader(self, others: Sequence[Scan]) -> Scan | None:
+        """This one around the inner scan's."""
+        leader = self.inner.leader([other.inner for other in others if isinstance(other, type(self))])
+        if leader is None or leader is self.inner:
+            return self if leader else None
+        found = copy(self)
+        found.inner = leader
+        return found
+
+
+class PulledScan(AroundScan):
     """A scan behind transforms whose inverse is affine: queries are transformed, rows are not.
 
     pull: queries (q, dim) -> queries (q, dim_out) and offsets (q,) with <query, row> = <pulled, inner row> +
@@ -115,10 +140,7 @@ class PulledScan(Scan):
     """
 
     def __init__(self, inner: Scan, pull: Callable[[Rows], tuple[Rows, NDArray[np.float64]]]) -> None:
-        self.inner = inner
-        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
-        self.step, self.queries = inner.step, inner.queries
-        self.rows, self.nbytes = inner.rows, inner.nbytes
+        super().__init__(inner)
         self._pull = pull
 
     def prepare(self, queries: Rows) -> Any:
@@ -140,14 +162,11 @@ class PulledScan(Scan):
         return None if found is None else found + offsets[:, None]
 
 
-class ScaledScan(Scan):
+class ScaledScan(AroundScan):
     """The scan of rows that are each a multiple of another scan's."""
 
     def __init__(self, inner: Scan, factors: Rows) -> None:
-        self.inner = inner
-        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
-        self.step, self.queries = inner.step, inner.queries
-        self.rows, self.nbytes = inner.rows, inner.nbytes + factors.nbytes
+        super().__init__(inner, factors.nbytes)
         self._factors = factors
 
     def prepare(self, queries: Rows) -> Any:
@@ -184,6 +203,8 @@ class JoinedScan(Scan):
         self.step = math.lcm(*(part.step for part in parts))
         self.queries = min(part.queries for part in parts)
         self.alike = all(part.alike for part in parts)
+        leaves = [leaf for part in parts for leaf in (part.parts if isinstance(part, JoinedScan) else [part])]
+        self._leader = leaves[0].leader(leaves)
         starts = [0]
         for part in parts[:-1]:
             starts.append(-(-(starts[-1] + part.rows) // self.step) * self.step)
@@ -202,13 +223,13 @@ class JoinedScan(Scan):
 
     def prepare(self, queries: Rows) -> Any:
         """Each part's, or one for all."""
-        if self.alike:
-            return self.parts[0].prepare(queries)
+        if self._leader is not None:
+            return self._leader.prepare(queries)
         return [part.prepare(queries) for part in self.parts]
 
     def _of(self, prepared: Any, at: int) -> Any:
         """What is prepared for a part."""
-        return prepared if self.alike else prepared[at]
+        return prepared[at] if isinstance(prepared, list) else prepared
 
     def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
         """Those of the parts that the rows lie in."""
@@ -244,17 +265,14 @@ class JoinedScan(Scan):
         return out
 
 
-class AppliedScan(Scan):
+class AppliedScan(AroundScan):
     """A symmetric scan behind transforms: queries go the way of rows.
 
     apply: queries (q, dim) -> rows (q, dim_out) as the inner scan's codec takes them.
     """
 
     def __init__(self, inner: Scan, apply: Callable[[Rows], Rows]) -> None:
-        self.inner = inner
-        self.exact, self.bounds, self.alike = inner.exact, inner.bounds, inner.alike
-        self.step, self.queries = inner.step, inner.queries
-        self.rows, self.nbytes = inner.rows, inner.nbytes
+        super().__init__(inner)
         self._apply = apply
 
     def prepare(self, queries: Rows) -> Any:

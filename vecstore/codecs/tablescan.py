@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from copy import copy
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,12 @@ class TableScan(Scan):
         else:
             self._layout = nibbles.layout(2 * width) if self._fours else bitsums.layout(width)
         self._tabulate = tabulate
+
+    def by(self, tabulate: Callable[[Rows], Values]) -> Self:
+        """The same rows, by other tables."""
+        found = copy(self)
+        found._tabulate = tabulate
+        return found
 
     @property
     def nibbles(self) -> Codes | None:
