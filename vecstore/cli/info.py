@@ -7,19 +7,29 @@ from typing import Any
 import click
 
 from vecstore import api
+from vecstore.bench.certificate import certify
+from vecstore.cli.certifying import print_certificate
 from vecstore.cli.output import json_option, print_json, print_pairs, size
 from vecstore.space.card import NAMES
 
 
 @click.command()
 @click.argument("path", metavar="PATH")
+@click.option(
+    "--certificate", is_flag=True,
+    help="What it lost and how far that is from the least: measured where finer rows are kept.",
+)  # fmt: skip
 @json_option
-def info(path: str, as_json: bool) -> None:
+def info(path: str, certificate: bool, as_json: bool) -> None:
     """Shows rows, codec and the byte account of PATH, an archive or a store.
 
     Example: vecstore info items.arrow
     """
     with api.open(path) as archive:
+        if certificate:
+            figures = certify(archive)
+            print_json(figures) if as_json else print_certificate(figures)
+            return
         ledger, codec = archive.ledger(), archive.codec
         found: dict[str, Any] = {
             "rows": len(archive),

@@ -104,15 +104,10 @@ def _asks(view: View, sought: Sought) -> tuple[Rows, Ids | None, Ids | None]:
         truth = None if sought.truth is None else np.asarray(sought.truth)[::step]
         return np.asarray(sought.queries)[::step], None, truth
     rng = np.random.default_rng(0)
-    numbers = np.sort(rng.permutation(len(view))[:_QUERIES])
-    rows, ids, first = [], [], 0
-    for part in view.parts:
-        live = part.live_rows()
-        mine = live[numbers[(numbers >= first) & (numbers < first + len(live))] - first]
-        first += len(live)
-        if len(mine):
-            rows.append(part.fine.rows_at(mine))
-            ids.append(part.archive.ids_at(mine).to_numpy(zero_copy_only=False))
+    rows, ids = [], []
+    for part, mine in view.picked(np.sort(rng.permutation(len(view))[:_QUERIES])):
+        rows.append(part.fine.rows_at(mine))
+        ids.append(part.archive.ids_at(mine).to_numpy(zero_copy_only=False))
     return np.concatenate(rows), np.concatenate(ids), None
 
 

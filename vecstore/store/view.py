@@ -148,6 +148,16 @@ class View:
             out[mine] = self.parts[number].archive.rows_at(rows[mine])
         return out
 
+    def picked(self, numbers: I64) -> Iterator[tuple[Part, I64]]:
+        """Of live rows those with these ascending numbers (n,): parts, and the rows' numbers in them."""
+        first = 0
+        for part in self.parts:
+            live = part.live_rows()
+            mine = live[numbers[(numbers >= first) & (numbers < first + len(live))] - first]
+            first += len(live)
+            if len(mine):
+                yield part, mine
+
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """Live rows in the order in which they came, with ids and carried columns."""
         if batch_rows < 1:
