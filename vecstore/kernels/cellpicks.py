@@ -32,6 +32,7 @@ from vecstore.kernels.simd import (
     instruction,
     tile_of,
 )
+from vecstore.kernels.sixteen import prefetch
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -40,7 +41,8 @@ I64 = NDArray[np.int64]
 Cells = tuple[U8, int, F32, F32]  # rows from `lay_out`, their width, a table from `tabulate`, factors (n,)
 Queries = tuple[lookup.Tables, F32, F64]
 By = tuple[F32, int, NDArray[np.bool_]]
-_SCORES = 1 << 13  # of a few rows: they stay in the nearest cache
+_ROWS = 1 << 13  # so many that the best of the first of them tell which others may get in
+_AHEAD = 8  # rows
 SLACK = 16  # bytes that may be read behind a row
 _SIGNS = np.where(np.arange(16) >> np.arange(4)[:, None] & 1, 1, -1).astype(np.float32)
 _VECTORS = ISA in ("avx2", "avx512")  # Others have no instruction that looks floats up.
@@ -209,34 +211,49 @@ def push(
     by: terms (stop - start,) or empty, how, and wanted (stop - start,) or empty.
     """
     (blocks, stretches), (tables, packed, constants) = bits, queries
-    (start, stop, number), (terms, how, wanted), (keys, numbers) = rows, by, heap
-    count, k = keys.shape
-    step = max(_SCORES // count // BLOCK, 1) * BLOCK
-    scratch, found = np.empty(count * min(step, stop - start), np.float32), np.empty(BLOCK, np.float32)
-    held = np.empty((1, step), np.float32), np.empty((1, step), np.int64)
-    likely, least = (np.empty((1, k), np.float32), np.empty((1, k), np.int64)), np.empty(1, np.float32)
+    (start, stop, number), (terms, how, wanted) = rows, by
+    count, step = packed.shape[0], min(_ROWS, stop - start)
+    scratch, found = np.empty(nibbles.QUERIES * step, np.float32), np.empty(BLOCK, np.float32)
     for at in range(start, stop, step):
         size = min(step, stop - at)
-        out = scratch[: count * size].reshape(count, size)
-        nibbles.add(blocks, at // BLOCK, tables, out, found)
-        own, part = wanted[at - start : at - start + size], terms[at - start : at - start + size]
-        for j in range(count):
-            query = packed[j], constants[j]
-            _bound(out[j], stretches[at : at + size], np.float32(constants[j]))
-            _turn(out[j], part, how)
-            least[0] = keys[j, 0]
-            if not least[0] > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
-                likely[0][:], likely[1][:] = -np.inf, top.NONE
-                top.push(out[j : j + 1], terms[:0], top.AS_THEY_ARE, own, 0, likely)
-                if likely[0][0, 0] > -np.inf:
-                    _score(cells, query, at, (part, how), likely, k)
-                    least[0] = np.nextafter(likely[0].min(), np.float32(-np.inf))
-            chosen = top.above(out[j : j + 1], least, own, 0, held)
-            _score(cells, query, at, (part, how), held, chosen)
-            for c in range(chosen):
-                if held[0][0, c] > keys[j, 0]:
-                    row = number + at - start + held[1][0, c]
-                    top.replace(keys[j], numbers[j], k, held[0][0, c], row)
+        low, high = at - start, at - start + size
+        own = terms[low:high], how, wanted[low:high]
+        # As many queries at a time as `add` serves best: rows come from the cache for the next ones.
+        for first in range(0, count, nibbles.QUERIES):
+            last = min(first + nibbles.QUERIES, count)
+            out = scratch[: (last - first) * size].reshape(last - first, size)
+            book, steps, offsets = tables
+            part = book[first:last], steps[first:last], offsets[first:last]
+            nibbles.add(blocks, at // BLOCK, part, out, found)
+            for j in range(first, last):
+                bounds = out[j - first]
+                _bound(bounds, stretches[at : at + size], np.float32(constants[j]))
+                _turn(bounds, own[0], how)
+                places = at, number + low
+                _sift(bounds, cells, (packed[j], constants[j]), places, own, (heap[0][j], heap[1][j]))
+
+
+@kernel
+def _sift(
+    bounds: F32, cells: Cells, query: tuple[F32, float], places: tuple[int, int], by: By, heap: top.Heap
+) -> None:
+    """Puts rows with these bounds (n,) into the heap (k,) of one query; places: of the first of them, among
+    all rows and in the heap."""
+    (keys, numbers), (terms, how, wanted), (first, number) = heap, by, places
+    k, least = keys.size, keys[0]
+    if not least > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
+        likely = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
+        top.clear(likely)
+        top.push(bounds.reshape(1, bounds.size), terms[:0], top.AS_THEY_ARE, wanted, 0, likely)
+        if likely[0][0, 0] > -np.inf:
+            _score(cells, query, first, (terms, how), (likely[0][0], likely[1][0]), k)
+            least = np.nextafter(likely[0].min(), np.float32(-np.inf))
+    held = np.empty(bounds.size, np.float32), np.empty(bounds.size, np.int64)
+    chosen = top.above_one(bounds, least, wanted, 0, held)
+    _score(cells, query, first, (terms, how), held, chosen)
+    for c in range(chosen):
+        if held[0][c] > keys[0]:
+            top.replace(keys, numbers, k, held[0][c], number + held[1][c])
 
 
 @kernel
@@ -246,12 +263,18 @@ def _score(
     """The first `count` keys of rows first + bounded[1], bounds, become the lesser of bound and product."""
     codes, width, table, factors = cells
     one = np.empty(1, np.float32)
-    for c in range(count):
-        row = bounded[1][0, c]
+    for c in range(-_AHEAD, count):
+        if c + _AHEAD < count:  # Rows lie far from each other: those to come are asked for.
+            row = address(codes) + (first + bounded[1][c + _AHEAD]) * width
+            for line in range(0, width, 64):
+                prefetch(row + line)
+        if c < 0:
+            continue
+        row = bounded[1][c]
         product = _product(codes, width, first + row, table, query[0])
         one[0] = product * np.float64(factors[first + row]) + query[1]
         _turn(one, by[0][row : row + 1], by[1])
-        bounded[0][0, c] = min(bounded[0][0, c], one[0])
+        bounded[0][c] = min(bounded[0][c], one[0])
 
 
 @kernel

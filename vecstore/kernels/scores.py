@@ -235,7 +235,7 @@ def squares(rows: F32, out: F64) -> None:
 
 @kernel
 def along(rows: F32, point: F32, out: F64) -> None:
-    """out[i] = <rows[i], point>, in float64; rows (n, d), point (d,), out (n,), written."""
+    """out[i] = <rows[i], point>, in float64; rows (n, d), contiguous, point (d,), out (n,), written."""
     for i in range(rows.shape[0]):
         out[i] = _sum(rows[i], point, False)
 

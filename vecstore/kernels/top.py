@@ -38,18 +38,18 @@ _FLOATS = ir.VectorType(FLOAT, RUN)
 AS_THEY_ARE, TIMES, PLUS = 0, 1, 2  # how a score becomes a key by its row's term
 
 
-def empty_heap(queries: int, k: int) -> Heap:
-    """A heap for each query with nothing in it."""
-    heap = np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)
-    _clear(heap)  # np.full takes longer than a search of a thousand rows
-    return heap
-
-
 @kernel
-def _clear(heap: Heap) -> None:
+def clear(heap: Heap) -> None:
     """Takes everything out."""
     heap[0][:] = -np.inf
     heap[1][:] = NONE
+
+
+def empty_heap(queries: int, k: int) -> Heap:
+    """A heap for each query with nothing in it."""
+    heap = np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)
+    clear(heap)  # np.full takes longer than a search of a thousand rows
+    return heap
 
 
 @instruction(types.int64, ADDRESS, types.float32)
@@ -138,6 +138,25 @@ def _push_run(scores: F32, wanted: NDArray[np.bool_], first: int, keys: F32, row
 
 
 @kernel
+def above_one(keys: F32, least: np.float32, wanted: NDArray[np.bool_], first: int, found: Heap) -> int:
+    """`above` of one query: keys (n,), found (n,) each; gives how many there are."""
+    count, whole = 0, keys.size // RUN * RUN if _VECTORS else 0
+    for at in range(0, whole, RUN):
+        bits = _above(address(keys) + at * 4, least)
+        while bits:
+            i = at + lowest_bit(bits)
+            bits &= bits - 1
+            if wanted.size == 0 or wanted[i]:
+                found[0][count], found[1][count] = keys[i], first + i
+                count += 1
+    for i in range(whole, keys.size):
+        if keys[i] > least and (wanted.size == 0 or wanted[i]):
+            found[0][count], found[1][count] = keys[i], first + i
+            count += 1
+    return count
+
+
+@kernel
 def above(keys: F32, least: F32, wanted: NDArray[np.bool_], first: int, found: Heap) -> int:
     """Writes keys and numbers of the rows first, first + 1, ... whose key is above their query's least.
 
@@ -146,23 +165,9 @@ def above(keys: F32, least: F32, wanted: NDArray[np.bool_], first: int, found: H
     """
     most = 0
     ends = np.zeros(keys.shape[0], np.int64)
-    whole = keys.shape[1] // RUN * RUN if _VECTORS else 0
     for j in range(keys.shape[0]):
-        count = 0
-        for at in range(0, whole, RUN):
-            bits = _above(address(keys) + (j * keys.shape[1] + at) * 4, least[j])
-            while bits:
-                i = at + lowest_bit(bits)
-                bits &= bits - 1
-                if wanted.size == 0 or wanted[i]:
-                    found[0][j, count], found[1][j, count] = keys[j, i], first + i
-                    count += 1
-        for i in range(whole, keys.shape[1]):
-            if keys[j, i] > least[j] and (wanted.size == 0 or wanted[i]):
-                found[0][j, count], found[1][j, count] = keys[j, i], first + i
-                count += 1
-        ends[j] = count
-        most = max(most, count)
+        ends[j] = above_one(keys[j], least[j], wanted, first, (found[0][j], found[1][j]))
+        most = max(most, ends[j])
     for j in range(keys.shape[0]):
         found[0][j, ends[j] : most] = -np.inf
         found[1][j, ends[j] : most] = -1
@@ -183,7 +188,7 @@ def merge(source: Heap, target: Heap) -> None:
 @kernel
 def best(source: Heap, target: Heap) -> None:
     """Fills target with the best of what source holds, the best first; it has no more places than source."""
-    _clear(target)
+    clear(target)
     merge(source, target)
     sort(target)
 

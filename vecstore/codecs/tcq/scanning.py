@@ -125,22 +125,22 @@ class RegisterScan(Scan):
         self._exact = groups, controls, tables.astype(np.float64)
         self._dims = dims.reshape(-1)
         units = (largest / _TOP).reshape(-1)[groups[:, 1]]
+        self._scales = codec.scales[self._dims].astype(np.float64)
         self._units = (codec.scales[dims] * units[:, None]).reshape(-1)
+        self._middles = -_MIDDLE * self._units
 
     def prepare(self, queries: Rows) -> Prepared:
         """The queries turned, as weights of the table's values."""
         codec = self._codec
-        turned = _products(queries, codec.back)[:, self._dims]
+        turned = _products(queries, codec.back).take(self._dims, axis=1)
         centroids = self._centroids.prepare(queries) if self._centroids else None
         constant = offsets(queries, codec.mean)
         common = constant if centroids is None else constant + centroids.offsets
-        weights = turned * self._units
-        base = -_MIDDLE * weights.sum(axis=1, dtype=np.float64)
+        base = offsets(turned, self._middles)
         if self._factors is None:
             base += common
-        count = len(self._dims)
-        folded = bytedots.fold(weights, base, 1, 2 * _MIDDLE, count)
-        exact = np.multiply(turned, codec.scales[self._dims], dtype=np.float64)
+        folded = bytedots.fold(turned * self._units, base, 1, 2 * _MIDDLE, len(self._dims))
+        exact = turned * self._scales
         return Prepared(folded, exact.reshape(len(queries), -1, GROUP), (constant, common), centroids)
 
     def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:

@@ -64,5 +64,5 @@ def mean_row(sample: Rows) -> NDArray[np.float32]:
 def offsets(queries: Rows, mean: Rows) -> NDArray[np.float64]:
     """<query, mean> of queries (q, dim), in float64; each the same whatever the others are, unlike BLAS's."""
     found = np.empty(len(queries))
-    scores.along(queries, mean, found)
+    scores.along(np.ascontiguousarray(queries), mean, found)
     return found
