@@ -1,0 +1,153 @@
+"""What ledgers say is what is there: arrays that live, files on disk, memory of a process that reads all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vecstore as vs
+from vecstore.codecs.base import Codec
+
+sys.path.append(str(Path(__file__).parent / "codecs"))
+from cases import SPECS, make_rows
+
+ROWS = make_rows(300, 8)
+FILE_PARTS = ("codes", "side", "shared", "ids", "index", "format", "carried")
+# Around an archive of Arrow's form: names, shapes, types, and padding to 64 bytes of each array.
+FORM_BYTES, ARRAY_FORM_BYTES = 1200, 420
+
+READ = """
+import resource, sys
+import numpy as np
+import vecstore as vs
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+def read(kind, path):
+    if kind == "table":
+        table = vs.table_open(path)
+        fields = {name: np.arange(count) for name, count, _ in table.setup.fields}
+        for name, ids in fields.items():
+            for start in range(0, len(ids), 4096):
+                table.lookup({name: ids[start : start + 4096]})
+        return table
+    found = vs.open(path)
+    for ids, rows in found.scan(4096):
+        rows.sum()
+    found.search(np.ones((1, found.dim), np.float32), 1)
+    return found
+
+kind, small, large = sys.argv[1:]
+kept = [read(kind, small)]  # libraries, kernels and their tables are there from here on
+before = resident()
+kept.append(read(kind, large))
+print(resident() - before)
+"""
+
+
+def arrays(codec):
+    """All that it holds, a chain's parts in turn."""
+    inside = [*getattr(codec, "transforms", ()), *([codec.codec] if hasattr(codec, "codec") else [])]
+    return [array for part in (codec, *inside) for array in part.arrays().values()]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_codec_s_ledger_counts_its_codes_and_its_live_arrays(spec):
+    codec = vs.fit(spec, ROWS)
+    live = sum(array.nbytes for array in arrays(codec))
+    form = FORM_BYTES + ARRAY_FORM_BYTES * len(arrays(codec))
+    if not isinstance(codec, Codec):
+        assert live <= len(vs.dumps(codec)) <= live + form
+        return
+    codes, ledger = codec.encode(ROWS), codec.ledger(len(ROWS))
+    assert ledger.codes + ledger.side == codes.nbytes and ledger.side == codec.side_bytes * len(ROWS)
+    assert ledger.shared == len(vs.dumps(codec))
+    assert live <= ledger.shared <= live + form
+    assert ledger.total == codes.nbytes + ledger.shared
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_an_archive_s_ledger_is_its_file(spec, tmp_path):
+    ids = [f"row {number}" for number in range(len(ROWS))]
+    ledger = vs.compress(ROWS, tmp_path / "a.arrow", spec, ids=ids).ledger
+    assert ledger.total == (tmp_path / "a.arrow").stat().st_size
+    assert ledger.total == sum(getattr(ledger, part) for part in FILE_PARTS)
+    assert ledger.ids >= sum(map(len, ids)) and ledger.carried == 0
+    with vs.open(tmp_path / "a.arrow") as archive:
+        assert archive.ledger() == ledger
+        if isinstance(archive.codec, Codec):
+            assert ledger.codes + ledger.side == archive.codec.code_bytes * len(ROWS)
+            # Arrow keeps the codec's bytes in a text of its metadata.
+            assert ledger.shared >= archive.codec.ledger(0).shared
+
+
+@pytest.mark.parametrize("keep", [None, "f16"])
+@pytest.mark.parametrize("ids", ["numbers", "words"])
+def test_a_store_s_ledger_is_its_files_whatever_was_done_to_it(keep, ids, tmp_path):
+    def named(numbers):
+        return numbers if ids == "numbers" else [f"word {number}" for number in numbers]
+
+    def right(store):
+        files = [path for path in (tmp_path / "s").rglob("*") if path.is_file() and path.name != "LOCK"]
+        return store.ledger().total == sum(path.stat().st_size for path in files)
+
+    with vs.Store.create(tmp_path / "s", dim=8, codec="sq:bits=8", keep=keep) as store:
+        store.put(named(range(300)), ROWS, columns={"at": list(range(300))})
+        store.put(named(range(100, 200)), ROWS[:100], columns={"at": list(range(100))})
+        store.delete(named([5, 6]))
+        store.gc()
+        assert right(store)
+        store.refit("pq:m=2,bits=4")
+        store.put(named(range(300, 310)), ROWS[:10], columns={"at": list(range(10))})
+        store.compact()
+        store.gc()
+        assert right(store) and store.check() == []
+    with vs.Store.open(tmp_path / "s", read_only=True) as store:
+        assert right(store) and len(store) == 308
+
+
+def growth(kind, small, large):
+    """Resident bytes that reading all of the large one adds to a fresh process that has read a small one."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, kind, str(small), str(large)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def archive(path, rows):
+    return vs.compress(rows, path, "f16").ledger.total
+
+
+def store(path, rows):
+    with vs.Store.create(path, dim=rows.shape[1], codec="sq:bits=8", keep="f16") as made:
+        made.put(np.arange(len(rows)), rows)
+        return made.ledger().total
+
+
+def table(path, rows):
+    made = vs.table("plain", {"user": len(rows), "item": 10}, dim=rows.shape[1])
+    made.finish()
+    made.save(path)
+    return made.ledger().serve
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("make", "least", "most"), [(archive, 0.0, 1.2), (store, 0.0, 1.5), (table, 0.9, 2.2)]
+)
+def test_reading_all_takes_the_memory_that_the_ledger_says(make, least, most, tmp_path):
+    """At most a part more than the ledger's bytes, and eight MiB of buffers. A table's arrays lie in memory,
+    and Arrow's allocator may keep the buffer that its file was read into."""
+    rows = np.random.default_rng(0).standard_normal((60_000, 128), dtype=np.float32)
+    make(tmp_path / "small", rows[:6400])
+    total = make(tmp_path / "large", rows)
+    grown = growth(make.__name__, tmp_path / "small", tmp_path / "large")
+    assert least * total <= grown <= most * total + (8 << 20), (grown, total)
