@@ -79,9 +79,12 @@ def pareto(
     spec = _framed(_HEIGHT, [layer for layer in layers if layer["data"]["values"]])
     spec["params"] = [{"name": "family", "value": ""}]
     shown = [family for family in families if any(p.family == family for p in points)]
-    marks = [Mark("best of vecstore", "line"), Mark("best of others", "dashes")]
+    marks = [
+        Mark(f"best of {side}", shape) for side, shape in ((OURS, "line"), (OTHERS, "dashes")) if fronts[side]
+    ]
     marks += [Mark(bound.name, "dots")] if inside else []
     marks += [Mark(family, f"dot c{families.index(family)}", family) for family in shown]
+    marks += [Mark(OTHERS, "dot hollow")] if fronts[OTHERS] else []
     both = [*fronts[OURS], *fronts[OTHERS]]
     lines = [
         [p.method, p.side, _size(p.size, axes.share), f"{p.value:.4g}", _at(bound, p.size)]
@@ -236,7 +239,7 @@ def dots(title: str, scale: Scale, found: Sequence[Dot], command: str) -> Chart:
     # `sort` by labels would put these into an expression, where the text of records has no place.
     y: Spec = {
         "field": "label", "type": "nominal", "sort": None, "scale": {"domain": labels}, "title": None,
-        "axis": {"labelExpr": f"split(datum.label, '{LABEL}')", "grid": True},
+        "axis": {"labelExpr": f"split(datum.label, '{LABEL}')", "labelOffset": -_LINE // 2, "grid": True},
     }  # fmt: skip
     colour = {
         "field": "what", "type": "nominal", "legend": None,

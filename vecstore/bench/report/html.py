@@ -17,7 +17,7 @@ from importlib import util
 from pathlib import Path
 
 from vecstore.bench.report.model import Chart, Report, Section, Table
-from vecstore.bench.report.words import VERDICTS, passages, summary_of, targets_table
+from vecstore.bench.report.words import VERDICTS, machines_table, passages, summary_of, targets_table
 from vecstore.errors import NotFoundError
 
 PACKAGE = "vl-convert-python"
@@ -169,8 +169,6 @@ class _Body:
                 family = f'data-family="{escape(mark.family)}"'
                 text = f'<button type="button" aria-pressed="false" {family}>{text}</button>'
             yield f"<li>{text}</li>"
-        if any(mark.family for mark in chart.marks):
-            yield '<li><span class="swatch dot hollow" aria-hidden="true"></span>others</li>'
         yield f'</ul><div class="chart" id="{name}" role="img" aria-label="{escape(chart.alt)}"></div>'
         if chart.note:
             yield f'<p class="faint">{escape(chart.note)}</p>'
@@ -208,18 +206,7 @@ class _Body:
         yield from self._table(
             Table("Sources", header, lines, "vecstore report FILES -o report.html"), opened=True
         )
-        names = list(dict.fromkeys(key for machine in self.report.machines for key, _ in machine.facts))
-        rows = [
-            [
-                str(machine.records),
-                ", ".join(machine.tasks),
-                *(dict(machine.facts).get(name, "-") for name in names),
-            ]
-            for machine in self.report.machines
-        ]
-        yield from self._table(
-            Table("Machines and versions", ["records", "tasks", *names], rows), opened=True
-        )
+        yield from self._table(machines_table(self.report.machines), opened=True)
         yield "</section>"
 
     def _troubles(self) -> Iterator[str]:

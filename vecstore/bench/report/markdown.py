@@ -10,7 +10,7 @@ from pathlib import Path
 from vecstore.bench import pages
 from vecstore.bench.plots import Picture
 from vecstore.bench.report.model import Report, Table
-from vecstore.bench.report.words import VERDICTS, summary_of, targets_table
+from vecstore.bench.report.words import VERDICTS, machines_table, summary_of, targets_table
 
 _MARKUP = re.compile(r"([\\`*\[\]<])")
 _COMMAND = "vecstore report FILES --md FILE"
@@ -47,11 +47,7 @@ def _parts(report: Report, pictures: Sequence[Picture], beside: Path | None) -> 
         for table in section.tables:
             yield from _table(table)
     yield "## Machines and sources"
-    yield from (
-        f"- {machine.records} records ({_plain(', '.join(machine.tasks))}): "
-        + _plain(", ".join(f"{key} {value}" for key, value in machine.facts) or "no machine is named")
-        for machine in report.machines
-    )
+    yield from _table(machines_table(report.machines))
     yield from (
         f"- {_plain(name)}: {lines} lines, {used} records taken" for name, lines, used in report.sources
     )

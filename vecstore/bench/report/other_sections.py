@@ -153,7 +153,9 @@ def _auc(name: str, own: Sequence[Cell], command: str) -> Iterator[Chart]:
     plain = [point.value for point in points if point.method == "plain"]
     if len(points) > 1:
         ends = min(p.size for p in points), max(p.size for p in points)
-        bound = Bound("the plain table", [(size, plain[0]) for size in ends] if plain else ())
+        drawn = [(size, value) for size in ends for value in plain[:1]]
+        absent = f"No record has the plain table: {command} --methods plain"
+        bound = Bound("the plain table", drawn, "" if plain else absent)
         axes = Axes("share of the plain table's bytes", "test AUC", share=True)
         yield charts.pareto(name, axes, points, names, bound, command)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vecstore.bench.line import Line
-from vecstore.bench.report.model import Section, Table
+from vecstore.bench.report.model import NOTHING, Machine, Section, Table
 
 VERDICTS = {True: "kept", False: "missed", None: "not measured"}
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
@@ -26,6 +26,19 @@ def targets_table(title: str, lines: Sequence[tuple[Section, Line]]) -> Table:
         for section, line in lines
     ]
     return Table(title, ["target", "verdict", "found", "made by"], found)
+
+
+def machines_table(machines: Sequence[Machine]) -> Table:
+    """What records were measured on, a column for each."""
+    names = dict.fromkeys(key for machine in machines for key, _ in machine.facts)
+    told = [dict(machine.facts) for machine in machines]
+    header = ["what", *(f"machine {number}" for number in range(1, len(machines) + 1))]
+    lines = [
+        ["records", *(str(machine.records) for machine in machines)],
+        ["tasks", *(", ".join(machine.tasks) for machine in machines)],
+        *([name, *(facts.get(name, NOTHING) for facts in told)] for name in names),
+    ]
+    return Table("Machines and versions", header, lines)
 
 
 def passages(text: str) -> Iterator[str]:
