@@ -39,6 +39,12 @@ def pack(addresses: I64, offsets: I64, first: int, share: tuple[int, int], keys:
                 at = _put(flat[i], piece, part, parts, keys, at)
             continue
         place = start * chunks * probes
+        if probes == 1:
+            for _ in range(stop - start):
+                for c in range(chunks):
+                    at = _put(flat[place], piece + c, part, parts, keys, at)
+                    place += 1
+            continue
         for _ in range(stop - start):
             for c in range(chunks):
                 for _ in range(probes):

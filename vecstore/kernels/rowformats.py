@@ -174,10 +174,11 @@ def rounded(values: Any, inverse: Any, key: np.uint64, j: int) -> Any:
 @kernel
 def rescaled(side: int, need: np.float32, scale: np.float32) -> np.float32:
     """The scale of a row whose largest value needs one, as `encode` keeps or changes it; put at `side`."""
-    if need > scale or need < np.float32(0.75) * scale:
-        need *= np.float32(1.0625) if np.float32(0) < scale < need else np.float32(1)
-        scale = store_short_float(side, need)
-    return scale
+    # Nobody can foresee which rows change: one that does not is stored again.
+    more = need * (np.float32(1.0625) if np.float32(0) < scale < need else np.float32(1))
+    changes = need > scale or need < np.float32(0.75) * scale
+    kept: np.float32 = store_short_float(side, more if changes else scale)
+    return kept
 
 
 @kernel

@@ -71,13 +71,19 @@ def hash_elements(keys: U64, salts: U64, block: int, signed: bool, rows: int, ou
     keys (n,); salts (blocks,), one for each `block` values; out (n, d, 1), written. Beyond the last element
     the first comes. signed: half of them as ~element, by the lower half of the hash, bit c of the block.
     """
+    width = out.shape[1]
+    flat = out.reshape(-1)
     for i in range(keys.size):
-        for c in range(out.shape[1]):
-            hashed = mix(keys[i] + salts[c // block])
-            start = np.int64(((hashed >> _UPPER) * np.uint64(rows)) >> _UPPER)
-            element = (start + c % block) % rows
-            minus = signed and (hashed >> np.uint64(c % block % 32)) & np.uint64(1)
-            out[i, c, 0] = ~element if minus else element
+        for s in range(salts.size):
+            hashed = mix(keys[i] + salts[s])
+            element = np.int64(((hashed >> _UPPER) * np.uint64(rows)) >> _UPPER)
+            first = i * width + s * block
+            for j in range(min(block, width - s * block)):
+                minus = np.int64(hashed >> np.uint64(j % 32)) & 1 if signed else 0
+                flat[first + j] = element ^ -minus  # all bits turned over: ~element
+                element += 1
+                if element == rows:
+                    element = np.int64(0)
 
 
 @kernel
