@@ -191,3 +191,23 @@ def test_a_compiled_model_has_the_same_results(optimizer):
         with pytest.raises(vs.InputError, match="60"):
             run(ids + 1)
     assert found[0] == found[1]
+
+
+def test_a_table_that_has_grown_is_loaded_and_copied():
+    how = {"mode": "sum", "method": "dynamic", "budget": "100kB", "optimizer": "adagrad", "start": 16}
+    ids = torch.randint(0, 1 << 39, (300, 3), generator=torch.Generator().manual_seed(0))
+
+    def learn(bag, first):
+        bag(ids[first : first + 50]).sum().backward()
+
+    bag = EmbeddingBag(1 << 40, 8, **how)
+    small = bag.state_dict()["weight"].shape
+    learn(bag, 0)
+    learn(bag, 50)
+    assert bag.state_dict()["weight"].shape > small
+    loaded = EmbeddingBag(1 << 40, 8, **how)
+    loaded.load_state_dict(bag.state_dict())
+    others = [loaded, copy.deepcopy(bag), pickle.loads(pickle.dumps(bag))]
+    for each in (bag, *others):
+        learn(each, 250)
+    assert all(torch.equal(each(ids), bag(ids)) for each in others)
