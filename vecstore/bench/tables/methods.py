@@ -23,8 +23,8 @@ CHEAP = ("plain", NARROW, "hash", "lowrank", "int8", PRUNE)  # always among thos
 _OF_TRAINING = ("optimizer", "lr", "league")
 _CHUNKS = (1, 2, 3, 4, 5)
 _HYBRIDS = (
-    "lowrank:rows=int8", "lowrank:rows=int4", "memcom:rows=int8", "adapt:rows=int8", "hashemb:rows=int8",
-    "qr:rows=int8", "cafe:rows=int8", "tt:rows=int8",
+    "lowbit:bits=2", "lowrank:rows=int8", "lowrank:rows=int4", "memcom:rows=int8", "adapt:rows=int8",
+    "hashemb:rows=int8", "tt:rows=f16", "qr:rows=int8", "cafe:rows=int8", "tt:rows=int8",
 )  # fmt: skip
 TRAIN_LEAGUE = (
     "lowrank:rows=int8,optimizer=rowwise_adagrad,lr=0.05,league=train",

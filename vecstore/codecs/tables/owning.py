@@ -10,6 +10,7 @@ from vecstore.codecs.tables.combine import Network, Projected, TensorTrain, Weig
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, own
+from vecstore.codecs.tables.stepped import SteppedPlan
 
 
 def plain(shape: Shape, knobs: Knobs) -> Layout:
@@ -44,10 +45,13 @@ def ranks(shape: Shape) -> list[Knob]:
 
 
 def lowrank(shape: Shape, knobs: Knobs) -> Layout:
-    """E[x] P, rows of rank r times a matrix (r, dim) of the field."""
-    layout = Layout()
+    """E[x] P, rows of rank r times a matrix (r, dim) of the field; rows of a format, or of so many bits."""
+    layout, bits = Layout(), shape.options.get("bits")
     for field, rank in zip(shape.fields, knobs, strict=True):
-        rows, high = shape.rows(field.cardinality, rank), math.sqrt(3 / rank)
+        rows: RowsPlan | SteppedPlan = shape.rows(field.cardinality, rank)
+        if bits is not None:
+            rows = SteppedPlan(field.cardinality, rank, shape.options["init"], bits)
+        high = math.sqrt(3 / rank)
         matrix = RowsPlan(rank, field.dim, low=-high, high=high)
         if rows.bytes + matrix.bytes >= shape.plain(field):
             own(shape, layout, field)

@@ -35,9 +35,9 @@ class PackedInts:
         """All of them zero."""
         return cls(bits, np.zeros(packed_bytes(count, bits) // 8, np.uint64))
 
-    def fill(self, numbers: I64) -> None:
-        """Number i becomes numbers[i], of the first len(numbers)."""
-        put_packed(self.words, self.bits, np.ascontiguousarray(numbers))
+    def fill(self, numbers: I64, first: int = 0) -> None:
+        """Number first + i becomes numbers[i]; first a multiple of 64."""
+        put_packed(self.words[first // 64 * self.bits :], self.bits, np.ascontiguousarray(numbers))
 
     def at(self, places: I64) -> I64:
         """The numbers at places, in their shape."""

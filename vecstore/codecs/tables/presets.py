@@ -46,6 +46,9 @@ PRESETS: Mapping[str, Preset] = {
     "hashednet": Preset("values of one flat array", sharing.flat, sharing.flat_values, {**_ANY, "block": 1}),
     "memcom": Preset("shared rows, own weights", owning.memcom, each_rows, _ANY),
     "lowrank": Preset("narrow rows times a matrix", owning.lowrank, owning.ranks, _ANY),
+    "lowbit": Preset(
+        "narrow rows of few bits times a matrix", owning.lowrank, owning.ranks, {"init": 0.05, "bits": 4}
+    ),
     "mde": Preset("widths by popularity of fields", owning.mixed, owning.narrowing, _ANY),
     "tt": Preset("products of matrices for three digits of an id", owning.train, owning.train_ranks, _ANY),
     "dhe": Preset(

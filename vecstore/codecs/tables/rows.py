@@ -262,7 +262,7 @@ class RowStore(Store):
         """Rows of zeros. Rows that straddle lines of the cache take a half longer to read."""
         count, row_bytes = self.plan.count, self.plan.row_bytes
         if self.plan.kind == formats.F32:
-            self.data = zero_floats(count * self.plan.width).reshape(count, -1).view(np.uint8)
+            self.data = zero_floats(count * self.plan.width).reshape(count, self.plan.width).view(np.uint8)
         else:
             self.data = np.zeros((count, row_bytes), np.uint8)
         self.state = zero_floats(count * state_width).reshape(count, state_width)
