@@ -32,6 +32,7 @@ from vecstore.errors import (
 )
 from vecstore.kernels.threads import get_threads, set_threads
 from vecstore.ledger import Ledger, TableLedger
+from vecstore.planner.tables import TableTerms, plan_tables
 from vecstore.registry import dumps, list_codecs, loads, register
 from vecstore.space.adapter import Adapter
 
@@ -56,6 +57,7 @@ __all__ = [
     "Store",
     "Table",
     "TableLedger",
+    "TableTerms",
     "Transform",
     "VecstoreError",
     "check",
@@ -69,6 +71,7 @@ __all__ = [
     "loads",
     "open",
     "plan",
+    "plan_tables",
     "register",
     "repair",
     "set_threads",
