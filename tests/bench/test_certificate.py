@@ -101,21 +101,41 @@ def test_a_codec_without_a_bound_quotes_its_data_sheet(stored):
 def test_fewer_bits_keep_fewer_sets(rows):
     kept = []
     for spec in ("sq:bits=8", "sq:bits=4", "sign"):
-        codec = vs.fit(spec, rows)
-        found = limit_bits.survived(rows, "ip", lambda some, codec=codec: codec.decode(codec.encode(some)))
+        found = limit_bits.survived(rows, "ip", vs.fit(spec, rows))
         assert found.exact > 950 and found.documents == 46 and found.queries == 1000
         kept.append(found.kept)
     assert kept == sorted(kept, reverse=True) and kept[0] > 900 > kept[2]
+    exact = limit_bits.survived(rows, "ip", None)
+    assert exact.kept == exact.exact > 950
 
 
-@pytest.mark.parametrize("metric", ["ip", "cosine"])
-def test_free_vectors_have_the_shape_of_the_collection(rows, metric):
-    pairs = np.array([(0, 1), (2, 3), (44, 45)])
-    documents, queries = limit_bits.free_vectors(rows, metric, pairs, 0)
-    assert documents.shape == (46, DIM) and queries.shape == (3, DIM)
-    spread = np.square(rows - rows.mean(axis=0)).sum(axis=1).mean()
-    assert np.square(documents - rows.mean(axis=0)).sum(axis=1).mean() == pytest.approx(spread, rel=0.5)
-    assert np.array_equal(documents, limit_bits.free_vectors(rows, metric, pairs, 0)[0])
+@pytest.mark.parametrize("unit", [False, True])
+def test_free_vectors_have_the_shape_of_the_collection(rows, unit):
+    shape = limit_bits.Shape(rows, unit=unit)
+    inner = np.random.default_rng(1).standard_normal((20_000, DIM)).astype(np.float32)
+    found = shape.rows_of(inner / np.linalg.norm(inner, axis=1, keepdims=True))
+    if unit:
+        assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+    else:
+        assert found.mean(axis=0) == pytest.approx(rows.mean(axis=0), abs=0.06)
+        assert np.cov(found, rowvar=False) == pytest.approx(np.cov(rows, rowvar=False), abs=0.15)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_slopes_of_places_are_those_of_differences(rows, unit):
+    shape, rng = limit_bits.Shape(rows, unit=unit), np.random.default_rng(2)
+    inner, wanted = (rng.standard_normal((46, DIM)).astype(np.float32) for _ in range(2))
+    places, back = shape.placed(inner)
+    there = shape.rows_of(inner)
+    scale = np.linalg.norm(places[0] - places[1]) / np.linalg.norm(there[0] - there[1])
+    slopes = back(wanted)
+    for row, dim in ((0, 0), (5, 3), (45, 15)):
+        step = np.zeros_like(inner)
+        step[row, dim] = 1e-2
+        moved = shape.rows_of(inner + step) - shape.rows_of(inner - step)
+        assert slopes[row, dim] == pytest.approx(
+            scale * float((wanted * moved).sum()) / 2e-2, rel=0.05, abs=0.02
+        )
 
 
 def test_rows_that_move_are_seen(tmp_path, rows):

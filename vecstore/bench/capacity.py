@@ -8,6 +8,7 @@ finds its two documents. What a codec then loses of these 1,000 sets is its own 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, islice
@@ -23,6 +24,9 @@ from vecstore.search.searcher import Searcher
 DOCUMENTS, SETS = 46, 1000
 _STEPS, _RATE, _TEMPERATURE = 500, 0.03, 0.1  # of Adam, on the loss of InfoNCE
 _FIT_ROWS = 4096
+
+# Of unit rows (n, dim): where these lie as documents, and what turns slopes there into slopes of theirs.
+Placed = Callable[[Rows], tuple[Rows, Callable[[Rows], Rows]]]
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,23 @@ def pairs() -> NDArray[np.int64]:
 @lru_cache(maxsize=8)
 def free_vectors(dim: int, seed: int = 0) -> tuple[Rows, Rows]:
     """Unit rows of documents (DOCUMENTS, dim) and queries (SETS, dim), learned together."""
+    return learned(dim, seed, lambda rows: (rows, lambda slopes: slopes))
+
+
+def learned(dim: int, seed: int, placed: Placed) -> tuple[Rows, Rows]:
+    """Unit rows that give documents (DOCUMENTS, dim) when they are placed, and queries (SETS, dim), which are
+    learned so that each finds its two documents by inner products."""
     rng = np.random.default_rng(seed)
     rows = [_unit_rows(rng, count, dim) for count in (DOCUMENTS, SETS)]
     target = np.zeros((SETS, DOCUMENTS), np.float32)
     np.put_along_axis(target, pairs(), 0.5, axis=1)
     first, second = ([np.zeros_like(part) for part in rows] for _ in range(2))
     for step in range(1, _STEPS + 1):
-        scores = rows[1] @ rows[0].T / _TEMPERATURE
+        documents, back = placed(rows[0])
+        scores = rows[1] @ documents.T / _TEMPERATURE
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         slope = (shares / shares.sum(axis=1, keepdims=True) - target) / SETS
-        for at, slopes in enumerate((slope.T @ rows[1], slope @ rows[0])):
+        for at, slopes in enumerate((back(slope.T @ rows[1]), slope @ documents)):
             first[at] += np.float32(0.1) * (slopes - first[at])
             second[at] += np.float32(0.001) * (np.square(slopes) - second[at])
             mean, square = first[at] / (1 - 0.9**step), second[at] / (1 - 0.999**step)

@@ -207,19 +207,12 @@ def _recall(opened: Archive | Store, probe: Probe) -> Figures:
 
 def _limit_bits(opened: Archive | Store, probe: Probe) -> Figures:
     codec = probe.codec
-    if not isinstance(codec, Codec):
-        if codec is None or not codec.is_lossless:
-            return {NOT_GIVEN: "its rows are of several codecs"}
-        coded: Callable[[Rows], Rows] = np.copy
-    else:
-        whole = codec
-
-        def coded(rows: Rows) -> Rows:
-            return whole.decode(whole.encode(rows))
-
+    if codec is None:
+        return {NOT_GIVEN: "its rows are of several codecs"}
     if len(probe.shape) < _FEWEST_SHAPE:
         return {NOT_GIVEN: f"{len(probe.shape)} rows say too little of the collection's shape"}
-    found = limit_bits.survived(probe.shape, opened.metric or "ip", coded)
+    lossy = codec if isinstance(codec, Codec) and not codec.is_lossless else None
+    found = limit_bits.survived(probe.shape, opened.metric or "ip", lossy)
     return {"shaped_by": probe.shape_of, **vars(found)}
 
 
