@@ -139,7 +139,7 @@ def test_what_failed_is_missing_or_infeasible_is_said(tmp_path):
 
 def test_a_task_that_is_not_known_is_shown_by_the_names_of_its_figures(tmp_path):
     records = [
-        {"task": "vectors", "dataset": "own", "method": name, "budget": f"{size}B/row", "relative_mse": error,
+        {"task": "novel", "dataset": "own", "method": name, "budget": f"{size}B/row", "relative_mse": error,
          "recall_at_10": 1 - error, "machine": MACHINE, "seed": 0}
         for name, size, error in (("pq:m=8", 8, 0.4), ("faiss pq:m=8", 8, 0.45), ("sq:bits=8", 96, 1e-3))
     ]  # fmt: skip
@@ -147,6 +147,28 @@ def test_a_task_that_is_not_known_is_shown_by_the_names_of_its_figures(tmp_path)
     assert "does not know" in section.title and len(section.charts) == 2
     assert section.best[0].lines[0][:3] == ["8", "pq:m=8", "0.600"]
     assert section.tables[0].header == ["dataset", "method", "budget", "relative_mse", "recall_at_10", "seed"]
+
+
+def test_vectors_are_held_against_float32(tmp_path):
+    common = {
+        "task": "vectors",
+        "seed": 0,
+        "quick": False,
+        "rows": 100,
+        "dim": 16,
+        "fit_s": 0.1,
+        "machine": MACHINE,
+    }
+    records = [
+        {**common, "dataset": dataset, "method": name, "bytes_per_row": size, key: value}
+        for dataset, key in (("own", "recall_at_10"), ("limit_free_16", "limit_sets"))
+        for name, size, value in (("f32", 64.0, 1), ("sq:bits=8", 16.0, 0.9), ("sign", 2.0, 0.0))
+    ]
+    (section,) = reported(tmp_path, *records).sections
+    own, free = section.charts
+    assert own.title == "own: recall@10 by bytes a row" and own.marks[1].name == "float32"
+    assert free.command == "vecstore bench limit --dims 16 --out FILE"
+    assert [table.title for table in section.best] == ["own: what to take at which budget"]
 
 
 def test_quick_records_busy_ones_and_machines_are_noted(tmp_path):

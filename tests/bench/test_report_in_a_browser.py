@@ -99,7 +99,7 @@ def path(driver, tmp_path_factory):
         for n in (9, 12, 33)
     ]
     folder = tmp_path_factory.mktemp("page")
-    return made(folder, *CODECS, *others, *SCANS, {"task": "vectors", "method": "x"}, "{")
+    return made(folder, *CODECS, *others, *SCANS, {"task": "novel", "method": "x"}, "{")
 
 
 @pytest.fixture

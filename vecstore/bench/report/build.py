@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vecstore.bench import codecs_task, scan_task, store_task
-from vecstore.bench.report import codecs_section, other_sections
+from vecstore.bench.report import codecs_section, other_sections, vectors_section
 from vecstore.bench.report.model import Machine, Record, Report, Section, Trouble
 from vecstore.bench.report.reading import Key, gather
 from vecstore.bench.tables import speed
 from vecstore.bench.tables import task as tables_task
+from vecstore.bench.vectors import task as vectors_task
 
 # What a record of a strange shape makes of the code that shows it.
 _STRANGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
@@ -41,10 +42,16 @@ TASKS = {
     store_task.TASK: Task(
         "store", lambda record: (*store_task.case_key(record), record.get("peer")), other_sections.store
     ),
+    vectors_task.TASK: Task("vectors", vectors_task.key, vectors_section.section),
     tables_task.TASK: _TABLES,
     speed.TASK: _TABLES,
 }
-_TROUBLES = {"error": "failed", "missing": "not installed", "infeasible": "infeasible"}
+_TROUBLES = {
+    "error": "failed",
+    "errors": "failed in part",
+    "missing": "not installed",
+    "infeasible": "infeasible",
+}
 
 
 def report(paths: list[str]) -> tuple[Report, Records]:

@@ -45,7 +45,7 @@ def section(records: Sequence[Record]) -> Section:
 def quality(name: str, own: Sequence[Record], command: str) -> Iterator[Chart]:
     """Error and recall of one data set by bytes, with the bound where there is a record of it."""
     for key, axes in MEASURES.items():
-        points = _points(own, key)
+        points = points_of(own, key)
         if len(points) >= _FEWEST:
             made = f"{command} --data DIR --datasets {shlex.quote(name)} --out FILE"
             curve = _bound(own) if axes.low else []
@@ -54,11 +54,11 @@ def quality(name: str, own: Sequence[Record], command: str) -> Iterator[Chart]:
             yield charts.pareto(name, axes, points, NAMES, bound, made)
 
 
-def _points(own: Sequence[Record], key: str) -> list[Point]:
-    """What can be drawn: a size above zero and a value, on one thread, since more change no error."""
+def points_of(own: Sequence[Record], key: str) -> list[Point]:
+    """What can be drawn of one data set: methods with a size above zero and a value."""
     found: dict[tuple[str, float], Point] = {}
     for record in own:
-        size, value = row_bytes(record), finite(record.get(key), above=0)
+        size, value = row_bytes(record), finite(record.get(key))
         if size is None or value is None or record.get("kind") not in (None, "method", "quality"):
             continue
         if key == "relative_mse" and value < _LEAST_ERROR:
