@@ -281,27 +281,27 @@ def ingest(
     vectors: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    model: str | None = None,
+    revision: str | None = None,
+    check_space: bool = True,
 ) -> Ingested:
     """Takes a stream into a store as it comes; '-' is an Arrow stream on stdin.
 
     Rows are committed every so many of them or seconds, and no more is read meanwhile. name: of the stream;
     with each commit the store then keeps how many of its rows it has, and leaves these out when the stream is
-    sent again. offset: the number of the first row that is sent, if it is not 0. Of a stream that fails, what
-    was committed stays; the error, also KeyboardInterrupt, says how far that is. Raises InputError for a
-    stream that ends without its end marker.
+    sent again. offset: number of the first row that is sent, if it is not 0. model, revision, check_space:
+    as `Store.put`. Of a stream that fails, what was committed stays; the error, also KeyboardInterrupt, says
+    how far that is. Raises InputError for a stream that ends without its end marker.
     """
     if threads is not None:
         set_threads(threads)
-    terms = Terms(name, offset, every_rows, every_s, progress)
+    terms = Terms(name, offset, every_rows, every_s, progress, Claim(model, revision, check_space))
     with Store.open(path) as store, as_source(source, ids=ids, vectors=vectors) as opened:
         return run_ingest(store, opened, terms)
 
 
 def check(path: PathLike) -> list[str]:
-    """Findings of a full check of an archive or a store, all its versions: every byte, every block.
-
-    An empty list is sound.
-    """
+    """Findings of a full check of an archive, or of all versions of a store; an empty list is sound."""
     return check_collection(os.fspath(path))
 
 

@@ -58,3 +58,30 @@ def test_of_two_producers_of_a_stream_one_is_told(make):
     with pytest.raises(vs.ConflictError, match="up to offset 1"):
         second.commit()
     assert len(Store.open(store.path)) == 2
+
+
+def test_a_stream_says_what_embedded_its_rows(make):
+    store = make(model="a", revision="1")
+    with pytest.raises(vs.SpaceMismatchError, match="model 'a'; rows of model 'b'"):
+        store.writer("clicks", model="b")
+    with pytest.raises(vs.SpaceMismatchError, match="revision"):
+        vs.ingest(store.path, pa.Table.from_batches([batch([1])]), model="a", revision="2")
+    with store.writer("clicks", model="a", revision="1") as writer:
+        writer.write(batch([1]), offset=0)
+    assert vs.ingest(store.path, pa.Table.from_batches([batch([2])]), model="a").rows == 1
+    assert len(Store.open(store.path)) == 2
+
+
+def test_a_stream_from_another_space_is_refused_unless_that_is_not_looked_at(make):
+    rows = some_rows(9000)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    store = make(codec="f32")
+    store.put(np.arange(9000), rows)
+    other = 3 * rows[:2000]  # of another length
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(other.reshape(-1)), 8)
+    strange = pa.record_batch({"id": pa.array(np.arange(2000) + 10_000), "vector": vectors})
+    with pytest.raises(vs.SpaceMismatchError), store.writer("clicks") as writer:
+        writer.write(strange, offset=0)
+    with store.writer("clicks", check_space=False) as writer:
+        writer.write(strange, offset=0)
+    assert len(store) == 11_000

@@ -174,10 +174,10 @@ def test_what_does_not_go_on_is_refused(path):
 def test_of_two_that_take_in_the_same_stream_one_is_told(path, monkeypatch):
     real = Store.take_in
 
-    def overtaken(store, *arguments):
+    def overtaken(store, *arguments, **claim):
         monkeypatch.setattr(Store, "take_in", real)
         vs.ingest(path, table(0, 30), name="s")
-        return real(store, *arguments)
+        return real(store, *arguments, **claim)
 
     monkeypatch.setattr(Store, "take_in", overtaken)
     with pytest.raises(vs.ConflictError, match="up to offset 30"):

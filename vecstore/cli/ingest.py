@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from vecstore import api
-from vecstore.cli.output import json_option, print_json, print_pairs, progress, threads_option
+from vecstore.cli.output import json_option, print_json, print_pairs, progress, space_options, threads_option
 
 
 @click.command()
@@ -36,6 +36,7 @@ from vecstore.cli.output import json_option, print_json, print_pairs, progress, 
 )
 @click.option("--ids", metavar="COLUMN", help="The column of ids; by default `id` if there is one.")
 @click.option("--vectors", metavar="COLUMN", help="The column of vectors, where there are several.")
+@space_options
 @threads_option
 @json_option
 def ingest(store: str, stream: str, as_json: bool, **options: object) -> None:

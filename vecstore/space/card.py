@@ -34,6 +34,9 @@ class Claim:
         return {name: value for name in NAMES if (value := getattr(self, name)) is not None}
 
 
+NOTHING = Claim()  # is said
+
+
 def checked_card(card: Mapping[str, Any], dim: int) -> None:
     """ValueError unless what stands in a card about the space is laid out as it should be."""
     for name in NAMES:

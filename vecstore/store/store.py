@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from vecstore.errors import BudgetError, ConflictError, CorruptError, NotFoundEr
 from vecstore.formats.base import Batch
 from vecstore.ledger import parse_budget
 from vecstore.search import METRICS
-from vecstore.space.card import Claim, same_space
+from vecstore.space.card import NOTHING, Claim, check_names, same_space
 from vecstore.store import collect, compaction, index, layout, tags, versions, writing
 from vecstore.store.given import checked
 from vecstore.store.manifest import Manifest
@@ -164,15 +165,24 @@ class Store(StoreReader):
     def _check_space(self, rows: Array, claim: Claim, what: str) -> None:
         same_space(self.view.manifest.card, rows, claim, what, self.path)
 
-    def writer(self, source: str) -> StreamWriter:
-        """A writer of the stream with this name, which commits offsets with rows; a context manager. Its rows
-        are looked at as those of `put`."""
-        return StreamWriter(source, lambda: self.view.manifest, self.take_in)
+    def writer(
+        self, source: str, *, model: str | None = None, revision: str | None = None, check_space: bool = True
+    ) -> StreamWriter:
+        """A writer of the stream with this name, which commits offsets with rows; a context manager.
 
-    def take_in(self, batches: list[Batch], source: str | None, offset: int) -> None:
+        model, revision, check_space: of its rows, as `put`.
+        """
+        claim = Claim(model, revision, check_space)
+        check_names(self.view.manifest.card, claim, "rows", self.path)
+        return StreamWriter(source, lambda: self.view.manifest, partial(self.take_in, claim=claim))
+
+    def take_in(
+        self, batches: list[Batch], source: str | None, offset: int, *, claim: Claim = NOTHING
+    ) -> None:
         """Commits batches with ids, and how far the source is taken in with them, if it has a name.
 
-        Of rows of one id the last stands. ConflictError if another writer has taken the source in so far.
+        Of rows of one id the last stands. claim: what is said of their space. ConflictError if another writer
+        has taken the source in so far.
         """
         with self._commit() as view:
             known = None if source is None else view.manifest.sources.get(source)
@@ -184,7 +194,7 @@ class Store(StoreReader):
             columns = batch.columns
             carried = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
             given = checked(view.manifest, batch.ids, batch.rows, carried)
-            self._check_space(given.batch.rows, Claim(), "rows")
+            self._check_space(given.batch.rows, claim, "rows")
             self._view = writing.put(view, given, {} if source is None else {source: offset})
 
     def delete(self, ids: Ids) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from vecstore.errors import ConflictError, InputError, ShapeError, SpecError, VecstoreError
 from vecstore.formats.base import Batch, Source
+from vecstore.space.card import NOTHING, Claim, check_names
 from vecstore.store import Store
 from vecstore.stream.compress import Progress
 from vecstore.stream.prefetch import waking
@@ -26,7 +27,7 @@ class Terms:
     """How a stream is taken in. name: under which the store keeps how far it came; None: it does not.
 
     offset: the number of the first row that the stream brings. rows, seconds: after which what came is
-    committed. progress: called with (rows done, rows in all or None).
+    committed. progress: called with (rows done, rows in all or None). claim: what is said of their space.
     """
 
     name: str | None = None
@@ -34,6 +35,7 @@ class Terms:
     rows: int = 1 << 16
     seconds: float = 5.0
     progress: Progress | None = None
+    claim: Claim = NOTHING
 
     def __post_init__(self) -> None:
         if self.rows < 1 or not self.seconds > 0 or self.offset < 0:
@@ -105,7 +107,7 @@ class _Taken:
         patience = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                self._store.take_in(self._waiting, self._terms.name, self._next)
+                self._store.take_in(self._waiting, self._terms.name, self._next, claim=self._terms.claim)
                 break
             except ConflictError:
                 self._store.refresh()
@@ -151,6 +153,7 @@ def ingest(store: Store, source: Source, terms: Terms) -> Ingested:
     """
     if source.dim not in (0, store.dim):
         raise ShapeError(f"{source.path} has {source.dim} dimensions; {store.path} has {store.dim}")
+    check_names(store.card, terms.claim, "rows", store.path)
     taken = _Taken(store, source, terms)
     try:
         with closing(waking(source.batches(terms.rows), terms.seconds / 4)) as batches:
