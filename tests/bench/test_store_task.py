@@ -107,10 +107,10 @@ def test_the_command_writes_records_and_the_page(tmp_path):
     arguments = ["bench", "store", "--topics", "scan", "--quick", "--out", str(out), "--page", str(page)]
     result = CliRunner().invoke(main, [*arguments, "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert len(out.read_text().splitlines()) == 2
+    assert len(out.read_text().splitlines()) == 3
     assert "20,000 in 4" in page.read_text() and "200,000 in 4" in page.read_text()
     assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 0
-    assert len(out.read_text().splitlines()) == 2
+    assert len(out.read_text().splitlines()) == 3
 
 
 def test_a_store_of_the_bench_is_one_as_others(tmp_path):

@@ -156,3 +156,9 @@ def test_commits_and_refreshes_do_not_list_the_versions(make, monkeypatch):
     store.gc()  # the reader's version is gone
     reader.refresh()
     assert reader.version == 8 and len(reader) == 8
+
+
+@pytest.mark.parametrize("version", [1.5, True, b"a", (1,)])
+def test_a_version_is_a_number_or_a_tag(make, version):
+    with pytest.raises(vs.SpecError, match="expected a number or a tag"):
+        Store.open(make().path, version=version)

@@ -124,6 +124,8 @@ def as_ids(ids: Ids, kind: pa.DataType, path: str) -> NDArray[np.int64] | pa.Arr
     """One id or many as an int64 array or an Arrow string array, as `kind` asks; InputError otherwise."""
     given: Any = ids
     if isinstance(given, pa.Array | pa.ChunkedArray):
+        if kind == given.type == pa.string() and not given.null_count:
+            return given.combine_chunks() if isinstance(given, pa.ChunkedArray) else given
         whole = pa.types.is_integer(given.type) and not given.null_count
         given = given.to_numpy() if whole else given.to_pylist()
     if isinstance(given, str | bytes) or not hasattr(given, "__len__"):
@@ -139,7 +141,10 @@ def as_ids(ids: Ids, kind: pa.DataType, path: str) -> NDArray[np.int64] | pa.Arr
     if not set(map(type, given)) <= {str, np.str_}:
         wrong = next(item for item in given if not isinstance(item, str))
         raise InputError(f"{path} has strings for ids; {wrong!r} is a {type(wrong).__name__}")
-    return pa.array(given, pa.string())
+    try:
+        return pa.array(given, pa.string())
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path} has strings for ids; {error.object!r} is not proper Unicode") from error
 
 
 def _integer(item: Any, path: str) -> int:

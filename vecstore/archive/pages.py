@@ -170,10 +170,14 @@ class PageFile:
         return found
 
     def forget(self) -> None:
-        """Lets the system drop what it holds of the file in memory."""
-        self.mapped()
-        assert self._map is not None
-        self._map.madvise(mmap.MADV_DONTNEED)
+        """Lets go of the pages of the mapping, which are mapped again when they are needed."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def release(self, start: int, stop: int) -> None:
+        """Tells the system that the bytes [start, stop) need not stay in memory."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
         """Unmaps the file; the descriptor is the caller's."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive.contents import Contents, first_bytes
+from vecstore.archive.layout import ID
 from vecstore.codecs.base import Codes
 from vecstore.kernels import gather
 
@@ -23,6 +26,8 @@ class Column:
         self._view = contents.pages.mapped()  # held, so that addresses last
         self._verified = contents.pages.verified
         self.cold = False  # whether most of it is not in memory
+        self.keep = 0  # then, bytes of the file that may stay mapped from one call to the next
+        self._touched = 0
 
     def facts(self) -> list[int]:
         """A line of the table of `kernels.gather`, whose addresses last as long as this object does."""
@@ -51,8 +56,16 @@ class Column:
         self._contents.pages.prefetch(starts[firsts > 0], self.size)
 
     def forget(self) -> None:
-        """Lets the system drop what it holds of the file in memory."""
+        """Lets go of what is mapped of the file."""
+        self._touched = 0
         self._contents.pages.forget()
+
+    def touched(self, rows: int) -> None:
+        """So many rows were taken: where these are more than may stay, what is mapped goes."""
+        if self.cold:
+            self._touched += rows * (mmap.PAGESIZE + self.size)
+            if self._touched > self.keep:
+                self.forget()
 
     def ensure_whole(self) -> None:
         """CorruptError if the file is shorter by now, StorageError if it is closed."""
@@ -67,6 +80,7 @@ class Column:
         todo = np.empty(len(rows), np.int64)
         while missing := gather.gather(rows, np.array([self.facts()]), codes, todo):
             self.open(rows[todo[:missing]])
+        self.touched(len(rows))
         return codes
 
 
@@ -77,6 +91,7 @@ class Picks:
         self._contents = contents
         self._columns: dict[str, Column] = {}
         self.cold = False  # whether most of the codes are not in memory, as far as is known
+        self.keep = 0  # see `Column`
         self._ids: pa.ChunkedArray | None = None
 
     def places(self, rows: RowNumbers) -> tuple[RowNumbers, RowNumbers]:
@@ -87,7 +102,7 @@ class Picks:
     def column(self, name: str) -> Column:
         """One of the columns of codes; made once, and shared by those who read at the same time."""
         found = self._columns.get(name) or self._columns.setdefault(name, Column(self._contents, name))
-        found.cold = self.cold
+        found.cold, found.keep = self.cold, self.keep
         return found
 
     def whole(self) -> Column | None:
@@ -109,6 +124,8 @@ class Picks:
         contents = self._contents
         if contents.row_number_ids:
             return pa.array(rows)
+        if self.cold and contents.schema.field(ID).type == pa.int64():
+            return pa.array(self.column(ID).take(np.ascontiguousarray(rows, np.int64)).view(np.int64)[:, 0])
         if self._ids is None:
             found = [contents.ids(index) for index in range(contents.batches)]
             self._ids = pa.chunked_array(found, contents.schema.field(0).type)

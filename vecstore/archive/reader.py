@@ -191,12 +191,12 @@ class Archive:
 
     @property
     def searching(self) -> ArchiveSearch:
-        """What searches have in common, made at the first."""
-        if self._search is None:
-            self._search = ArchiveSearch(
-                self._contents, self.picks, self.codec, self._decode_batch, self.rows_at
-            )
-        return self._search
+        """What searches have in common, made at the first; without memory to keep it in, at each."""
+        found = self._search
+        if found is None:
+            found = ArchiveSearch(self._contents, self.picks, self.codec, self._decode_batch, self.rows_at)
+            self._search = None if self.picks.cold else found
+        return found
 
     def _decode_batch(self, index: int) -> Rows:
         """The rows of a batch; Arrow's memory where they are stored as they are."""

@@ -3,14 +3,15 @@
 What is kept while the archive is open, made at the first search: codes in the order in which their kernel
 reads them (as large as the codes, for codecs of less than two bytes a dimension), the ids, 4 bytes a row for
 each of cosine and l2. Larger codes, and blocks, are read from the file and decoded again at every search, a
-batch at a time.
+batch at a time. Of a store with more codes than it was given memory for none are kept: they are laid out, or
+decoded, a batch at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -67,11 +68,20 @@ class ArchiveSearch:
         if symmetric:
             symmetric_scan(codec, np.empty((0, codec.code_bytes or 0), np.uint8))
         if isinstance(codec, Codec) and contents.rows:
-            if symmetric:
-                return JoinedScan(_kept(contents, codec.code_bytes, partial(symmetric_scan, codec)))
-            if codec.code_bytes < _WIDE * codec.dim:
-                return JoinedScan(_kept(contents, codec.code_bytes, codec.scan))
+            make = partial(symmetric_scan, codec) if symmetric else codec.scan
+            if self.cold:
+                first = make(contents.codes(0, codec.code_bytes)[:1])
+                if symmetric or (first.alike and not first.bounds):
+                    return _PassingScan(contents, codec.code_bytes, make, first)
+                return _BatchScan(contents, self._load)
+            if symmetric or codec.code_bytes < _WIDE * codec.dim:
+                return JoinedScan(_kept(contents, codec.code_bytes, make))
         return _BatchScan(contents, self._load)
+
+    @property
+    def cold(self) -> bool:
+        """Whether there is no memory to keep the codes in."""
+        return self._picks.cold
 
     @property
     def rows(self) -> int:
@@ -163,3 +173,29 @@ class _BatchScan(Scan):
             found = np.empty((len(out), len(rows)), np.float32)
             scores.dots(rows, prepared, found)
             out[:, at - start : at - start + len(rows)] = found[:, : stop - at]
+
+
+class _PassingScan(Scan):
+    """Codes that are read and laid out for their kernel when they are asked for, a batch at a time, and then
+    forgotten."""
+
+    def __init__(
+        self, contents: Contents, code_bytes: int, make: Callable[[Codes], Scan], first: Scan
+    ) -> None:
+        """first: of any row; what it prepares serves all."""
+        self.rows, self.nbytes, self.step = contents.rows, 0, contents.batch_rows
+        self.exact, self.alike, self.queries = first.exact, True, first.queries
+        self._contents, self._code_bytes, self._make, self._first = contents, code_bytes, make, first
+
+    def prepare(self, queries: Rows) -> Any:
+        """That of the one row."""
+        return self._first.prepare(queries)
+
+    def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
+        """Reads and lays out, then as the scan does."""
+        for at in range(start, stop, self.step):
+            scan = self._make(self._contents.codes(at // self.step, self._code_bytes))
+            self._contents.pages.release(*self._contents.offsets[at // self.step :][:2].tolist())
+            found = np.empty((len(out), scan.rows), np.float32)
+            scan.dots(prepared, 0, scan.rows, found)
+            out[:, at - start : at - start + scan.rows] = found[:, : stop - at]

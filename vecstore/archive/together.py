@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,6 +66,8 @@ class Piece:
         return self.live & found
 
 
+Found: TypeAlias = "tuple[NDArray[Any], Rows]"  # ids and scores, as `Together.search` gives them
+Shares: TypeAlias = "list[tuple[Piece, NDArray[np.bool_] | slice, RowNumbers]]"
 _Scans: TypeAlias = "dict[tuple[bool, tuple[ArchiveSearch, ...]], Searcher]"  # symmetric or not; of these
 
 
@@ -88,14 +91,7 @@ class Together:
         groups = self._groups.get(asked.symmetric)
         if groups is None:
             groups = self._groups[asked.symmetric] = self._made(asked.symmetric)
-        found = [group.search(queries, asked) for group in groups]
-        if len(found) == 1:
-            return found[0]
-        names = np.concatenate([ids for ids, _ in found], axis=1)
-        scores = np.concatenate([values for _, values in found], axis=1)
-        rises = asked.metric == "l2" and (asked.rerank or not asked.symmetric)
-        best = np.argsort(scores if rises else -scores, axis=1, kind="stable")[:, : asked.k]
-        return np.take_along_axis(names, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        return merged([group.search(queries, asked) for group in groups], asked)
 
     def _made(self, symmetric: bool) -> list[_Group]:
         by_codec: dict[tuple[str, bool], list[Piece]] = {}
@@ -124,26 +120,37 @@ class Together:
         return found
 
 
+def merged(found: Sequence[Found], asked: Asked) -> Found:
+    """The best of what several searches found."""
+    if len(found) == 1:
+        return found[0]
+    names = np.concatenate([ids for ids, _ in found], axis=1)
+    scores = np.concatenate([values for _, values in found], axis=1)
+    rises = asked.metric == "l2" and (asked.rerank or not asked.symmetric)
+    best = np.argsort(scores if rises else -scores, axis=1, kind="stable")[:, : asked.k]
+    return np.take_along_axis(names, best, axis=1), np.take_along_axis(scores, best, axis=1)
+
+
 class _Group:
     """Archives of one codec. units: pieces that are scanned as one, with their searcher."""
 
     def __init__(self, units: Sequence[tuple[Sequence[Piece], Searcher]], symmetric: bool) -> None:
-        self._pieces = [piece for run, _ in units for piece in run]
+        pieces = self._pieces = [piece for run, _ in units for piece in run]
         searchers = [searcher for _, searcher in units]
-        if len(searchers) == 1:
-            starts, self._searcher = [0], searchers[0]
-        else:
-            scan = JoinedScan([searcher.scan for searcher in searchers])
-            starts = scan.starts.tolist()
-            dim = searchers[0].dim
-            self._searcher = _Joined(
-                scan, self._decoder(lambda piece: piece.own.decode), dim, symmetric=symmetric
-            )
-            self._searcher.parts = searchers
+        scan = JoinedScan([searcher.scan for searcher in searchers]) if len(searchers) > 1 else None
+        starts = [0] if scan is None else scan.starts.tolist()
         begins = []
         for start, (run, _) in zip(starts, units, strict=False):
             begins.append(start + np.cumsum([0, *(piece.rows for piece in run[:-1])]))
-        self._begins: RowNumbers = np.concatenate(begins).astype(np.int64)
+        found: RowNumbers = np.concatenate(begins).astype(np.int64)
+        self._split = partial(_split, pieces, found)
+        self._begins, dim = found, searchers[0].dim
+        if scan is None:
+            self._searcher = searchers[0]
+        else:
+            decode = _decoder(self._split, dim, lambda piece: piece.own.decode)
+            self._searcher = _Joined(scan, decode, dim, symmetric=symmetric)
+            self._searcher.parts = searchers
         self._whole = len(self._searcher) == sum(piece.rows for piece in self._pieces)
 
     def search(self, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
@@ -151,7 +158,7 @@ class _Group:
         first = self._pieces[0]
         finer = None
         if first.finer is not None and (asked.rerank > 0 or (first.always and not asked.symmetric)):
-            finer = self._decoder(lambda piece: piece.finer or piece.own.decode)
+            finer = _decoder(self._split, self._searcher.dim, lambda piece: piece.finer or piece.own.decode)
         numbers, scores = self._searcher.search(
             queries, asked.k, metric=asked.metric, where=self._mask(asked.where), rerank=asked.rerank,
             finer=finer, mix=asked.mix,
@@ -169,31 +176,6 @@ class _Group:
             found[begin : begin + piece.rows] = True if mask is None else mask
         return found
 
-    def _split(self, numbers: RowNumbers) -> list[tuple[Piece, NDArray[np.bool_] | slice, RowNumbers]]:
-        """The pieces that rows lie in, which of the rows do, and their numbers there."""
-        if len(self._pieces) == 1:
-            return [(self._pieces[0], slice(None), numbers)]
-        places = np.searchsorted(self._begins, numbers, side="right") - 1
-        found: list[tuple[Piece, NDArray[np.bool_] | slice, RowNumbers]] = []
-        for at in np.unique(places):
-            mine = places == at
-            found.append((self._pieces[at], mine, numbers[mine] - self._begins[at]))
-        return found
-
-    def _decoder(self, of: Callable[[Piece], Decode]) -> Decode:
-        """What decodes rows of all pieces, by what does of each."""
-
-        def decode(numbers: RowNumbers) -> Rows:
-            parts = self._split(numbers)
-            if len(parts) == 1:
-                return of(parts[0][0])(parts[0][2])
-            out = np.empty((len(numbers), self._searcher.dim), np.float32)
-            for piece, mine, own in parts:
-                out[mine] = of(piece)(own)
-            return out
-
-        return decode
-
     def _ids(self, numbers: RowNumbers) -> NDArray[Any]:
         """The ids of rows (n,)."""
         parts = [(mine, (piece.names or piece.own).ids(own)) for piece, mine, own in self._split(numbers)]
@@ -205,6 +187,33 @@ class _Group:
         for mine, names in parts:
             out[mine] = names.to_numpy(zero_copy_only=False)
         return out
+
+
+def _split(pieces: Sequence[Piece], begins: RowNumbers, numbers: RowNumbers) -> Shares:
+    """The pieces that rows lie in, which of the rows do, and their numbers there."""
+    if len(pieces) == 1:
+        return [(pieces[0], slice(None), numbers)]
+    places = np.searchsorted(begins, numbers, side="right") - 1
+    found: Shares = []
+    for at in np.unique(places):
+        mine = places == at
+        found.append((pieces[at], mine, numbers[mine] - begins[at]))
+    return found
+
+
+def _decoder(split: Callable[[RowNumbers], Shares], dim: int, of: Callable[[Piece], Decode]) -> Decode:
+    """What decodes rows of several pieces, by what does of each."""
+
+    def decode(numbers: RowNumbers) -> Rows:
+        parts = split(numbers)
+        if len(parts) == 1:
+            return of(parts[0][0])(parts[0][2])
+        out = np.empty((len(numbers), dim), np.float32)
+        for piece, mine, own in parts:
+            out[mine] = of(piece)(own)
+        return out
+
+    return decode
 
 
 class _Joined(Searcher):
@@ -228,7 +237,7 @@ def _runs(pieces: Sequence[Piece]) -> list[list[Piece]]:
         codec = piece.own.codec
         size = piece.rows * (codec.code_bytes or 0)
         small = isinstance(codec, Codec) and piece.rows < _SMALL_ROWS and size <= _TOGETHER_BYTES
-        if small and runs and 0 < size <= room:
+        if small and not piece.own.cold and runs and 0 < size <= room:
             runs[-1].append(piece)
             room -= size
         else:

@@ -2,8 +2,8 @@
 
     vecstore bench store --out docs/benchmarks/store.jsonl --page docs/benchmarks/store.md
 
-Each topic runs in a process of its own, on one thread, with its peers: runs are taken in turn, the median of
-5 counts. Codes are 96 bytes. Records are JSON lines with the machine in each.
+Each topic runs in a process of its own, on one thread or two, with its peers: runs are taken in turn, the
+median of 5 counts. Codes are 96 bytes. Records are JSON lines with the machine in each.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ CASES: tuple[Record, ...] = (
     {"topic": "get", "rows": LARGE, "segments": 16},
     {"topic": "memory", "rows": 4_000_000, "segments": 4, "batches": 40},
     {"topic": "load", "rows": 1_000_000, "segments": 1},
+    {"topic": "load", "rows": 1_000_000, "segments": 1, "threads": 2},
     {"topic": "commits", "rows": 100, "segments": 0},
     {"topic": "open", "rows": 1_000_000, "segments": 1000},
     {"topic": "open", "rows": 10_000_000, "segments": 1000},
     {"topic": "scan", "rows": LARGE, "segments": 16},
+    {"topic": "scan", "rows": LARGE, "segments": 16, "threads": 2},
 )
 _QUICK_ROWS, _QUICK_SEGMENTS = 20_000, 4
 
@@ -75,7 +77,14 @@ def cases(plan: Plan) -> Iterator[Record]:
     for case in CASES:
         if plan.topics and not any(fnmatch(case["topic"], pattern) for pattern in plan.topics):
             continue
-        found = {"task": TASK, "quick": plan.quick, "runs": _RUNS, "folder": plan.folder, **case}
+        found = {
+            "task": TASK,
+            "quick": plan.quick,
+            "runs": _RUNS,
+            "folder": plan.folder,
+            "threads": 1,
+            **case,
+        }
         if plan.quick:
             small = {
                 "rows": min(case["rows"], _QUICK_ROWS),
@@ -89,7 +98,7 @@ def cases(plan: Plan) -> Iterator[Record]:
 
 def _records(case: Record) -> list[Record]:
     """The records of a case, whatever happens to its process."""
-    kept = {key: case[key] for key in ("task", "topic", "rows", "segments", "quick", "runs")}
+    kept = {key: case[key] for key in ("task", "topic", "rows", "segments", "quick", "runs", "threads")}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "vecstore.bench.store_worker"],
@@ -108,7 +117,8 @@ def _records(case: Record) -> list[Record]:
 
 def case_key(record: Record) -> tuple[object, ...]:
     """What records of one case have in common; its peers are measured together."""
-    return tuple(record.get(name) for name in ("task", "topic", "rows", "segments", "quick"))
+    names = ("task", "topic", "rows", "segments", "quick")
+    return (*(record.get(name) for name in names), record.get("threads", 1))
 
 
 def latest(records: Iterable[Record]) -> list[Record]:

@@ -92,6 +92,7 @@ class HashFile:
         self.verified = np.zeros(pages, np.bool_)
         self._map = mmap.mmap(self._descriptor, self.size, prot=mmap.PROT_READ)
         self._map.madvise(mmap.MADV_RANDOM)
+        self._touched = 0
         words = np.frombuffer(self._map, "<u8", slots * (self.key_words + 1), start)
         self.words: U64 = words.reshape(slots, self.key_words + 1)
 
@@ -137,8 +138,15 @@ class HashFile:
         for page in np.unique(starts // mmap.PAGESIZE).tolist():
             self._map.madvise(mmap.MADV_WILLNEED, page * mmap.PAGESIZE, mmap.PAGESIZE)
 
+    def touched(self, keys: int, keep: int) -> None:
+        """So many ids were looked for: if their pages are more than is to be kept, they are let go."""
+        self._touched += keys * mmap.PAGESIZE
+        if self._touched > keep:
+            self.forget()
+
     def forget(self) -> None:
-        """Lets the system drop what it holds of the file in memory."""
+        """Lets go of what is mapped of the file."""
+        self._touched = 0
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import threading
 import weakref
@@ -28,6 +29,7 @@ except ImportError:  # No such limits there.
 
 I64 = NDArray[np.int64]
 CODES, FINE = "codes", "fine"
+_SEGMENT_BYTES = 1 << 20  # of a budget, for each segment that is open
 _USUAL_LIMIT = 256  # open files of a process, where the system does not tell
 
 
@@ -47,6 +49,9 @@ class Pool:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _USUAL_LIMIT
         limit = _USUAL_LIMIT * 256 if limit < 0 else limit
         self.most = max(4, limit // 8)  # segments; each has two files, opened and mapped
+        if memory is not None:
+            self.most = max(4, min(self.most, memory // _SEGMENT_BYTES))
+        self.keep = (memory or 0) // (4 * self.most)  # bytes of each cold file that may stay mapped
         self.held = limit // 4  # files of which no more than the descriptor is held
         self.closings = 0
         self._open: deque[weakref.ref[SegmentFiles]] = deque()
@@ -55,6 +60,11 @@ class Pool:
         """What is cold in a version with so many bytes of codes: finer rows, and codes that are too many."""
         if self.memory is not None:
             self.cold = {FINE} if codes <= self.memory else {CODES, FINE}
+
+    @property
+    def at_once(self) -> int:
+        """Rows that are taken, and ids that are looked for, at a time: each touches a page or two."""
+        return max(64, (self.memory or 0) // (8 * mmap.PAGESIZE)) if CODES in self.cold else 1 << 62
 
     def note(self, opened: SegmentFiles) -> None:
         """One more is open; the one that has been for longest may be let go."""
@@ -130,7 +140,7 @@ class SegmentFiles:
         found = opener(self._root, self._segment, self._codecs[identity], self.held(kind))
         if kind == CODES:
             self._kind.check(found)
-        found.picks.cold = kind in self.pool.cold
+        found.picks.cold, found.picks.keep = kind in self.pool.cold, self.pool.keep
         if self.closed:
             found.close()
             return found

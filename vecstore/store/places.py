@@ -166,6 +166,13 @@ class Places:
         return places
 
     def _in_file(self, file: HashFile, of_file: I64, keys: U64, answers: I64) -> None:
+        step = self._pool.at_once
+        if len(keys) > step:
+            for at in range(0, len(keys), step):
+                some = np.full((2, len(keys[at : at + step])), NONE)
+                self._in_file(file, of_file, keys[at : at + step], some)
+                answers[:, at : at + step] = some
+            return
         file.ensure_whole()
         table = self._table()
         if CODES in self._pool.cold:
@@ -176,6 +183,8 @@ class Places:
                 file.verify((needs[needs > 0] - 1).tolist())
                 for at in (-1 - needs[needs < 0]).tolist():
                     table.take_live(at, self._parts[at])
+        if CODES in self._pool.cold:
+            file.touched(len(keys), (self._pool.memory or 0) // 4)
 
     def _table(self) -> _Table:
         table = self._lines
@@ -185,6 +194,11 @@ class Places:
 
     def take(self, places: I64, out: Codes) -> None:
         """The codes (n, width) of the rows at places (n,), all of which are in parts with such codes."""
+        step = self._pool.at_once
+        if len(places) > step:
+            for at in range(0, len(places), step):
+                self.take(places[at : at + step], out[at : at + step])
+            return
         table = self._table()
         _check_sizes(table, places)
         if CODES in self._pool.cold:
@@ -194,6 +208,11 @@ class Places:
         if count:
             with self._pool.lock:
                 self._open(todo[:count], places, out)
+        if CODES in self._pool.cold:
+            numbers, counts = np.unique(segment_of(places)[0], return_counts=True)
+            for at, rows in zip(numbers.tolist(), counts.tolist(), strict=True):
+                if (column := table.columns.get(at)) is not None:
+                    column.touched(rows)
 
     def _open(self, left: I64, places: I64, out: Codes) -> None:
         """The codes of those places (n,) whose numbers are left: their files are opened, and verified."""

@@ -103,7 +103,8 @@ class Store(StoreReader):
 
         version: an older one by its number or a tag, which can only be read. memory: how much there is for
         codes, as 100_000_000 or '100MB': finer rows, and codes if they are more than that, are then read from
-        the disk side by side for all rows of a call. Raises NotFoundError, InputError for what is no store,
+        the disk side by side for all rows of a call, and do not stay mapped; searches read such codes a batch
+        at a time, and keep none. Raises NotFoundError, InputError for what is no store,
         CorruptError, FormatError for a newer one, BudgetError.
         """
         return cls(path, version=version, read_only=read_only, memory=memory)

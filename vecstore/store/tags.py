@@ -80,9 +80,11 @@ def remove(root: str, name: str) -> None:
 
 
 def resolve(root: str, version: int | str) -> Manifest:
-    """A version by its number or by a tag; NotFoundError, CorruptError."""
+    """A version by its number or by a tag; NotFoundError, SpecError, CorruptError."""
     if isinstance(version, str):
         return read(root, version)
+    if type(version) is not int:
+        raise SpecError(f"version is {version!r}; expected a number or a tag")
     try:
         return versions.read(root, version)
     except NotFoundError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive.ids import Ids, all_found, as_ids
-from vecstore.archive.together import Asked, Kept, Piece, Together
+from vecstore.archive.together import Asked, Kept, Piece, Together, merged
 from vecstore.atomic import storage_errors
 from vecstore.codecs.base import Array, Codec, Codes, Rows
 from vecstore.errors import CorruptError, SpecError
@@ -26,7 +26,7 @@ from vecstore.registry import AnyCodec
 from vecstore.store import files, hashfile, layout
 from vecstore.store.ids import I64, segment_of
 from vecstore.store.manifest import Manifest
-from vecstore.store.parts import Part, Pool, SegmentFiles
+from vecstore.store.parts import CODES, Part, Pool, SegmentFiles
 from vecstore.store.places import Places
 
 _BLOCK_ROWS = 16_384  # that are gathered at a time
@@ -180,11 +180,11 @@ class View:
             integers = self.manifest.id_type in (None, pa.int64())
             none = np.empty((len(queries), 0), np.float32)
             return none.astype(np.int64 if integers else object), none
+        if CODES in self.pool.cold:  # Nothing stays, and no more is open at a time than may be.
+            runs = [self.parts[at : at + self.pool.most] for at in range(0, len(self.parts), self.pool.most)]
+            return merged([Together(_pieces(run)).search(queries, asked) for run in runs], asked)
         if self._together is None:
-            pieces = [
-                Piece(part.archive.searching, part.live, part.finer, always=True) for part in self.parts
-            ]
-            self._together = Together(pieces, self._kept)
+            self._together = Together(_pieces(self.parts), self._kept)
         return self._together.search(queries, asked)
 
     def ledger(self) -> Ledger:
@@ -205,6 +205,10 @@ class View:
         """Lets go of all files."""
         for part in self.parts:
             part.close()
+
+
+def _pieces(parts: Sequence[Part]) -> list[Piece]:
+    return [Piece(part.archive.searching, part.live, part.finer, always=True) for part in parts]
 
 
 def _size(path: str) -> int:
