@@ -18,6 +18,7 @@ _HEIGHT, _LINE, _BETWEEN = 320, 13, 8  # pixels
 _LABEL = 24  # characters of a line of a label
 _MOST_TOLD = 6  # figures of a chart that its words give
 _ROOM = 1.15
+_PLAIN = ".6~g"  # a form of figures; without a precision an axis would choose one, and write 1e+3
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ def _scales(axes: Axes, across: tuple[float, float], up: tuple[float, float]) ->
     size: Spec = {
         "field": "size", "type": "quantitative", "title": axes.size,
         "scale": {"type": "log", "base": 10 if axes.share else 2, "domain": across, "nice": False},
-        "axis": {"values": ticks, "format": "~%" if axes.share else "~g", "labelOverlap": True},
+        "axis": {"values": ticks, "format": "~%" if axes.share else _PLAIN, "labelOverlap": True},
     }  # fmt: skip
     kind: Spec = {"type": "log"} if axes.low else {"type": "linear", "zero": False}
     value: Spec = {
         "field": "value", "type": "quantitative", "title": axes.value,
         "scale": {**kind, "domain": up, "nice": False},
-        "axis": {"format": "~g", "labelOverlap": True, **_levels(axes.low, up)},
+        "axis": {"format": _PLAIN, "labelOverlap": True, **_levels(axes.low, up)},
     }  # fmt: skip
     return {"x": size, "y": value}
 
@@ -161,7 +162,8 @@ def _points(scales: Spec, points: Sequence[Point], families: Sequence[str], axes
         "opacity": {"condition": {"test": front, "value": 0.95}, "value": 0.1},
         "tooltip": [
             {"field": "method", "type": "nominal"},
-            _figure("size", axes.size, ".3~%" if axes.share else "~g"), _figure("value", axes.value, ".4~g"),
+            _figure("size", axes.size, ".3~%" if axes.share else _PLAIN),
+            _figure("value", axes.value, ".4~g"),
             {"field": "family", "type": "nominal"},
         ],
     }  # fmt: skip
