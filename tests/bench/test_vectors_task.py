@@ -122,6 +122,8 @@ def test_every_default_method_of_every_kind_of_set_can_be_made():
         for label in found:
             assert methods.contender(label, data, ()).label == label
     assert list(methods.labels(data, (), ("sq*", "pq:m=3"))) == ["sq:bits=8", "sq:bits=4", "pq:m=3"]
+    with pytest.raises(SpecError, match="unknown method of 12 dimensions"):
+        methods.contender("faiss pq:m=5", data, ())
 
 
 def test_a_contender_that_is_missing_fails_or_dies_leaves_the_rest(tmp_path, monkeypatch):

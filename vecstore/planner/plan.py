@@ -129,6 +129,9 @@ class Search:
             nonlocal largest
             if sizes[spec][0] <= _WORTH * largest:
                 return None
+            if rows is not None and largest and self._late():
+                self._leave(spec)
+                return None
             try:
                 codec = fit(spec, self.trial.rows[:rows], seed=self.terms.seed)
             except VecstoreError as error:
@@ -150,13 +153,19 @@ class Search:
                     largest = max(largest, sizes[spec][0])
                     here.append(spec)
                     self.found[spec] = known
-            elif self.found and time.monotonic() > self._end:
-                self.left[spec] = f"not measured within {self.terms.seconds:g} seconds"
+            elif self.found and self._late():
+                self._leave(spec)
             elif isinstance(codec := fitted(spec, None), Codec):
                 here.append(spec)
                 self.found[spec] = self._measured(spec, codec)
         report(len(worth), len(worth) + 1)
         return here
+
+    def _late(self) -> bool:
+        return time.monotonic() > self._end
+
+    def _leave(self, spec: str) -> None:
+        self.left[spec] = f"not measured within {self.terms.seconds:g} seconds"
 
     def _measured(self, spec: str, codec: Codec) -> Measured:
         speeds = timed(codec, self.trial.field.rows) if self.speeds else None

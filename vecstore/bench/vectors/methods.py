@@ -10,6 +10,7 @@ from vecstore.bench.contenders.base import Contender
 from vecstore.bench.contenders.own import BUDGET, Own
 from vecstore.bench.vectors.sets import VectorSet
 from vecstore.ledger import parse_budget
+from vecstore.spec import unknown
 
 BUDGETS = ("8B/row", "32B/row")
 _FREE = ("1bit/dim", "2bit/dim", "4bit/dim")
@@ -47,6 +48,8 @@ def labels(data: VectorSet, budgets: tuple[str, ...], patterns: tuple[str, ...])
 def contender(label: str, data: VectorSet, budgets: tuple[str, ...]) -> Contender:
     """The contender of a label; SpecError for what is no spec."""
     wanted = sizes(data, budgets)
+    if label.startswith("faiss ") and label not in (peers := ladder.of_faiss(data.dim, wanted)):
+        raise unknown(f"method of {data.dim} dimensions at these budgets", label, list(peers))
     if label.startswith((BUDGET, "faiss ", "symmetric ")):
         return ladder.contender(label, data.dim, wanted, data.metric)
     known = catalog.contenders(data.dim)
