@@ -28,7 +28,7 @@ KINDS = {
     "f32": formats.F32, "f16": formats.F16, "int16": formats.I16, "int8": formats.I8, "int4": formats.I4,
     "alpt16": formats.L16, "alpt": formats.L8, "alpt4": formats.L4,
 }  # fmt: skip
-_POOL_BAGS = 1024
+_POOL_BAGS = 512  # of a thread, at least
 _THREAD_IDS = 4096  # from so many on, threads share a step
 _INIT_VALUES = 1 << 16
 _MAX_ROWS = (1 << 32) - 1  # what keys of a step hold
@@ -197,7 +197,7 @@ class RowStore(Store):
             else:
                 pool(self.data, inside, offsets, weights, out[start:stop], (kind, width, int(adds)))
 
-        spread(batch.bags, _POOL_BAGS, work)
+        spread(batch.bags, max(_POOL_BAGS, -(-batch.bags // get_threads())), work)
 
     def gather(self, addresses: I64) -> F32:
         flat = addresses.reshape(-1, 1, 1)
