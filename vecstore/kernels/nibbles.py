@@ -140,13 +140,17 @@ def push(blocks: U8, tables: Tables, rows: tuple[int, int, int], by: By, heap: t
     rows: start, a multiple of BLOCK, stop, and the number that start has in the heaps; by: terms
     (stop - start,) or empty, how, and wanted (stop - start,) or empty; the rest as in `add`.
     """
-    (start, stop, number), (terms, how, wanted) = rows, by
-    count = tables[1].shape[0]
-    step = max(_SCORES // count // BLOCK, 1) * BLOCK
-    scratch, found = np.empty(count * min(step, stop - start), np.float32), np.empty(BLOCK, np.float32)
+    (start, stop, number), (terms, how, wanted), (book, steps, offsets) = rows, by, tables
+    count = steps.shape[0]
+    few = min(count, QUERIES)  # at a time; rows come from the cache for the next ones
+    step = _SCORES // few // BLOCK * BLOCK
+    scratch, found = np.empty(few * min(step, stop - start), np.float32), np.empty(BLOCK, np.float32)
     for at in range(start, stop, step):
         size = min(step, stop - at)
-        out = scratch[: count * size].reshape(count, size)
-        add(blocks, at // BLOCK, tables, out, found)
         low, high = at - start, at - start + size
-        top.push(out, terms[low:high], how, wanted[low:high], number + low, heap)
+        for first in range(0, count, few):
+            last = min(first + few, count)
+            out = scratch[: (last - first) * size].reshape(last - first, size)
+            add(blocks, at // BLOCK, (book[first:last], steps[first:last], offsets[first:last]), out, found)
+            own = heap[0][first:last], heap[1][first:last]
+            top.push(out, terms[low:high], how, wanted[low:high], number + low, own)
