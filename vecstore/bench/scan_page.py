@@ -29,12 +29,12 @@ one process, and their range is shown.
 
 Targets that are missed, and why. With 20,000 rows and one query, FAISS, rabitqlib and turbovec answer in 40
 to 80 us. Of the 45 us of a call of ours with `pq:m=96,bits=4`, 20 are sums of entries, 5 the heap, 6 tables,
-4 rows that are scored again, and the rest Python. The sums take 18 cycles for 64 rows and 8 tables, in 28
-instructions of 512 bits, of which the machine begins two a cycle; with half of the additions or without the
-lookups they take as long. A symmetric scan of signs waits for memory at a million rows, and reads 48 bytes a
-row at that speed.
+4 rows that are scored again, and the rest Python; beside other work, all of it takes longer. The sums take 18
+cycles for 64 rows and 8 tables, in 28 instructions of 512 bits, of which the machine begins two a cycle; with
+half of the additions or without the lookups they take as long. A symmetric scan of signs waits for memory
+at a million rows, and reads 48 bytes a row at that speed.
 
-32 queries at once gain less than half where one query has little to share: tables of 256 share nothing but
+Several queries at once gain less than half where they have little to share: tables of 256 share nothing but
 the codes, and what a call costs beside the scan, which they do share, has become less. A query of rabitq or
 hadamard alone is timed again and again, so that the rows that its bounds let in lie in the cache; those of
 32 queries come from memory.
@@ -42,9 +42,10 @@ hadamard alone is timed again and again, so that the rows that its bounds let in
 With 256 states, 64 values of trellis codes take six instructions where 64 states take two or three, two of
 them for the halves of a table and two to choose between these: 30 cycles for eight registers, which at 45
 groups a row are 5.7 ns. Cells of klt, which no path leads to, are looked up in tables of 64 where they have
-up to six bits. At a million rows, scans of `sq:bits=4` and klt take as long as reading what they read; klt
-reads 208 bytes, since words of fewer than eight bytes are filled up. turbovec reads 196 bytes in less time than the plain read
-that is timed beside it takes for 192."""
+up to six bits. They take 5 ns a row in the cache; beyond it 8.5 to 11, where reading what they read takes 6:
+208 bytes, since words of fewer than eight bytes are filled up. How far ahead words are asked for, 8 or 32 KB,
+hardly matters; without it, it is 10. At a million rows a scan of `sq:bits=4` takes as long as reading its
+codes. turbovec reads 196 bytes in about the time that the plain read beside it takes for 192."""
 
 
 def page(records: Sequence[Record]) -> str:
