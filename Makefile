@@ -1,10 +1,11 @@
 # make demo      sets up what the demonstration needs, then runs it
 # make test      sets up what the tests need, then runs every check (TORCH=1: with torch, for its files)
 # make lint      style and types only
-# make bench     measures every codec and its peers; see docs/benchmarks
+# make bench     measures codecs, scans, stores, tables and searches beside their peers; see docs/benchmarks
 #
 # Needs Python 3.11 or later and nothing else; everything is installed into .venv here.
 
+, := ,
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS   ?= 2
 VENV   := .venv
@@ -30,9 +31,18 @@ test: lint $(if $(TORCH),$(VENV)/.torch)
 		$(BIN)/python -m pytest -q -n $(JOBS) -W ignore::RuntimeWarning tests/kernels
 	$(BIN)/python -m pytest -q -n $(JOBS)
 
-bench: $(VENV)/.test
-	$(BIN)/vecstore bench codecs --threads 1,2 --out docs/benchmarks/codecs.jsonl --resume \
-		--page docs/benchmarks/codecs.md --readme README.md
+# Goes on where it stopped. VECSTORE_DATA: the folder of data sets; hours, with all of them.
+RECORDS := docs/benchmarks
+task     = $(BIN)/vecstore bench $(1) --out $(RECORDS)/$(2).jsonl --resume --page $(RECORDS)/$(2).md
+
+bench: $(VENV)/.torch
+	$(call task,codecs --threads 1$(,)2,codecs) --readme README.md
+	$(call task,scan,scan)
+	$(call task,store,store)
+	$(call task,tables,tables)
+	$(call task,tables --speed --threads 1$(,)2,tables)
+	$(call task,vectors,vectors)
+	$(BIN)/vecstore report $(RECORDS)/*.jsonl --force -o $(RECORDS)/report.html
 
 setup: $(VENV)/.test
 
