@@ -42,6 +42,7 @@ bench: $(VENV)/.torch
 	$(call task,tables,tables)
 	$(call task,tables --speed --threads 1$(,)2,tables)
 	$(call task,vectors,vectors)
+	$(call task,limit,vectors)
 	$(BIN)/vecstore report $(RECORDS)/*.jsonl --force -o $(RECORDS)/report.html
 
 setup: $(VENV)/.test
