@@ -108,8 +108,10 @@ def audited(words, segments, live):
     starts = np.array([-1 if keys is None else next(begins) for keys in segments])
     rows = np.array([1000 if keys is None else len(keys) for keys in segments])
     seen = np.zeros(sum(map(len, there)), np.bool_)
-    slot, repeats = idfile.audit(words, starts, rows, np.concatenate(there), live, seen)
-    return slot, repeats, int(seen.sum())
+    keys, middle = np.concatenate(there), len(words) // 3
+    spans = [(0, middle), (middle, len(words))]
+    found = [idfile.audit(span, words, (starts, rows), keys, (live, seen)) for span in spans]
+    return max(slot for slot, _ in found), sum(repeats for _, repeats in found), int(seen.sum())
 
 
 def filled(segments, slots):

@@ -200,12 +200,12 @@ def _alike(words: U64, at: int, home: int, starts: I64, rows: I64, live: Marks) 
 
 
 @kernel
-def _pick(words: U64, first: int, free: int, picks: I64) -> tuple[int, int, int]:
+def _pick(words: U64, span: tuple[int, int], free: int, picks: I64) -> tuple[int, int, int]:
     """(count, the last free slot so far, -1 or a slot that no search comes to) of a block of slots, of which
     those that are taken are put into picks; free: the last free slot before them."""
     slots, size, base = words.shape[0], 8 * words.shape[1], address(words)
     count, lost = 0, -1
-    for at in range(first, min(first + _BLOCK, slots)):
+    for at in range(span[0], span[1]):
         here = base + at * size
         home = _home(np.uint64(load_word(here)), np.uint64(slots))
         taken = load_word(here + size - 8) != FREE
@@ -231,22 +231,25 @@ def _rows_of(words: U64, starts: I64, rows: I64, keys: U64, picks: I64, numbers:
 
 
 @kernel
-def audit(words: U64, starts: I64, rows: I64, keys: U64, live: Marks, seen: Marks) -> tuple[int, int]:
-    """(-1, how many live rows have the id of another one) if every slot leads to a row of its id and can be
-    found, else (a slot that does not, 0).
+def audit(
+    span: tuple[int, int], words: U64, segments: tuple[I64, I64], keys: U64, marks: tuple[Marks, Marks]
+) -> tuple[int, int]:
+    """(-1, how many live rows have the id of another one) if each slot of a span leads to a row of its id and
+    can be found, else (a slot that does not, 0).
 
-    words: as in `find`; rows (p,): of each segment that the file knows; starts (p,): where the keys of its
-    ids begin in keys (n, w), -1 for a segment whose keys are not there; live (n,): whether a row is; seen
-    (n,): zeros, written: whether a slot leads to it. Nothing in the words is believed.
+    span: the first slot, and the one behind the last. words: as in `find`. segments: (starts, rows) of those
+    that the file knows: where the keys of their ids begin in keys (n, w), -1 for a segment whose keys are not
+    there, and how many. marks: (live, seen), (n,) each: whether a row is live; zeros, written: whether a slot
+    leads to it. Spans may be looked at side by side. Nothing in the words is believed.
     """
+    (starts, rows), (live, seen) = segments, marks
     slots, size, base, other = words.shape[0], 8 * words.shape[1], address(words), 8 * (keys.shape[1] - 1)
     picks, numbers = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
-    repeats, free = 0, slots - 1  # the last free slot before the one that is looked at
-    while free >= 0 and load_word(base + free * size + size - 8) != FREE:
+    repeats, free = 0, span[0] - 1  # the last free slot before the one that is looked at
+    while free >= span[0] - slots and load_word(base + free % slots * size + size - 8) != FREE:
         free -= 1
-    free -= slots
-    for first in range(0, slots, _BLOCK):
-        count, free, lost = _pick(words, first, free, picks)
+    for first in range(span[0], span[1], _BLOCK):
+        count, free, lost = _pick(words, (first, min(first + _BLOCK, span[1])), free, picks)
         if lost >= 0:
             return lost, 0
         wrong = _rows_of(words, starts, rows, keys, picks[:count], numbers)

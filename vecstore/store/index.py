@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vecstore.errors import StorageError, VecstoreError
 from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import idfile
+from vecstore.kernels.threads import spread
 from vecstore.store import files, hashfile, tags, versions
 from vecstore.store.given import Given
 from vecstore.store.hashfile import DamagedFile, Entry, HashFile
@@ -21,6 +22,7 @@ from vecstore.store.manifest import Segment
 from vecstore.store.places import Known
 from vecstore.store.view import View
 
+_SPAN = 1 << 19  # slots that one thread looks at
 LEAST_ROWS = 1 << 16  # that no file knows before one is written
 SHARE = 4  # and at least one part in so many of those that it knows
 
@@ -176,7 +178,15 @@ def _audited(view: View, keys: Sequence[U64], path: str) -> int | None:
         lives, seen = np.concatenate(live), np.zeros(begin, np.bool_)
         rows = np.array([entry.rows for entry in file.segments], np.int64)
         file.ensure_whole()
-        slot, repeats = idfile.audit(file.words, starts, rows, np.concatenate(own), lives, seen)
-        if slot >= 0 or not (seen | ~lives).all():
+        theirs, found = np.concatenate(own), []
+
+        def work(start: int, stop: int) -> None:
+            found.append(idfile.audit((start, stop), file.words, (starts, rows), theirs, (lives, seen)))
+
+        spread(len(file.words), _SPAN, work)
+        # Two slots of one row might be seen at the same moment: then there is a slot too many.
+        many = len(own) == 1 + len(file.segments) and file.rows != np.count_nonzero(seen)
+        if many or any(slot >= 0 for slot, _ in found) or not (seen | ~lives).all():
             raise DamagedFile(f"{path} leads to other rows than those of {view.root}")
+        repeats = sum(count for _, count in found)
         return repeats if len(own) == 1 + len(view.parts) else None
