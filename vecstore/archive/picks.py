@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from vecstore.archive.layout import ID
 from vecstore.codecs.base import Codes
 from vecstore.kernels import gather
 
+AROUND = 1 << 16  # bytes that Linux maps at once where one page is touched and others are in memory
 RowNumbers = NDArray[np.int64]
 
 
@@ -63,7 +62,7 @@ class Column:
     def touched(self, rows: int) -> None:
         """So many rows were taken: where these are more than may stay, what is mapped goes."""
         if self.cold:
-            self._touched += rows * (mmap.PAGESIZE + self.size)
+            self._touched += rows * (AROUND + self.size)
             if self._touched > self.keep:
                 self.forget()
 

@@ -25,13 +25,12 @@ opened without `memory=`, of which single pages are waited for one by one. All p
 before; the first time that a page is used, all 64 kB of it are read.
 
 Targets that are missed: finding an id and taking its code are two walks through memory where np.take has one,
-and that with row numbers that nobody had to look up. A check reads every byte once and compares its checksum,
-which memory would give at about 9 GB/s; a third of it and more goes into following each slot of the file of
-ids to its row and back, somewhere in memory, which tells as well that no id comes twice. A put writes a
-quarter more bytes than the Arrow file has, the file of ids, and hashes each id, somewhere in memory, which
-with the copying of values into batches and their checksums takes more of the processor than the disk lets
-wait: a second thread takes the hashing. What was written before is removed before the next run of a put and
-of its peer. A commit waits for the disk four times."""
+and that with row numbers that nobody had to look up. A check
+reads every byte once and compares its checksum; about half of its time goes into following each slot of the
+file of ids to its row, anywhere in memory, which tells as well that no id comes twice. A put writes a quarter
+more bytes than the Arrow file has, the file of ids, and hashes each id, which the processor takes longer for
+than the disk makes it wait; on two threads the hashing goes on beside. What was written before is removed
+before the next run of a put and of its peer. A commit waits for the disk four times."""
 
 
 def page(records: Sequence[Record]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import xxhash
 
 from vecstore.archive.pages import matches
+from vecstore.archive.picks import AROUND
 from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.errors import CorruptError, StorageError
 from vecstore.kernels import idfile
@@ -140,7 +141,7 @@ class HashFile:
 
     def touched(self, keys: int, keep: int) -> None:
         """So many ids were looked for: if their pages are more than is to be kept, they are let go."""
-        self._touched += keys * mmap.PAGESIZE
+        self._touched += keys * AROUND
         if self._touched > keep:
             self.forget()
 

@@ -51,20 +51,21 @@ class Pool:
         self.most = max(4, limit // 8)  # segments; each has two files, opened and mapped
         if memory is not None:
             self.most = max(4, min(self.most, memory // _SEGMENT_BYTES))
-        self.keep = (memory or 0) // (4 * self.most)  # bytes of each cold file that may stay mapped
+        self.keep = 0  # bytes of each cold file that may stay mapped
         self.held = limit // 4  # files of which no more than the descriptor is held
         self.closings = 0
         self._open: deque[weakref.ref[SegmentFiles]] = deque()
 
-    def measure(self, codes: int) -> None:
-        """What is cold in a version with so many bytes of codes: finer rows, and codes that are too many."""
+    def measure(self, codes: int, segments: int) -> None:
+        """What is cold in a version of so many bytes and segments: finer rows, and codes if too many."""
         if self.memory is not None:
             self.cold = {FINE} if codes <= self.memory else {CODES, FINE}
+            self.keep = self.memory // (4 * max(1, min(segments, self.most)))
 
     @property
     def at_once(self) -> int:
         """Rows that are taken, and ids that are looked for, at a time: each touches a page or two."""
-        return max(64, (self.memory or 0) // (8 * mmap.PAGESIZE)) if CODES in self.cold else 1 << 62
+        return max(64, (self.memory or 0) // (4 * mmap.PAGESIZE)) if CODES in self.cold else 1 << 62
 
     def note(self, opened: SegmentFiles) -> None:
         """One more is open; the one that has been for longest may be let go."""

@@ -50,7 +50,7 @@ class View:
         before = {} if like is None else {part.segment.name: part for part in like.parts}
         self._numbers: Iterator[int] = count() if like is None else like._numbers
         self.pool: Pool = (pool or Pool()) if like is None else like.pool
-        self.pool.measure(sum(segment.size for segment in manifest.segments))
+        self.pool.measure(sum(segment.size for segment in manifest.segments), len(manifest.segments))
         kind = files.Kind(manifest.dim, manifest.id_type, manifest.columns)
         if any(codec.dim != kind.dim for codec in self.codecs.values()):
             raise CorruptError(f"{root} has codecs of other widths than {kind.dim}; restore it from a copy")
