@@ -35,6 +35,7 @@ codes, starts, blocks = uint8[:, ::1], int64[::1], uint8[:, :, :, ::1]
 cubes, numbers, wanted = float32[:, :, ::1], int64[:, ::1], boolean[::1]
 sums, heap = types.Tuple((uint8[:, :, ::1], rows)), types.Tuple((rows, numbers))
 weights = types.Tuple((int8[:, :, :, :, ::1], line, line, wanted))
+cells = types.Tuple((codes.copy(ndim=1), int64, line, line))
 windows = types.Tuple((numbers, uint64[::1], float64[:, ::1]))
 for kernel, signature in (
     (nearest.assign_vectors, (rows, line, starts, codes, line, line)),
@@ -51,7 +52,7 @@ for kernel, signature in (
     (levels._of_rows, (rows, int64, numbers, int32[:, ::1], types.Tuple((line, line, wanted)))),
     (icm.search, (int32[:, :, ::1], int16[:, :, :, ::1], uint8[:, :, ::1], codes)),
     (icm.keep_nearer, (rows, cubes, codes, codes)),
-    (cellpicks.pick, (types.Tuple((codes.copy(ndim=1), int64, line, line)), numbers, cubes, float64[:, ::1])),
+    (cellpicks.pick, (cells, numbers, cubes, float64[::1], float64[:, ::1])),
     (planes.split_planes, (uint32[::1], codes)),
     (trellisdots._lay_out, (codes, starts, uint64[:, :, ::1])),
     (trellisdots.pick, (uint64[:, :, ::1], numbers, windows, float64[:, :, ::1], float64[:, ::1])),

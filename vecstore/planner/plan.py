@@ -147,7 +147,7 @@ class Search:
         self.left |= left
         here: list[str] = []
         for done, spec in enumerate(worth):
-            report(done, len(worth) + 1)
+            report(done, len(worth))
             if (known := self._record.known.get(spec)) and (known.speeds or not self.speeds):
                 if room.keeps(known.code_bytes, known.shared):
                     largest = max(largest, sizes[spec][0])
@@ -158,7 +158,7 @@ class Search:
             elif isinstance(codec := fitted(spec, None), Codec):
                 here.append(spec)
                 self.found[spec] = self._measured(spec, codec)
-        report(len(worth), len(worth) + 1)
+        report(len(worth), len(worth))
         return here
 
     def _late(self) -> bool:
