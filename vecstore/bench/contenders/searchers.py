@@ -98,7 +98,7 @@ class FaissFlat(Searching):
         self._index = faiss.index_factory(rows.shape[1], self._factory, faiss.METRIC_INNER_PRODUCT)
         if isinstance(self._index, faiss.IndexPQ):
             # It reorders centroids for a search that is not made here, and takes minutes.
-            self._index.do_polysemous_training = False
+            setattr(self._index, "do_polysemous_training", False)  # noqa: B010  its stubs lack it
         self._index.train(rows)
         try:
             codes = self._index.sa_encode(rows)
