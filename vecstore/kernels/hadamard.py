@@ -134,11 +134,18 @@ def _flip_plain(tile: F32, signs: F32) -> None:
             tile[j, r] *= signs[j]
 
 
-@instruction(types.void, ADDRESS, types.float32)
-def _multiply(builder: Builder, at: Value, factor: Value) -> None:
-    """TILE float32 times a factor, in place."""
-    kind = ir.VectorType(FLOAT, TILE)
-    emit_store(builder, at, builder.fmul(emit_load(builder, at, kind), emit_splat(builder, factor, kind)))
+def _in_place(name: str) -> Instruction:
+    """An instruction (address, number): TILE float32 become what `name` of llvmlite makes of each and it."""
+
+    def change(builder: Builder, at: Value, number: Value) -> None:
+        kind = ir.VectorType(FLOAT, TILE)
+        values, numbers = emit_load(builder, at, kind), emit_splat(builder, number, kind)
+        emit_store(builder, at, getattr(builder, name)(values, numbers))
+
+    return instruction(types.void, ADDRESS, types.float32)(change)
+
+
+_multiply, _lower = _in_place("fmul"), _in_place("fsub")
 
 
 @kernel
@@ -201,13 +208,6 @@ def _subtract_plain(tile: F32, row: F32) -> None:
     for j in range(row.shape[0]):
         for r in range(TILE):
             tile[j, r] -= row[j]
-
-
-@instruction(types.void, ADDRESS, types.float32)
-def _lower(builder: Builder, at: Value, by: Value) -> None:
-    """TILE float32 less a number, in place."""
-    kind = ir.VectorType(FLOAT, TILE)
-    emit_store(builder, at, builder.fsub(emit_load(builder, at, kind), emit_splat(builder, by, kind)))
 
 
 @kernel

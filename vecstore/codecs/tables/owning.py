@@ -48,9 +48,11 @@ def lowrank(shape: Shape, knobs: Knobs) -> Layout:
     """E[x] P, rows of rank r times a matrix (r, dim) of the field; rows of a format, or of so many bits."""
     layout, bits = Layout(), shape.options.get("bits")
     for field, rank in zip(shape.fields, knobs, strict=True):
-        rows: RowsPlan | SteppedPlan = shape.rows(field.cardinality, rank)
-        if bits is not None:
-            rows = SteppedPlan(field.cardinality, rank, shape.options["init"], bits)
+        rows: RowsPlan | SteppedPlan = (
+            shape.rows(field.cardinality, rank)
+            if bits is None
+            else SteppedPlan(field.cardinality, rank, shape.options["init"], bits)
+        )
         high = math.sqrt(3 / rank)
         matrix = RowsPlan(rank, field.dim, low=-high, high=high)
         if rows.bytes + matrix.bytes >= shape.plain(field):

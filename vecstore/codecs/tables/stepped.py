@@ -73,19 +73,19 @@ class SteppedStore(DenseStore):
     def serving(self) -> dict[str, NDArray[Any]]:
         return {"parameters": self.codes.words, "parameters.steps": self.steps}
 
-    def _levels(self, values: F32) -> F32:
-        """k of values (n, w)."""
-        found: F32 = np.clip(np.floor(values / self.steps), -self._half, self._half - 1)
+    def _levels(self, places: F32) -> F32:
+        """k of values (n, w), which are given in steps."""
+        found: F32 = np.clip(np.floor(places), -self._half, self._half - 1)
         return found
 
     def shaped(self, rows: I64, values: F32) -> F32:
-        found: F32 = (self._levels(values) + np.float32(0.5)) * self.steps
+        found: F32 = (self._levels(values / self.steps) + np.float32(0.5)) * self.steps
         return found
 
     def slopes(self, rows: I64, sums: F32) -> F32:
         places = self.inner.values[rows] / self.steps
         inside = np.abs(places) <= self._half
-        read = np.clip(np.floor(places), -self._half, self._half - 1) + np.float32(0.5)
+        read = self._levels(places) + np.float32(0.5)
         by_step = (sums * np.where(inside, read - places, read)).sum(0, dtype=np.float64)
         self._moved = (by_step * self.steps / math.sqrt(max(len(rows), 1) * self._half)).astype(np.float32)
         out: F32 = np.where(inside, sums, np.float32(0))
@@ -103,7 +103,7 @@ class SteppedStore(DenseStore):
     def compact(self) -> None:
         for start in range(0, self.plan.count, BLOCK_ROWS):
             values = self.inner.values[start : start + BLOCK_ROWS]
-            found = (self._levels(values) + self._half).astype(np.int64)
+            found = (self._levels(values / self.steps) + self._half).astype(np.int64)
             self.codes.fill(found.reshape(-1), start * self.plan.width)
 
     def read(self, rows: I64) -> F32:
