@@ -231,3 +231,11 @@ def test_real_sets_take_fewer_bytes_than_any_peer_needs(name):
     size = len(assert_exact(rows))
     for peer, bytes_of_peer in peers(rows):
         assert size < bytes_of_peer, peer
+
+
+def test_single_rows_have_no_codes_and_the_error_says_what_has() -> None:
+    codec = Lossless.fit(np.zeros((3, 4), np.float32))
+    with pytest.raises(SpecError, match="encode_block"):
+        codec.encode(np.zeros((3, 4), np.float32))
+    with pytest.raises(SpecError, match="decode_block"):
+        codec.decode(np.zeros((3, 4), np.uint8))

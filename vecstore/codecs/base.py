@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import ml_dtypes
 import numpy as np
@@ -255,6 +255,14 @@ class BlockCodec(Part):
     def side_bytes(self) -> int:
         """Zero: whatever a block needs is inside its bytes."""
         return 0
+
+    def encode(self, rows: Array) -> NoReturn:
+        """SpecError: there are no codes of rows, only blocks."""
+        raise SpecError(f"{self.spec} has no codes of single rows; encode_block makes one block of all")
+
+    def decode(self, codes: Array) -> NoReturn:
+        """SpecError: there are no codes of rows, only blocks."""
+        raise SpecError(f"{self.spec} has no codes of single rows; decode_block takes a block of them")
 
     @abstractmethod
     def encode_block(self, rows: Array) -> bytes:
