@@ -18,7 +18,7 @@ from vecstore.errors import CorruptError, StorageError
 
 Bytes = NDArray[np.uint8]
 
-_RUN_BYTES = 4 * PAGE_BYTES  # that are read before they are verified: they are in the cache then
+_RUN_BYTES = 8 * PAGE_BYTES  # that are read before they are verified: they are in the cache then
 _AHEAD = 64  # pages that are asked for before the first of them is waited for
 
 

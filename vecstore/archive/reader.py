@@ -42,7 +42,8 @@ class Archive:
     Every byte is verified before anything made from it is given out: CorruptError otherwise. It goes on
     reading the file it opened when another takes its name. It can be pickled (by path) and used after fork.
     tier: dimensions, or bytes as in '16B' (`vecstore.codecs.tiers`): codes are read as far as these go, and
-    not beyond where they are stored apart. codec: of a segment of a store. descriptor: of an open file.
+    not beyond where they are stored apart. codec: of a segment of a store, with its identity. descriptor: of
+    an open file.
     Raises NotFoundError, InputError for a file that is no archive, CorruptError, FormatError for a newer one,
     SpecError for a tier that its codec has not."""
 
@@ -50,7 +51,7 @@ class Archive:
 
     def __init__(
         self, path: str | os.PathLike[str], tier: int | str | None = None, *,
-        codec: AnyCodec | None = None, descriptor: int | None = None,
+        codec: tuple[str, AnyCodec] | None = None, descriptor: int | None = None,
     ) -> None:  # fmt: skip
         self.path = os.fspath(path)
         self._contents = Contents(self.path, descriptor)
@@ -115,9 +116,10 @@ class Archive:
             return loads(self._contents.state)
         if self._given is None:
             raise FormatError(f"{self.path} is a segment of a store, which has its codec; open the store")
-        if self._given.identity != self._contents.codec_identity:
-            raise CorruptError(f"{self.path} was made by another codec than {self._given.identity}")
-        return self._given
+        identity, codec = self._given
+        if identity != self._contents.codec_identity:
+            raise CorruptError(f"{self.path} was made by another codec than {identity}")
+        return codec
 
     @property
     def tiers(self) -> dict[str, int]:

@@ -87,20 +87,21 @@ def faults(view: View) -> list[str]:
     if keys is not None:
         audit = index.audit(view, keys)
         found += audit.faults
-        if count := _repeats(view, keys) if audit.repeats is None else audit.repeats:
+        if keys and (count := _repeats(view, keys) if audit.repeats is None else audit.repeats):
             found.append(f"{view.root} has {count} ids in more than one of its rows")
     return list(dict.fromkeys(found))
 
 
-def _repeats(view: View, keys: Sequence[U64]) -> int:
-    live = [own if part.live is None else own[part.live] for part, own in zip(view.parts, keys, strict=True)]
-    return repeats(np.concatenate(live)) if live else 0
+def _repeats(view: View, keys: Sequence[Sequence[U64]]) -> int:
+    parts = [(part.live, np.concatenate(own)) for part, own in zip(view.parts, keys, strict=True)]
+    return repeats(np.concatenate([own if live is None else own[live] for live, own in parts]))
 
 
-def _parts(view: View) -> tuple[list[str], list[U64] | None]:
-    """What is wrong with the files of segments, and the keys (rows, w) of the ids of each if nothing is."""
+def _parts(view: View) -> tuple[list[str], list[list[U64]] | None]:
+    """What is wrong with the files of segments, and the keys of the ids of each if nothing is."""
+
     found: list[list[str]] = [[] for _ in view.parts]
-    keys: list[U64] = [np.empty((0, view.key_words), np.uint64) for _ in view.parts]
+    keys: list[list[U64]] = [[] for _ in view.parts]
 
     def work(start: int, stop: int) -> None:
         for at in range(start, stop):
@@ -108,7 +109,7 @@ def _parts(view: View) -> tuple[list[str], list[U64] | None]:
             try:
                 looked = part.archive.inspect()
                 found[at] += looked.faults
-                keys[at] = np.concatenate([keys[at], *looked.keys])
+                keys[at] = looked.keys
                 if part.segment.fine_codec:
                     found[at] += part.fine.check()
                 for deletes in part.segment.deletes:

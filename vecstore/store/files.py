@@ -99,19 +99,23 @@ class Kind(NamedTuple):
 def open_segment(root: str, segment: Segment, codec: AnyCodec | None, held: int | None = None) -> Archive:
     """The codes, ids and columns of a segment; CorruptError unless it is the file that the manifest means.
 
-    held: a descriptor of the file, if it is open.
+    codec: the one that the segment names. held: a descriptor of the file, if it is open.
     """
     path = layout.segment_path(root, segment.name)
-    return _opened(path, (segment.rows, segment.size, segment.seal), codec, held)
+    facts = (segment.rows, segment.size, segment.seal)
+    return _opened(path, facts, None if codec is None else (segment.codec, codec), held)
 
 
 def open_fine(root: str, segment: Segment, codec: AnyCodec | None, held: int | None = None) -> Archive:
     """The finer rows of a segment that has them."""
     path = layout.fine_path(root, segment.name)
-    return _opened(path, (segment.rows, segment.fine_size, segment.fine_seal), codec, held)
+    facts, identity = (segment.rows, segment.fine_size, segment.fine_seal), segment.fine_codec
+    return _opened(path, facts, None if codec is None or identity is None else (identity, codec), held)
 
 
-def _opened(path: str, facts: tuple[int, int, str], codec: AnyCodec | None, held: int | None) -> Archive:
+def _opened(
+    path: str, facts: tuple[int, int, str], codec: tuple[str, AnyCodec] | None, held: int | None
+) -> Archive:
     try:
         archive = Archive(path, codec=codec, descriptor=held)
     except NotFoundError as error:

@@ -34,7 +34,7 @@ _LINE = struct.Struct(f"<{_NAME_BYTES}sQ")  # of a segment: name, rows
 _SEAL_BYTES = 16
 _LEAST_SLOTS, _MOST_SLOTS = 64, 1 << 32
 _MOST_SEGMENTS = 1 << 23
-_RUN_BYTES = 4 * PAGE_BYTES  # that are read before they are compared with their checksums
+_RUN_BYTES = 6 * PAGE_BYTES  # whole slots of any size; read and compared, they are in the cache
 _AHEAD = 64  # pages that are asked for before the first of them is waited for
 _ALL = np.empty(0, np.bool_)  # pages that are verified, where all are
 
@@ -120,16 +120,24 @@ class HashFile:
         if self.verified.all():
             self.verified = _ALL
 
-    def verify_all(self) -> None:
-        """Compares every page with its checksum, whatever has been verified before; DamagedFile."""
-        buffer = np.empty(_RUN_BYTES, np.uint8)
-        for at in range(self._start, self.size, _RUN_BYTES):
-            with storage_errors(self.path, "read"):
-                data = buffer[: os.preadv(self._descriptor, [buffer.data], at)]
-            first = (at - self._start) // PAGE_BYTES
-            if len(data) < min(_RUN_BYTES, self.size - at) or not all(matches(data, self._sums[first:])):
-                raise DamagedFile(f"{self.path} is damaged: its slots are not what was written")
-        self.verified = _ALL
+    @property
+    def runs(self) -> int:
+        """How many runs of pages there are for `run`."""
+        return len(range(self._start, self.size, _RUN_BYTES))
+
+    def run(self, number: int, buffer: U64 | None = None) -> tuple[int, U64]:
+        """(the first slot of a run, its slots (n, w + 1)), which are read anew; DamagedFile if they are not
+        what was written. buffer: of a run before, which is overwritten."""
+        at = self._start + number * _RUN_BYTES
+        data = np.empty(_RUN_BYTES, np.uint8) if buffer is None else buffer.reshape(-1).view(np.uint8)
+        data = data[: self.size - at]
+        with storage_errors(self.path, "read"):
+            done = os.preadv(self._descriptor, [data.data], at)
+        sums = self._sums[number * _RUN_BYTES // PAGE_BYTES :]
+        if done < len(data) or not all(matches(data, sums)):
+            raise DamagedFile(f"{self.path} is damaged: its slots are not what was written")
+        slots: U64 = data.view("<u8").reshape(-1, self.key_words + 1)
+        return number * _RUN_BYTES // slots.strides[0], slots
 
     def prefetch(self, keys: U64) -> None:
         """Asks the system for the slots where searches for keys begin, before they are waited for."""

@@ -6,26 +6,30 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.errors import StorageError, VecstoreError
 from vecstore.formats.idkeys import keys_of
-from vecstore.kernels import idfile
+from vecstore.kernels import idaudit, idfile
+from vecstore.kernels.gather import ROW_BITS
 from vecstore.kernels.threads import spread
 from vecstore.store import files, hashfile, tags, versions
 from vecstore.store.given import Given
 from vecstore.store.hashfile import DamagedFile, Entry, HashFile
-from vecstore.store.ids import U64, place_of
+from vecstore.store.ids import I64, U64, place_of
 from vecstore.store.manifest import Segment
 from vecstore.store.places import Known
 from vecstore.store.view import View
 
-_SPAN = 1 << 19  # slots that one thread looks at
+_SPAN = 1 << 19  # slots that one thread follows
+_RUNS = 8  # of slots that one thread looks through
 LEAST_ROWS = 1 << 16  # that no file knows before one is written
 SHARE = 4  # and at least one part in so many of those that it knows
 
+Keys = Sequence[U64]  # (n, w) of the ids in each batch of a segment
 Hidden = Mapping[str, NDArray[np.bool_]]  # by a segment's name, which of its rows no version has live
 
 
@@ -139,17 +143,14 @@ class Audit:
 def faults(view: View) -> list[str]:
     """What is wrong with files of ids; nothing where ids cannot be read, with which more is wrong."""
     try:
-        keys = [
-            np.concatenate([np.empty((0, view.key_words), np.uint64), *map(keys_of, part.archive.ids())])
-            for part in view.parts
-        ]
+        keys = [list(map(keys_of, part.archive.ids())) for part in view.parts]
         return audit(view, keys).faults
     except VecstoreError:
         return []
 
 
-def audit(view: View, keys: Sequence[U64]) -> Audit:
-    """Compares the files of ids with the keys (rows, w) of the ids of each part."""
+def audit(view: View, keys: Sequence[Keys]) -> Audit:
+    """Compares the files of ids with the keys of the ids of each part."""
     found, repeats = [], None
     for path in hashfile.paths(view.root):
         try:
@@ -160,33 +161,85 @@ def audit(view: View, keys: Sequence[U64]) -> Audit:
     return Audit(found, repeats)
 
 
-def _audited(view: View, keys: Sequence[U64], path: str) -> int | None:
+def _audited(view: View, keys: Sequence[Keys], path: str) -> int | None:
     """The repeats that one file tells of, None if it does not know all parts; DamagedFile."""
     with contextlib.closing(HashFile(path)) as file:
-        file.verify_all()
-        known = Known(file)
-        starts = np.full(len(file.segments), -1, np.int64)
-        begin, own, live = 0, [np.empty((0, view.key_words), np.uint64)], [np.empty(0, np.bool_)]
-        for part, some in zip(view.parts, keys, strict=True):
-            if known.knows(part):
-                starts[known.entries[part.segment.name][0]] = begin
-                begin += len(some)
-                own.append(some)
-                live.append(np.ones(len(some), np.bool_) if part.live is None else part.live)
         if view.parts and file.key_words != view.key_words:
             raise DamagedFile(f"{path} has ids of another kind")
-        lives, seen = np.concatenate(live), np.zeros(begin, np.bool_)
+        known = Known(file)
+        starts = np.full(len(file.segments), -1, np.int64)
+        own, live = list[Keys](), [np.empty(0, np.bool_)]
+        for part, some in zip(view.parts, keys, strict=True):
+            if known.knows(part):
+                starts[known.entries[part.segment.name][0]] = sum(map(len, live))
+                own.append(some)
+                live.append(np.ones(part.segment.rows, np.bool_) if part.live is None else part.live)
         rows = np.array([entry.rows for entry in file.segments], np.int64)
         file.ensure_whole()
-        theirs, found = np.concatenate(own), []
-
-        def work(start: int, stop: int) -> None:
-            found.append(idfile.audit((start, stop), file.words, (starts, rows), theirs, (lives, seen)))
-
-        spread(len(file.words), _SPAN, work)
-        # Two slots of one row might be seen at the same moment: then there is a slot too many.
-        many = len(own) == 1 + len(file.segments) and file.rows != np.count_nonzero(seen)
-        if many or any(slot >= 0 for slot, _ in found) or not (seen | ~lives).all():
+        # A file without rows that no version has is looked at row by row: those may be missing, or not.
+        look = _traced if file.rows == rows.sum() else _followed
+        repeats = look(file, (starts, rows), own, np.concatenate(live))
+        if repeats is None:
             raise DamagedFile(f"{path} leads to other rows than those of {view.root}")
-        repeats = sum(count for _, count in found)
-        return repeats if len(own) == 1 + len(view.parts) else None
+        return repeats if len(own) == len(view.parts) else None
+
+
+def _traced(
+    file: HashFile, segments: tuple[I64, I64], own: Sequence[Keys], live: NDArray[np.bool_]
+) -> int | None:
+    """The repeats in a file that has all rows of its segments; None if its slots are not those of the rows.
+
+    segments: as `idaudit.audit` takes them. own: the keys of those that are there. All is read in order: sums
+    of secret hashes tell whether slots and rows are the same.
+    """
+    starts, rows = segments
+    secret = np.frombuffer(os.urandom(24), np.uint64) | np.uint64(1)
+    there = starts >= 0
+    elsewhere = np.where(there, 0, rows)[: 0 if there.all() else None]
+    numbers = np.flatnonzero(there)
+    firsts = (numbers[np.argsort(starts[there])] << ROW_BITS).tolist()
+    wanted = 0
+    for first, keys in zip(firsts, own, strict=True):
+        for some in keys:
+            wanted += int(idaudit.trace_rows(some, first, secret))
+            first += len(some)
+    sums, picks, sound = [], [np.empty(0, np.int64)], []
+
+    def work(begin: int, stop: int) -> None:
+        slots = None
+        for number in range(begin, stop):
+            first, slots = file.run(number, slots)
+            found = np.empty(len(slots) + 1, np.int64)
+            total, reached, count = idaudit.trace_slots(first, slots, file.words, elsewhere, secret, found)
+            sums.append(int(total))
+            sound.append(reached)
+            picks.append(found[:count].copy())
+
+    spread(file.runs, _RUNS, work)
+    if not all(sound) or (sum(sums) - wanted) % (1 << 64):
+        return None
+    return idaudit.count_alike(file.words, np.concatenate(picks), segments, live)
+
+
+def _followed(
+    file: HashFile, segments: tuple[I64, I64], own: Sequence[Keys], live: NDArray[np.bool_]
+) -> int | None:
+    """The repeats in a file, each slot of which is followed to its row; None if one leads astray, or no slot
+    to a live row. Arguments as in `_traced`."""
+    for number in range(file.runs):
+        file.run(number)
+    theirs, seen, found = (
+        np.concatenate([file.words[:0, :-1], *chain.from_iterable(own)]),
+        np.zeros(len(live), np.bool_),
+        [],
+    )
+
+    def work(start: int, stop: int) -> None:
+        found.append(idaudit.audit((start, stop), file.words, segments, theirs, (live, seen)))
+
+    spread(len(file.words), _SPAN, work)
+    # Two slots of one row might be seen at the same moment: then there is a slot too many.
+    many = (segments[0] >= 0).all() and file.rows != np.count_nonzero(seen)
+    if many or any(slot >= 0 for slot, _ in found) or not (seen | ~live).all():
+        return None
+    return sum(count for _, count in found)
