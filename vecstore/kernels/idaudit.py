@@ -109,7 +109,7 @@ def _take_apart(run: U64, keys: U64, others: U64, places: U64) -> None:
 @kernel
 def _sifted(first: int, run: U64, gone: I64, picks: I64, span: tuple[int, int, int]) -> int:
     """Leaves of the picks from span[1] up to span[2], which are numbers in the run, those that have a slot
-    with the same word before them, as numbers of slots; gives where they end. span[0]: what gone begins at."""
+    with the same word before them, as numbers of slots; gives where they end. span[0]: where gone begins."""
     kept = span[1]
     for j in range(span[1], span[2]):
         at = picks[j]
