@@ -72,6 +72,21 @@ def load_floats(builder: Builder, at: Value, count: Value) -> Value:
     return _load(builder, at, count, FLOAT, "f32")
 
 
+@instruction(SIXTEEN, ADDRESS, types.int64)
+def load_eight(builder: Builder, at: Value, count: Value) -> Value:
+    """`load_floats` of up to eight. A load of sixteen that goes on in the next line of the cache, where no
+    lane is wanted, waits for that line all the same."""
+    low = _load(builder, at, count, FLOAT, "f32", LANES // 2)
+    nothing = ir.Constant(low.type, [0.0] * (LANES // 2))
+    return emit_shuffle(builder, low, nothing, range(LANES))
+
+
+@instruction(types.void, ADDRESS, SIXTEEN, types.int64)
+def store_eight(builder: Builder, at: Value, value: Value, count: Value) -> None:
+    """`store_floats` of up to eight, as `load_eight`."""
+    _store(builder, at, emit_shuffle(builder, value, value, range(LANES // 2)), count, "f32", LANES // 2)
+
+
 @instruction(types.void, ADDRESS, SIXTEEN, types.int64)
 def store_floats(builder: Builder, at: Value, value: Value, count: Value) -> None:
     """The first `count` lanes (all from 16 on) to an address."""

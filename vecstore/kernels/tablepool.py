@@ -14,6 +14,7 @@ from vecstore.kernels.simd import address
 from vecstore.kernels.sixteen import (
     all_of,
     load_bytes,
+    load_eight,
     load_float,
     load_floats,
     load_short_float,
@@ -31,7 +32,7 @@ I64 = NDArray[np.int64]
 Source: TypeAlias = tuple[int, int, int, int]  # rows, bytes of one, addresses, their end
 Bag: TypeAlias = tuple[int, int, int, int, int, int]  # start, stop, chunk, chunks, probes, first value
 
-_AHEAD, _AHEAD_PAIR, _AHEAD_WIDE = 64, 16, 24  # lookups between asking for a row and reading it
+_AHEAD, _AHEAD_PAIR, _AHEAD_WIDE = 64, 64, 24  # lookups between asking for a row and reading it
 
 
 @kernel
@@ -175,7 +176,7 @@ def _sum_narrow(source: Source, bag: Bag, place: int, how: tuple[int, int, int])
 def _narrow(row: int, kind: int, width: int) -> Any:
     """Up to 16 values of a row of float32 or bytes."""
     if kind == F32:
-        return load_floats(row, width)
+        return load_eight(row, width) if width <= 8 else load_floats(row, width)
     return times(load_bytes(row, width), all_of(load_short_float(row + width)))
 
 

@@ -28,6 +28,7 @@ from vecstore.kernels.sixteen import (
     largest_of,
     load_all,
     load_bytes,
+    load_eight,
     load_float,
     load_floats,
     load_short_float,
@@ -39,6 +40,7 @@ from vecstore.kernels.sixteen import (
     root,
     store_all,
     store_bytes,
+    store_eight,
     store_float,
     store_floats,
     times,
@@ -112,7 +114,8 @@ def _step_narrow(source: Source, places: Places, rule: Rule) -> None:
         row = key >> 32
         whole = zeros()
         while key >> 32 == row:
-            part = load_floats(_piece_at(key, source), width)
+            piece = _piece_at(key, source)
+            part = load_eight(piece, width) if width <= 8 else load_floats(piece, width)
             whole = minus(whole, part) if key & _MINUS else plus(whole, part)
             later = load_word(min(at + 8 * _AHEAD, last)) >> 32
             prefetch(base + later * row_bytes)
@@ -125,7 +128,9 @@ def _step_narrow(source: Source, places: Places, rule: Rule) -> None:
             key = load_word(at)
         there, where = base + row * row_bytes, states + row * state_bytes
         rate = _rate(times(whole, whole), where, rule)
-        if rule.kind == F32 and rule.optimizer <= ROWWISE:
+        if rule.kind == F32 and rule.optimizer <= ROWWISE and width <= 8:
+            store_eight(there, minus(load_eight(there, width), times(all_of(rate), whole)), width)
+        elif rule.kind == F32 and rule.optimizer <= ROWWISE:
             store_floats(there, minus(load_floats(there, width), times(all_of(rate), whole)), width)
         elif rule.kind == I8 and rule.optimizer <= ROWWISE:
             scale = load_short_float(there + width)
@@ -153,8 +158,9 @@ def _step_wide(source: Source, places: Places, rule: Rule) -> None:
             sign = all_of(np.float32(-1) if key & _MINUS else np.float32(1))
             a = plus(a, times(sign, load_floats(piece, width)))
             b = plus(b, times(sign, load_floats(piece + 64, width - 16)))
-            c = plus(c, times(sign, load_floats(piece + 128, width - 32)))
-            d = plus(d, times(sign, load_floats(piece + 192, width - 48)))
+            if width > 32:  # a load without any lane waits, too
+                c = plus(c, times(sign, load_floats(piece + 128, width - 32)))
+                d = plus(d, times(sign, load_floats(piece + 192, width - 48)))
             later = load_word(min(at + 4 * _AHEAD, last)) >> 32
             _ask(base + later * row_bytes, row_bytes)
             _ask(states + later * state_bytes, state_bytes)
@@ -169,8 +175,13 @@ def _step_wide(source: Source, places: Places, rule: Rule) -> None:
             by = all_of(rate)
             store_floats(there, minus(load_floats(there, width), times(by, a)), width)
             store_floats(there + 64, minus(load_floats(there + 64, width - 16), times(by, b)), width - 16)
-            store_floats(there + 128, minus(load_floats(there + 128, width - 32), times(by, c)), width - 32)
-            store_floats(there + 192, minus(load_floats(there + 192, width - 48), times(by, d)), width - 48)
+            if width > 32:
+                store_floats(
+                    there + 128, minus(load_floats(there + 128, width - 32), times(by, c)), width - 32
+                )
+                store_floats(
+                    there + 192, minus(load_floats(there + 192, width - 48), times(by, d)), width - 48
+                )
         elif rule.kind == I8 and rule.optimizer <= ROWWISE:
             scale = load_short_float(there + width)
             old, by = all_of(scale), all_of(rate)

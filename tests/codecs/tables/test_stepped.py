@@ -1,11 +1,17 @@
 """Rows of few bits with learned steps."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import vecstore as vs
+from vecstore.codecs.tables.layout import Field
 from vecstore.codecs.tables.optimizers import Optimizer
-from vecstore.codecs.tables.stepped import SteppedPlan
+from vecstore.codecs.tables.presets import PRESETS
+from vecstore.codecs.tables.shapes import Shape
+from vecstore.codecs.tables.stepped import SteppedPlan, SteppedStore
+from vecstore.codecs.tables.table import Table
 
 
 def read_plainly(values, steps, bits):
@@ -99,3 +105,75 @@ def test_other_widths_are_refused(bits):
 def test_a_table_holds_more_values_in_fewer_bits():
     ranks = [vs.table("lowbit", {"item": 9000}, budget="2%", bits=b).setup.knobs[0] for b in (8, 4, 2, 1)]
     assert ranks == sorted(ranks) and ranks[0] == 1 and ranks[-1] >= 6
+
+
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("plain", {}), ("unified", {"chunks": 4, "probes": 2}), ("robe", {"block": 4}), ("hash", {}),
+        ("adapt", {}), ("qr", {}), ("hashemb", {}), ("memcom", {}), ("tt", {}), ("lowrank", {}),
+    ],
+)  # fmt: skip
+def test_any_method_whose_rows_stay_has_them(method, how):
+    """The same rows as of a float32 table whose rows are what the levels stand for."""
+    fields, often = {"user": 90, "item": 70}, {"item": np.arange(70) + 1}
+    table = vs.table(
+        method, fields, dim=8, budget="60%", rows="lsq3", optimizer="sgd", frequencies=often, **how
+    )
+    knobs = table.setup.knobs
+    rng = np.random.default_rng(0)
+    for store in table.stores:
+        if isinstance(store, SteppedStore):
+            store.inner.values[...] = rng.normal(0, 0.05, store.inner.values.shape)
+    preset = PRESETS[method]
+    shape = Shape([Field(n, c, 8, often.get(n)) for n, c in fields.items()], 0, {**preset.options, **how})
+    floats = Table(dataclasses.replace(table.setup, options=shape.options), preset.layout(shape, knobs))
+    for store, other in zip(floats.stores, table.stores, strict=True):
+        values = other.all_shaped() if isinstance(other, SteppedStore) else other.values
+        store.values[...] = values
+    ids, offsets = rng.integers(0, 70, 40), np.array([0, 3, 20, 40])
+    bags = {"user": ids, "item": (ids, offsets, rng.random(40).astype(np.float32))}
+    expected = floats.lookup(bags)
+    for _ in range(2):
+        found = table.lookup(bags)
+        for field, rows in found.items():
+            assert np.allclose(rows, expected[field], rtol=1e-4, atol=1e-7)
+        assert sum(a.nbytes for a in table.arrays().values()) == table.ledger().total
+        table.finish()
+
+
+def test_gradients_of_shared_rows_are_summed_with_their_signs():
+    """At first all values are between the outermost levels, so gradients pass as they are."""
+    plain = vs.table("robe", {"item": 60}, dim=8, budget="392B", optimizer="sgd")
+    few = vs.table("robe", {"item": 60}, dim=8, budget="60B", rows="lsq4", optimizer="sgd")
+    assert few.setup.knobs == plain.setup.knobs
+    few.stores[0].inner.values[...] = plain.stores[0].values
+    ids = np.array([3, 5, 3, 59])
+    slope = np.random.default_rng(1).standard_normal((4, 8)).astype(np.float32)
+    for table in (plain, few):
+        table.lookup({"item": ids})
+        table.update({"item": slope}, lr=0.001)
+    assert np.allclose(few.stores[0].inner.values, plain.stores[0].values, atol=1e-7)
+
+
+def test_methods_that_move_rows_refuse_them():
+    for method in ("cafe", "adaembed", "cce", "dynamic"):
+        with pytest.raises(vs.SpecError, match="this method moves rows"):
+            vs.table(method, {"item": 500}, dim=8, budget="50%", rows="lsq4")
+    with pytest.raises(vs.SpecError, match="rows have bits=9; expected 1 to 8"):
+        vs.table("plain", {"item": 500}, dim=8, rows="lsq9")
+
+
+def test_a_table_of_few_bits_goes_on_from_its_file(tmp_path):
+    table = vs.table("unified", {"item": 300}, dim=8, budget="5%", rows="lsq2", chunks=4)
+    for at in range(6):
+        if at == 3:
+            table.save(tmp_path / "it.table")
+        rows = table.lookup({"item": np.arange(at, 300, 2)})["item"]
+        table.update({"item": np.sin(9 * rows)}, lr=0.05)
+    again = vs.table_open(tmp_path / "it.table")
+    for at in range(3, 6):
+        rows = again.lookup({"item": np.arange(at, 300, 2)})["item"]
+        again.update({"item": np.sin(9 * rows)}, lr=0.05)
+    for name, array in table.arrays().items():
+        assert array.tobytes() == again.arrays()[name].tobytes(), name

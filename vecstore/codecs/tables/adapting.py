@@ -20,7 +20,7 @@ def sketched(shape: Shape, knobs: Knobs) -> Layout:
     """H[slot(x)] for ids with the largest gradients, else chunks of one table for all, as in `unified`."""
     layout, dim, width = Layout(), one_dim(shape), chunk_width(shape)
     options = shape.options
-    cold = shape.rows(knobs[0], width)
+    cold = shape.moved_rows(knobs[0], width)
     hot_kind = kind_of(options["hot_rows"] or options["rows"])
     one = RowsPlan(1, dim, hot_kind).bytes + 12 * CELLS
     share = options["hot"]
@@ -45,7 +45,7 @@ def important_rows(shape: Shape) -> list[Knob]:
 def important(shape: Shape, knobs: Knobs) -> Layout:
     """E[row(x)] for ids with the largest gradients, else zeros."""
     layout, dim = Layout(), one_dim(shape)
-    store = layout.add(shape.rows(knobs[0], dim))
+    store = layout.add(shape.moved_rows(knobs[0], dim))
     counts = {field.name: field.cardinality for field in shape.fields}
     learner = Important(counts, knobs[0], store, shape.options["every"])
     layout.learners.append(learner)
@@ -65,7 +65,7 @@ def dynamic(shape: Shape, knobs: Knobs) -> Layout:
     rules = Rules(**{name: options[name] for name in ("policy", "admit", "chance", "ttl", "first")})
     for field, rows in zip(shape.fields, knobs, strict=True):
         shared = min(rows - 1, max(1, int(rows * options["shared"])))
-        plan, start = shape.rows(rows, field.dim), int(options["start"])
+        plan, start = shape.moved_rows(rows, field.dim), int(options["start"])
         if start:
             begun = min(start, rows - shared) + shared
             plan = GrowingRows(plan.count, plan.width, plan.kind, plan.low, plan.high, start=begun)
@@ -85,8 +85,8 @@ def clustered(shape: Shape, knobs: Knobs) -> Layout:
     """T[pointer(x)] + S[h(x)], chunk by chunk, from tables for all fields."""
     layout, width, dim, options = Layout(), chunk_width(shape), one_dim(shape), shape.options
     chunks = dim // width
-    pointed = layout.add(shape.rows(chunks * knobs[0], width))
-    hashed = layout.add(shape.rows(chunks * knobs[0], width))
+    pointed = layout.add(shape.moved_rows(chunks * knobs[0], width))
+    hashed = layout.add(shape.moved_rows(chunks * knobs[0], width))
     counts = {field.name: field.cardinality for field in shape.fields}
     learner = Clusters(
         counts, knobs[0], chunks, pointed, hashed, options["every"], options["turns"], shape.seed

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.tables.ids import NO_OFFSETS, Batch
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.rows import Job, Plan, RowsPlan, RowStore, Store, sum_bags
+from vecstore.kernels.radix import NONE
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -70,15 +71,20 @@ class DenseStore(Store):
     # What all of them do.
 
     def gather(self, addresses: I64) -> F32:
-        rows = np.ascontiguousarray(addresses.reshape(-1))
+        flat = np.ascontiguousarray(addresses.reshape(-1))
+        below = flat < 0  # ~row: subtracted; NONE: zeros
+        rows = np.where(below, ~flat, flat)
+        rows[flat == NONE] = 0
         if self.finished:
             found = self.read(rows)
         else:
             found = self.shaped(rows, self.inner.gather(rows[:, None])[:, 0])
+        found[below] *= np.where(flat[below] == NONE, np.float32(0), np.float32(-1))[:, None]
         return found.reshape(*addresses.shape, self.plan.width)
 
     def pool(self, addresses: I64, batch: Batch, out: F32, *, adds: bool = False) -> None:
         vectors = self.gather(addresses.reshape(len(addresses), -1))
+        vectors = vectors.reshape(*addresses.shape, self.plan.width).sum(2)
         sum_bags(vectors.reshape(len(addresses), -1), batch, out, adds=adds)
 
     def step(self, jobs: Sequence[Job], optimizer: Optimizer, rate: float, count: int, seed: int) -> None:

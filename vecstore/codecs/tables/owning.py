@@ -48,7 +48,7 @@ def lowrank(shape: Shape, knobs: Knobs) -> Layout:
     """E[x] P, rows of rank r times a matrix (r, dim) of the field; rows of a format, or of so many bits."""
     layout, bits = Layout(), shape.options.get("bits")
     for field, rank in zip(shape.fields, knobs, strict=True):
-        rows: RowsPlan | SteppedPlan = (
+        rows = (
             shape.rows(field.cardinality, rank)
             if bits is None
             else SteppedPlan(field.cardinality, rank, shape.options["init"], bits)
@@ -118,9 +118,9 @@ def train(shape: Shape, knobs: Knobs) -> Layout:
         top = -(-field.cardinality // base**2)
         a, b, c = _thirds(field.dim)
         variance = (shape.options["init"] ** 2 / 3 / rank**2) ** (1 / 3)  # so that products have that of rows
-        high, kind = math.sqrt(3 * variance), kind_of(shape.options["rows"])
+        high = math.sqrt(3 * variance)
         cores = [
-            RowsPlan(count, width, kind, -high, high)
+            shape.rows(count, width, high)
             for count, width in ((top, a * rank), (base, rank * b * rank), (base, rank * c))
         ]
         if sum(core.bytes for core in cores) >= shape.plain(field):

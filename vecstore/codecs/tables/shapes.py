@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,6 +13,7 @@ import numpy as np
 from vecstore.codecs.tables.addresses import Own, salts
 from vecstore.codecs.tables.layout import Branch, Field, Layout, Term
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
+from vecstore.codecs.tables.stepped import SteppedPlan
 from vecstore.errors import SpecError
 
 ENDLESS = (1 << 32) - 1  # rows of a store
@@ -34,10 +36,20 @@ class Shape:
     seed: int
     options: Mapping[str, Any]
 
-    def rows(self, count: int, width: int) -> RowsPlan:
-        """Rows of the format that was asked for, drawn as it was asked for."""
-        scale = self.options["init"]
-        return RowsPlan(count, width, kind_of(self.options.get("rows", "f32")), -scale, scale)
+    def rows(self, count: int, width: int, high: float | None = None) -> RowsPlan | SteppedPlan:
+        """Rows of the format that was asked for, drawn between -high and high, or as it was asked for."""
+        high = self.options["init"] if high is None else high
+        name = self.options.get("rows", "f32")
+        if re.fullmatch("lsq[0-9]+", name):
+            return SteppedPlan(count, width, high, int(name.removeprefix("lsq")))
+        return RowsPlan(count, width, kind_of(name), -high, high)
+
+    def moved_rows(self, count: int, width: int) -> RowsPlan:
+        """As `rows`, that learners write to and move; SpecError for a format whose rows only training has."""
+        found = self.rows(count, width)
+        if isinstance(found, RowsPlan):
+            return found
+        raise SpecError(f"rows={self.options['rows']!r}: this method moves rows, and those cannot be moved")
 
     def plain(self, field: Field) -> int:
         """Bytes of a field with a row for each id."""
