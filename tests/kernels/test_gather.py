@@ -29,7 +29,7 @@ class Part:
         return self.file[start : start + self.width]
 
 
-@pytest.mark.parametrize("width", [1, 7, 16, 17, 48, 96, 2500])
+@pytest.mark.parametrize("width", [1, 7, 16, 17, 48, 63, 64, 65, 96, 128, 2500])
 def test_codes_come_from_all_over(width):
     parts = [Part(width, seed) for seed in range(3)]
     table = np.array([part.facts() for part in parts])
@@ -63,3 +63,9 @@ def test_what_is_not_open_known_or_verified_is_left():
 def test_nothing_is_gathered_of_nothing():
     nothing = np.empty(0, np.int64)
     assert gather.gather(nothing, np.empty((0, 5), np.int64), np.empty((0, 3), np.uint8), nothing) == 0
+
+
+def test_parts_that_have_a_place_are_marked():
+    marks = np.zeros(4, np.bool_)
+    gather.mark(np.array([(2 << gather.ROW_BITS) | 5, 7, (2 << gather.ROW_BITS) | 1]), marks)
+    assert marks.tolist() == [True, False, True, False]

@@ -118,7 +118,8 @@ class PageFile:
     def mapped(self) -> Bytes:
         """The whole file, mapped; what is read of it must have been verified by `ensure`."""
         self._check_open()
-        if os.fstat(self._descriptor).st_size != self._size:
+        size = os.fstat(self._descriptor).st_size if self._map is None else self._map.size()
+        if size != self._size:
             raise self._shrunk()  # Reading a mapping beyond the end would kill the process.
         if self._view is None:
             with storage_errors(self.path, "map"):

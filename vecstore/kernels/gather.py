@@ -37,7 +37,7 @@ ROWS = 3
 LIVE = 4  # address of one byte a row, 0 if it is deleted; 0 if none is, -1 if that is not known yet
 FACTS = 5
 
-_SMALL = ir.VectorType(BYTE, 16)
+_LARGE, _SMALL = ir.VectorType(BYTE, 64), ir.VectorType(BYTE, 16)
 
 
 @instruction(types.int64, ADDRESS)
@@ -57,6 +57,13 @@ def _copy_16(builder: Builder, target: Value, source: Value) -> None:
     """16 bytes from address to address."""
     found = builder.load(builder.inttoptr(source, _SMALL.as_pointer()), align=1)
     builder.store(found, builder.inttoptr(target, _SMALL.as_pointer()), align=1)
+
+
+@instruction(types.void, ADDRESS, ADDRESS)
+def _copy_64(builder: Builder, target: Value, source: Value) -> None:
+    """64 bytes from address to address."""
+    found = builder.load(builder.inttoptr(source, _LARGE.as_pointer()), align=1)
+    builder.store(found, builder.inttoptr(target, _LARGE.as_pointer()), align=1)
 
 
 @instruction(types.void, ADDRESS, ADDRESS, types.int64)
@@ -97,13 +104,24 @@ def _source(place: int, table: I64, width: int) -> int:
 
 @kernel
 def _copy_code(target: int, source: int, width: int) -> None:
-    """`width` bytes from address to address, sixteen at a time; the last ones may be copied twice."""
-    if width < 16:
+    """`width` bytes from address to address, 64 or 16 at a time; the last ones may be copied twice."""
+    if width >= 64:
+        for at in range(0, width - 63, 64):
+            _copy_64(target + at, source + at)
+        _copy_64(target + width - 64, source + width - 64)
+    elif width >= 16:
+        for at in range(0, width - 15, 16):
+            _copy_16(target + at, source + at)
+        _copy_16(target + width - 16, source + width - 16)
+    else:
         _copy(target, source, width)
-        return
-    for at in range(0, width - 15, 16):
-        _copy_16(target + at, source + at)
-    _copy_16(target + width - 16, source + width - 16)
+
+
+@kernel
+def mark(places: I64, marks: NDArray[np.bool_]) -> None:
+    """marks[part] = True for the part (p,) of each place (n,), none of which is negative."""
+    for i in range(places.shape[0]):
+        marks[places[i] >> ROW_BITS] = True
 
 
 @kernel

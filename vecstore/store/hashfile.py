@@ -99,7 +99,7 @@ class HashFile:
 
     def ensure_whole(self) -> None:
         """DamagedFile if the file is shorter by now: reading what is mapped would kill the process."""
-        if os.fstat(self._descriptor).st_size != self.size:
+        if self._map.size() != self.size:
             raise DamagedFile(f"{self.path} has been cut")
 
     def verify(self, pages: Iterable[int]) -> None:

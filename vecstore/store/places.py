@@ -18,7 +18,7 @@ from vecstore.archive.reader import Archive
 from vecstore.codecs.base import Codes
 from vecstore.errors import CorruptError
 from vecstore.formats.idkeys import keys_of
-from vecstore.kernels import gather, idfile
+from vecstore.kernels import gather, idfile, idfind
 from vecstore.kernels.gather import ROW_BITS
 from vecstore.store import hashfile
 from vecstore.store.hashfile import HashFile
@@ -166,8 +166,8 @@ class Places:
         return places
 
     def _in_file(self, file: HashFile, of_file: I64, keys: U64, answers: I64) -> None:
-        step = self._pool.at_once
-        if len(keys) > step:
+        cold = CODES in self._pool.cold
+        if cold and len(keys) > (step := self._pool.at_once):
             for at in range(0, len(keys), step):
                 some = np.full((2, len(keys[at : at + step])), NONE)
                 self._in_file(file, of_file, keys[at : at + step], some)
@@ -175,15 +175,15 @@ class Places:
             return
         file.ensure_whole()
         table = self._table()
-        if CODES in self._pool.cold:
+        if cold:
             file.prefetch(keys)
-        while idfile.find(file.words, file.verified, of_file, table.lines, keys, answers):
-            needs = np.unique(answers[1])
+        while count := idfind.find((file.words, file.verified, of_file, table.lines), keys, answers):
+            needs = np.unique(answers[1, :count])
             with self._pool.lock:
                 file.verify((needs[needs > 0] - 1).tolist())
                 for at in (-1 - needs[needs < 0]).tolist():
                     table.take_live(at, self._parts[at])
-        if CODES in self._pool.cold:
+        if cold:
             file.touched(len(keys), (self._pool.memory or 0) // 4)
 
     def _table(self) -> _Table:
@@ -194,21 +194,21 @@ class Places:
 
     def take(self, places: I64, out: Codes) -> None:
         """The codes (n, width) of the rows at places (n,), all of which are in parts with such codes."""
-        step = self._pool.at_once
-        if len(places) > step:
+        cold = CODES in self._pool.cold
+        if cold and len(places) > (step := self._pool.at_once):
             for at in range(0, len(places), step):
                 self.take(places[at : at + step], out[at : at + step])
             return
         table = self._table()
         _check_sizes(table, places)
-        if CODES in self._pool.cold:
+        if cold:
             _prefetch(table, places)
         todo = np.empty(len(places), np.int64)
         count = gather.gather(places, table.lines, out, todo)
         if count:
             with self._pool.lock:
                 self._open(todo[:count], places, out)
-        if CODES in self._pool.cold:
+        if cold:
             numbers, counts = np.unique(segment_of(places)[0], return_counts=True)
             for at, rows in zip(numbers.tolist(), counts.tolist(), strict=True):
                 if (column := table.columns.get(at)) is not None:
@@ -239,7 +239,7 @@ def _check_sizes(table: _Table, places: I64) -> None:
         touched = [int(places[0]) >> ROW_BITS]
     else:
         marks = np.zeros(len(table.lines), np.bool_)
-        marks[places >> ROW_BITS] = True
+        gather.mark(places, marks)
         touched = np.flatnonzero(marks).tolist()
     for at in touched:
         if (column := table.columns.get(at)) is not None:

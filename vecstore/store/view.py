@@ -73,14 +73,13 @@ class View:
 
     def places(self, ids: Ids) -> I64:
         """The place of each id; NotFoundError names the first that is not there."""
-        kind = self.manifest.id_type or pa.int64()
-        if (type(ids) is int and kind != pa.string() and -1 << 63 <= ids < 1 << 63) or (
-            type(ids) is str and kind == pa.string() and ids.isascii()
+        if (type(ids) is int and self.key_words == 1 and -1 << 63 <= ids < 1 << 63) or (
+            type(ids) is str and self.key_words == 2 and ids.isascii()
         ):
             places = self.ids.find(key_of(ids))
             if places[0] >= 0:
                 return places
-        wanted = as_ids(ids, kind, self.root)
+        wanted = as_ids(ids, self.manifest.id_type or pa.int64(), self.root)
         keys = keys_of(wanted) if isinstance(wanted, pa.Array) else wanted.view(np.uint64).reshape(-1, 1)
         places = self.ids.find(keys)
         all_found(wanted, places, self.root)
