@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self, cast
 
 from vecstore.errors import ConflictError, NotFoundError, StorageError
 
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 16
 _STEP_BYTES = 1 << 23  # that are written before the disk is told to begin with them
 # What a file system says that has no nameless files, and what one says that has no hard links.
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}

@@ -13,6 +13,7 @@ from conftest import some_rows
 
 import vecstore as vs
 from vecstore.formats.idkeys import key_of, keys_of
+from vecstore.kernels.threads import set_threads
 from vecstore.store import Store, hashfile, index, places
 from vecstore.store.hashfile import HashFile
 
@@ -196,12 +197,66 @@ def test_a_commit_stands_when_the_file_cannot_be_written(make, often, monkeypatc
     def full(*_):
         raise vs.StorageError("no space left on device")
 
-    monkeypatch.setattr(hashfile, "write", full)
+    monkeypatch.setattr(index, "Draft", full)
     store, held, gone = filled(make)
     check(store, held, gone)
     assert hashfile.paths(store.path) == []
     with Store.open(store.path) as again:
         check(again, held, gone)
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("rows", [1, 3000, 20_000])
+def test_a_file_that_is_made_part_by_part_finds_every_row(make, often, text, rows):
+    store = make(codec="f32", keep=None)
+    ids = [name(i, text) for i in np.random.default_rng(0).permutation(rows).tolist()]
+    store.put(ids, some_rows(rows))
+    for threads in (1, 2):
+        set_threads(threads)
+        with Store.open(store.path) as again:
+            assert np.array_equal(again.get(ids), some_rows(rows)) and again.check() == []
+            assert again.view.ids.known.file is not None
+    set_threads(0)
+
+
+def unmixed(x):
+    """Ids whose hashes are these."""
+
+    def unshift(x, bits):
+        found = x
+        for _ in range(64 // bits + 1):
+            found = x ^ (found >> bits)
+        return found
+
+    x = unshift(x, 31) * pow(0x94D049BB133111EB, -1, 1 << 64) % (1 << 64)
+    x = unshift(x, 27) * pow(0xBF58476D1CE4E5B9, -1, 1 << 64) % (1 << 64)
+    return unshift(x, 30)
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+@pytest.mark.parametrize("rows", [3000, 50_000])
+def test_ids_that_are_chosen_to_fall_together_are_found(make, often, where, rows):
+    hashes = [(((1 << 32) - 1) << 32 if where == "last" else 0) + i * 5 for i in range(200)]
+    ids = np.array([unmixed(x) for x in hashes], np.uint64).view(np.int64)
+    ids = np.concatenate([ids, np.setdiff1d(np.arange(rows), ids)])
+    store = make(codec="f32", keep=None)
+    store.put(ids, some_rows(len(ids)))
+    with Store.open(store.path) as again:
+        assert np.array_equal(again.get(ids), some_rows(len(ids))) and again.check() == []
+        assert again.view.ids.known.file is not None
+
+
+def test_a_full_disk_below_the_file_is_no_error_and_leaves_nothing(make, often, monkeypatch):
+    def full(*_):
+        raise vs.StorageError("no space left on device")
+
+    monkeypatch.setattr(hashfile.Draft, "write", full)
+    store = make(codec="f32", keep=None)
+    store.put(np.arange(30_000), some_rows(30_000))
+    assert os.listdir(os.path.join(store.path, "index")) == []
+    assert np.array_equal(store.get(np.arange(30_000)), some_rows(30_000))
+    with pytest.raises(vs.InputError, match="row 29999 repeats the id 7"):
+        make("other.store").put([*range(29_999), 7], some_rows(30_000))
 
 
 def test_many_segments_are_read_with_few_open_files(make, often, monkeypatch):

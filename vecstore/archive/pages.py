@@ -24,12 +24,13 @@ _AHEAD = 64  # pages that are asked for before the first of them is waited for
 
 def matches(data: Bytes, sums: Sums) -> list[bool]:
     """Whether each page of some bytes matches its checksum; the last page may be shorter."""
-    view = data.data
-    starts = range(0, len(view), PAGE_BYTES)
-    return [
-        xxhash.xxh3_64_intdigest(view[at : at + PAGE_BYTES]) == wanted
-        for at, wanted in zip(starts, sums[: len(starts)].tolist(), strict=True)
-    ]
+    found = sums_of(data.data)
+    return [one == wanted for one, wanted in zip(found, sums[: len(found)].tolist(), strict=True)]
+
+
+def sums_of(data: memoryview) -> list[int]:
+    """The checksum of each page of some bytes; the last page may be shorter."""
+    return [xxhash.xxh3_64_intdigest(data[at : at + PAGE_BYTES]) for at in range(0, len(data), PAGE_BYTES)]
 
 
 class PageFile:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vecstore.kernels.gather import ROW_BITS
 from vecstore.kernels.ids import mix
 from vecstore.kernels.jit import kernel
-from vecstore.kernels.simd import ADDRESS, Builder, Value, address, emit_prefetch, instruction
+from vecstore.kernels.simd import ADDRESS, Builder, Value, address, emit_prefetch, instruction, zeros_in_lines
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -40,10 +40,16 @@ def homes(keys: U64, slots: int, out: I64) -> None:
         out[i] = home_of(keys[i, 0], np.uint64(slots))
 
 
-def free_slots(rows: int, key_words: int, full: float = 0.6) -> U64:
-    """Slots (s, key_words + 1) for so many rows, of which at most the share `full` will be taken."""
-    slots = max(_LEAST_SLOTS, -(-int(rows / full + 1) // BUCKET) * BUCKET)
-    return np.full((slots, key_words + 1), NO_PLACE)
+def slots_for(rows: int, key_words: int, full: float = 0.6) -> tuple[int, int]:
+    """The shape (s, key_words + 1) of slots for so many rows, which will take at most the share `full`."""
+    return max(_LEAST_SLOTS, -(-int(rows / full + 1) // BUCKET) * BUCKET), key_words + 1
+
+
+def free_slots(rows: int, key_words: int) -> U64:
+    """Slots for so many rows; buckets lie in as few lines of the cache as in a file."""
+    found = zeros_in_lines(slots_for(rows, key_words), np.uint64)
+    found.fill(NO_PLACE)
+    return found
 
 
 @kernel

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _threads = 0
 _here = threading.local()
+_beside: list[None] = []  # one for each thread that does work for `beside`
 
 
 def set_threads(threads: int) -> None:
@@ -46,7 +47,15 @@ def beside(work: Callable[[], T]) -> Callable[[], T]:
     """
     if (threads := get_threads()) == 1 or getattr(_here, "busy", False):
         return work
-    return _pool(threads, os.getpid()).submit(work).result
+
+    def run() -> T:
+        try:
+            return work()
+        finally:
+            _beside.pop()
+
+    _beside.append(None)
+    return _pool(threads, os.getpid()).submit(run).result
 
 
 def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None:
@@ -77,7 +86,8 @@ def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None
         finally:
             _here.busy = False
 
-    pool, others = _pool(threads, os.getpid()), min(threads, len(starts)) - 1
+    # Threads with other work would come to this when it is done with, and be waited for.
+    pool, others = _pool(threads, os.getpid()), max(0, min(threads - len(_beside), len(starts)) - 1)
     futures = [pool.submit(run) for _ in range(others)]
     run()
     for future in futures:

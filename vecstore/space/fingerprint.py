@@ -81,7 +81,7 @@ class Fingerprint:
         if width < _FEWEST_DIMENSIONS or 1 - found.mean**2 < _SPREAD:
             return found
         # Rows that repeat each other leave directions empty that others of the space fill.
-        if len({xxhash.xxh3_128_digest(row) for row in turned}) < _ROWS_A_DIMENSION * width:
+        if not _differ(turned, _ROWS_A_DIMENSION * width):
             return found
         return found._with_axes(turned[::2], turned[1::2])
 
@@ -198,6 +198,16 @@ def _spaced(rows: Array, most: int) -> Array:
     chosen = rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
     found = as_float32(chosen).astype(np.float64)
     return found[np.isfinite(found).all(axis=1)]
+
+
+def _differ(rows: Array, wanted: int) -> bool:
+    """Whether there are so many different ones; mostly the first few tell."""
+    seen = set()
+    for row in rows:
+        seen.add(xxhash.xxh3_128_digest(row))
+        if len(seen) >= wanted:
+            return True
+    return False
 
 
 def _lengths(rows: Array) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from vecstore.errors import InputError, ShapeError
 from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import idfile
-from vecstore.kernels.threads import beside
+from vecstore.store.hashfile import Draft
 from vecstore.store.ids import NONE, U64, IdMap
 from vecstore.store.manifest import Manifest
 
@@ -25,11 +25,13 @@ from vecstore.store.manifest import Manifest
 @dataclass(frozen=True)
 class Given:
     """Rows that a store takes. keys (n, w): of their ids; slots: gives these as a file of ids has them, with
-    the numbers of rows for places, or InputError where an id repeats. It may be called again."""
+    the numbers of rows for places, or InputError where an id repeats. file: does so, and gives the file of
+    these rows alone, where one is begun (`index.begun`). Both may be called again."""
 
     batch: Batch
     keys: U64
     slots: Callable[[], U64]
+    file: Callable[[], Draft | None]
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -51,7 +53,8 @@ def checked(manifest: Manifest, ids: Any, rows: Array, columns: Mapping[str, Any
         if zero.any():
             raise InputError(f"row {int(zero.argmax())} is all zeros, which has no direction for cosine")
     batch = Batch(rows, names, _columns(manifest, columns or {}, len(rows)), "the rows given", 0)
-    return Given(batch, keys, beside(cache(lambda: _slots(names, keys))))
+    slots = cache(lambda: _slots(names, keys))
+    return Given(batch, keys, slots, lambda: None)
 
 
 def _slots(names: pa.Array, keys: U64) -> U64:

@@ -7,6 +7,7 @@ sealed, its slots are verified page by page, and still a kernel believes nothing
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import struct
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import xxhash
 
-from vecstore.archive.pages import matches
+from vecstore.archive.pages import matches, sums_of
 from vecstore.archive.picks import AROUND
 from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.errors import CorruptError, StorageError
-from vecstore.kernels import idfile
+from vecstore.kernels import idbuild, idfile
+from vecstore.kernels.simd import zeros_in_lines
 from vecstore.store import layout
 from vecstore.store.ids import U64
 from vecstore.store.versions import sync_names
@@ -35,6 +37,7 @@ _SEAL_BYTES = 16
 _LEAST_SLOTS, _MOST_SLOTS = 64, 1 << 32
 _MOST_SEGMENTS = 1 << 23
 _RUN_BYTES = 6 * PAGE_BYTES  # whole slots of any size; read and compared, they are in the cache
+_PART_BITS, _MOST_PART_BITS = 13, 8  # of slots that are filled at a time; of the number of such parts
 _AHEAD = 64  # pages that are asked for before the first of them is waited for
 _ALL = np.empty(0, np.bool_)  # pages that are verified, where all are
 
@@ -169,29 +172,85 @@ class HashFile:
             self.close()
 
 
-def write(root: str, version: int, segments: Sequence[Entry], words: U64, rows: int) -> str:
-    """Writes the file of a version, in place of all others; its path.
+class Draft:
+    """A file of ids that is being written: the slots first, of rows in segments that are told later.
 
-    words: the slots, of which as many as there are rows are filled; a place has the number of a segment. It
-    is durable, so that after a power cut nobody takes it for damaged.
+    It is durable before it has its name, so that after a power cut nobody takes it for damaged.
     """
-    slots, key_words = len(words), words.shape[1] - 1
-    body = memoryview(words.data).cast("B")
-    sums = [xxhash.xxh3_64_intdigest(body[at : at + PAGE_BYTES]) for at in range(0, len(body), PAGE_BYTES)]
-    lines = b"".join(_LINE.pack(bytes.fromhex(segment.name), segment.rows) for segment in segments)
-    end = _HEAD.size + len(lines) + 8 * len(sums)
-    start = -(-(end + _SEAL_BYTES) // PAGE_BYTES) * PAGE_BYTES
-    facts = (_MAGIC, _VERSION, key_words, slots, rows, len(segments), start, start + len(body))
-    head = _HEAD.pack(*facts) + lines + np.array(sums, "<u8").tobytes()
-    path = layout.hash_path(root, version)
-    with storage_errors(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    with AtomicFile(path, force=True) as file:
-        head = head.ljust(start - _SEAL_BYTES, b"\0")
-        file.write(head + xxhash.xxh3_128_digest(head))
-        file.write(body)
-    remove([other for other in paths(root) if other != path])
-    return path
+
+    def __init__(self, root: str, version: int, shape: tuple[int, ...], segments: int) -> None:
+        """shape: of the slots (s, w + 1), each with the number of one of so many segments."""
+        self._root, self._shape, self._segments = root, shape, segments
+        pages = -(-8 * math.prod(shape) // PAGE_BYTES)
+        self._sums = np.zeros(pages, np.uint64)
+        head = _HEAD.size + segments * _LINE.size + 8 * pages + _SEAL_BYTES
+        self._start = -(-head // PAGE_BYTES) * PAGE_BYTES
+        path = layout.hash_path(root, version)
+        with storage_errors(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._file = AtomicFile(path, force=True)
+
+    def write(self, first: int, words: U64) -> None:
+        """Writes slots (n, w + 1) from `first` on, where a page begins; they are on their way to the disk."""
+        data, file = memoryview(words.data).cast("B"), self._file.file
+        place = self._start + first * words.strides[0]
+        if file.tell() != place:
+            file.seek(place)
+        for at in range(0, len(data), _RUN_BYTES):
+            run = data[at : at + _RUN_BYTES]
+            page, sums = (place - self._start + at) // PAGE_BYTES, sums_of(run)
+            self._sums[page : page + len(sums)] = sums
+            file.write(run)
+
+    def fill(self, keys: U64) -> bool:
+        """Writes all slots: of rows with these keys (n, w) in segment 0. False, and the file is of no use, if
+        a key repeats, or if more of them than chance allows fall together.
+
+        Slots are filled part by part: a part stays in the cache until it is summed and written.
+        """
+        slots, width = self._shape[0], keys.shape[1]
+        bits = max(_PART_BITS, slots.bit_length() - _MOST_PART_BITS)
+        parts, mean = -(-slots >> bits), len(keys) * (1 << bits) / slots
+        bins = np.empty((parts, int(mean + 8 * math.sqrt(mean) + 8), width + 1), np.uint64)
+        counts = np.zeros(parts, np.uint64)
+        if not idbuild.scatter_for[width](keys, slots, bits, bins, counts):
+            return False
+        insert = idbuild.insert_for[width]
+        buffers = [zeros_in_lines((1 << bits, width + 1), np.uint64) for _ in range(2)]
+        begin, over, repeats = buffers[0][:slots], bins[0, :0], 0
+        for part in range(parts):
+            first = part << bits
+            words = buffers[part > 0][: slots - first]
+            words.fill(idfile.NO_PLACE)
+            left = []
+            for entries in (over, bins[part, : int(counts[part])]):
+                same, count = insert(first, words, entries, slots)
+                repeats += same
+                left.append(entries[:count])
+            over = np.concatenate(left)
+            if part:  # The last ones may come to the first part, which is written when it is full.
+                self.write(first, words)
+        same, count = insert(slots, begin, over, slots)
+        self.write(0, begin)
+        return not (repeats or same or count)
+
+    def publish(self, segments: Sequence[Entry], rows: int) -> str:
+        """Finishes the file in place of all others, its path. rows: how many slots are taken."""
+        slots, words = self._shape
+        size = self._start + 8 * slots * words
+        facts = (_MAGIC, _VERSION, words - 1, slots, rows, self._segments, self._start, size)
+        lines = b"".join(_LINE.pack(bytes.fromhex(segment.name), segment.rows) for segment in segments)
+        head = _HEAD.pack(*facts) + lines + self._sums.astype("<u8").tobytes()
+        head = head.ljust(self._start - _SEAL_BYTES, b"\0")
+        with self._file as file:
+            file.file.seek(0)
+            file.write(head + xxhash.xxh3_128_digest(head))
+        remove([other for other in paths(self._root) if other != file.path])
+        return file.path
+
+    def abort(self) -> None:
+        """Leaves nothing behind; harmless after `publish`."""
+        self._file.abort()
 
 
 def paths(root: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -15,10 +16,10 @@ from vecstore.errors import StorageError, VecstoreError
 from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import idaudit, idfile
 from vecstore.kernels.gather import ROW_BITS
-from vecstore.kernels.threads import spread
+from vecstore.kernels.threads import beside, spread
 from vecstore.store import files, hashfile, tags, versions
 from vecstore.store.given import Given
-from vecstore.store.hashfile import DamagedFile, Entry, HashFile
+from vecstore.store.hashfile import DamagedFile, Draft, Entry, HashFile
 from vecstore.store.ids import I64, U64, place_of
 from vecstore.store.manifest import Segment
 from vecstore.store.places import Known
@@ -45,6 +46,26 @@ def keep_up(view: View, known: Known | None = None, given: Given | None = None) 
     return later > max(LEAST_ROWS, rows // SHARE) and write(view, given=given)
 
 
+def begun(view: View, given: Given) -> Given:
+    """The same; beside, their slots are made, and begin to be written if these rows will be all of the next
+    version and enough for a file."""
+
+    def begin() -> Draft | None:
+        draft = None
+        if not view.parts and len(given) > LEAST_ROWS:
+            with contextlib.suppress(VecstoreError):
+                shape = idfile.slots_for(len(given), given.keys.shape[1])
+                draft = Draft(view.root, view.manifest.version + 1, shape, 1)
+                if draft.fill(given.keys):
+                    return draft
+            if draft is not None:
+                draft.abort()
+        given.slots()
+        return None
+
+    return replace(given, file=beside(cache(begin)))
+
+
 def write(view: View, hidden: Hidden | None = None, given: Given | None = None) -> bool:
     """Writes the file of ids of a version; whether it could. If not, all that is lost is time.
 
@@ -53,14 +74,21 @@ def write(view: View, hidden: Hidden | None = None, given: Given | None = None) 
     entries = [Entry(part.segment.name, part.segment.rows) for part in view.parts]
     try:
         if given is not None and [entry.rows for entry in entries] == [len(given)]:
-            words, rows = given.slots(), len(given)
+            file, rows = given.file() or _written(view, given.slots()), len(given)
         else:
             words, rows = _filled(view, hidden or {})
-        path = hashfile.write(view.root, view.manifest.version, entries, words, rows)
-        view.ids.take_over(Known(HashFile(path)))
+            file = _written(view, words)
+        view.ids.take_over(Known(HashFile(file.publish(entries, rows))))
     except VecstoreError:
         return False
     return True
+
+
+def _written(view: View, words: U64) -> Draft:
+    """Slots on their way to the disk."""
+    draft = Draft(view.root, view.manifest.version, words.shape, len(view.parts))
+    draft.write(0, words)
+    return draft
 
 
 def _filled(view: View, hidden: Hidden) -> tuple[U64, int]:

@@ -53,6 +53,7 @@ def put(view: View, given: Given, sources: Mapping[str, int] = MappingProxyType(
     """Adds rows, in place of those that their ids had. sources: how far each stream is taken in with them."""
     batch = given.batch
     assert batch.ids is not None
+    given = index.begun(view, given)
     manifest = replace(view.manifest, sources={**view.manifest.sources, **sources})
     if manifest.columns is None:
         columns = pa.schema([]) if batch.columns is None else batch.columns.schema
@@ -162,7 +163,7 @@ def _first_fit(view: View, manifest: Manifest, given: Given, dead: dict[int, NDA
     if len(sample) > _SAMPLE_ROWS:
         starts = np.arange(_SAMPLE_ROWS + 1) * len(sample) // _SAMPLE_ROWS
         within = np.random.default_rng(0).random(_SAMPLE_ROWS) * np.diff(starts)
-        sample = sample[starts[:-1] + within.astype(np.int64)]  # one of each stretch
+        sample = np.take(sample, starts[:-1] + within.astype(np.int64), axis=0)  # one of each stretch
     manifest = fit_codecs(view, manifest, sample)
     pair = codecs_of(view, manifest)
     assert pair is not None
@@ -203,7 +204,7 @@ def merge(
                 yield from _live_batches(part, live)
         if given is not None:
             yield given.batch
-            given.slots()  # Before the segment has its name, an id that repeats is found.
+            given.file()  # Before the segment has its name, an id that repeats is found.
 
     return files.write_segment(view.root, manifest, pair.coarse, pair.fine, rows())
 
