@@ -108,7 +108,7 @@ class ArchiveSearch:
         if isinstance(where, np.ndarray):
             return where
         if isinstance(where, str):
-            where = parse(where)
+            where = parse(where, self._contents.schema)
         if not isinstance(where, pc.Expression):
             raise ShapeError(
                 f"where is a {type(where).__name__}; expected text, an Arrow expression or an array of bool"
