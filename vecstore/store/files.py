@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -27,9 +29,40 @@ from vecstore.store.versions import sync_names
 # Rows on their way into a segment: to be encoded, or codes for one of its two files.
 Rows: TypeAlias = "Batch | tuple[CodeBatch | None, CodeBatch | None]"
 
+# Files that a commit under way has written, and no manifest names.
+_written: ContextVar[list[str] | None] = ContextVar("written", default=None)
 _ROW = "row"
 _MOST_CODEC_BYTES = 1 << 33
 _MAGIC_BYTES = 8
+
+
+@contextlib.contextmanager
+def taken_back() -> Iterator[None]:
+    """If the block fails before it calls `settle`, files that it has written are removed, as far as they can
+    be; others may not write meanwhile."""
+    mine: list[str] = []
+    token = _written.set(mine)
+    try:
+        yield
+    except BaseException:
+        for path in mine:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
+    finally:
+        _written.reset(token)
+
+
+def settle() -> None:
+    """From now on a manifest may name what was written, whatever fails."""
+    if (mine := _written.get()) is not None:
+        mine.clear()
+
+
+def _note(path: str) -> None:
+    """A file of a new name has been written."""
+    if (mine := _written.get()) is not None:
+        mine.append(path)
 
 
 class SegmentWriter(ArchiveWriter):
@@ -67,7 +100,10 @@ def write_segment(
                 finer.copy(replace(fine_codes, ids=pa.array(numbers)))
         if not coarse.rows:
             return None
-        ledgers = [writer.close() for writer in writers]
+        ledgers = []
+        for writer in writers:
+            ledgers.append(writer.close())
+            _note(writer.path)
     finally:
         for writer in writers:
             writer.abort()
@@ -136,6 +172,7 @@ def write_codec(root: str, codec: AnyCodec) -> str:
     try:
         with AtomicFile(layout.codec_path(root, identity)) as file:
             file.write(dumps(codec))
+        _note(file.path)
     except ConflictError:  # It is kept already, perhaps by one that was killed before its name was durable.
         read_codec(root, identity)
         path = layout.codec_path(root, identity)
@@ -163,6 +200,7 @@ def write_deletes(root: str, rows: NDArray[np.int64]) -> Deletes:
     data = sink.getvalue()
     with AtomicFile(layout.deletes_path(root, name)) as file:
         file.write(data)
+    _note(file.path)
     return Deletes(name, len(rows), data.size, xxhash.xxh3_128_hexdigest(data))
 
 

@@ -17,7 +17,7 @@ from vecstore.formats.base import Batch
 from vecstore.ledger import parse_budget
 from vecstore.search import METRICS
 from vecstore.space.card import NOTHING, Claim, check_names, same_space
-from vecstore.store import collect, compaction, index, layout, tags, versions, writing
+from vecstore.store import collect, compaction, files, index, layout, tags, versions, writing
 from vecstore.store.given import checked
 from vecstore.store.manifest import Manifest
 from vecstore.store.parts import Pool
@@ -256,7 +256,7 @@ class Store(StoreReader):
         """The newest version, which nobody else changes meanwhile."""
         if self.read_only:
             raise ConflictError(f"{self.path} is open to read only (an older version always is)")
-        with versions.locked(self.path):
+        with versions.locked(self.path), files.taken_back():
             self.refresh()
             yield self.view
 

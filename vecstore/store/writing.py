@@ -288,5 +288,6 @@ def published(view: View, manifest: Manifest, segments: Iterable[Segment]) -> Vi
     following = replace(
         manifest, version=view.manifest.version + 1, created=now(), segments=tuple(segments), note=None
     )
+    files.settle()
     versions.publish(view.root, following)
     return View(view.root, following, view)
