@@ -37,6 +37,7 @@ sums, heap = types.Tuple((uint8[:, :, ::1], rows)), types.Tuple((rows, numbers))
 weights = types.Tuple((int8[:, :, :, :, ::1], line, line, wanted))
 cells = types.Tuple((codes.copy(ndim=1), int64, line, line))
 windows = types.Tuple((numbers, uint64[::1], float64[:, ::1]))
+held = types.Tuple((uint64[:, :, ::1], uint64[:, ::1]))
 for kernel, signature in (
     (nearest.assign_vectors, (rows, line, starts, codes, line, line)),
     (product._decode_vectors, (codes, rows, starts, rows)),
@@ -55,7 +56,7 @@ for kernel, signature in (
     (cellpicks.pick, (cells, numbers, cubes, float64[::1], float64[:, ::1])),
     (planes.split_planes, (uint32[::1], codes)),
     (trellisdots._lay_out, (codes, starts, uint64[:, :, ::1])),
-    (trellisdots.pick, (uint64[:, :, ::1], numbers, windows, float64[:, :, ::1], float64[:, ::1])),
+    (trellisdots.pick, (held, numbers, windows, float64[:, :, ::1], float64[:, ::1])),
 ):
     kernel.compile(signature)
     text = kernel.inspect_llvm(kernel.signatures[0])

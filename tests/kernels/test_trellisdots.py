@@ -110,7 +110,11 @@ def test_picked_sums_are_those_of_windows_and_tables(states, sizes):
     numbers = np.array([[0, 5, 64], [184, 127, 0]])
     out = np.empty((2, 3))
     trellisdots.pick(
-        blocks, numbers, (groups, controls, tables.astype(np.float64)), weights.astype(np.float64), out
+        (blocks, np.empty((0, 0), np.uint64)),
+        numbers,
+        (groups, controls, tables.astype(np.float64)),
+        weights.astype(np.float64),
+        out,
     )
     for j, i in np.ndindex(2, 3):
         values = values_of(codes[numbers[j, i]], sizes, tables, places, groups)

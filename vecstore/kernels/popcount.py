@@ -28,6 +28,7 @@ from vecstore.kernels.simd import (
     address,
     emit_call,
     emit_load,
+    emit_loads,
     emit_splat,
     emit_store,
     emit_tile,
@@ -93,8 +94,8 @@ def _add(builder: Builder, tile: Value, codes: Value, query: Value) -> Value:
     """Adds, byte by byte, the bits in which four bytes of _PART rows differ from the query's."""
     wanted = builder.bitcast(emit_splat(builder, emit_load(builder, query, INDEX), _INTS.llvm), BYTES.llvm)
     counts = emit_vectors(builder, tile)
-    for part in range(_REGISTERS):
-        differ = builder.xor(emit_load(builder, codes, BYTES.llvm, part * REGISTER_BYTES), wanted)
+    for part, held in enumerate(emit_loads(builder, codes, BYTES.llvm, _REGISTERS)):
+        differ = builder.xor(held, wanted)
         ones = emit_call(builder, f"llvm.ctpop.v{REGISTER_BYTES}i8", BYTES.llvm, [differ])
         counts[part] = builder.add(counts[part], ones)
     return emit_tile(builder, counts)

@@ -87,6 +87,18 @@ def emit_load(builder: Builder, at: Value, kind: ir.Type, offset: int = 0) -> Va
     return builder.load(builder.inttoptr(place, kind.as_pointer()), align=1 if kind == BYTES.llvm else 4)
 
 
+def emit_loads(builder: Builder, at: Value, kind: ir.Type, count: int) -> list[Value]:
+    """`count` registers that lie one behind the other, read in this order.
+
+    LLVM would choose another one, by which the machine does not see that it may read ahead.
+    """
+    found, size = [], kind.count * kind.element.width // 8
+    for place in range(count):
+        found.append(emit_load(builder, at, kind, size * place))
+        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+    return found
+
+
 def emit_prefetch(builder: Builder, at: Value, level: int = 2) -> None:
     """Asks for the line of the cache at an address, which may lie beyond an array, in a level of it."""
     place = builder.inttoptr(at, BYTE.as_pointer())

@@ -34,7 +34,7 @@ from vecstore.kernels.simd import (
     emit_call,
     emit_fma,
     emit_load,
-    emit_prefetch,
+    emit_loads,
     emit_shuffle,
     emit_splat,
     emit_store,
@@ -56,7 +56,6 @@ CUT, WHOLE, SHIFTED, PAIR = range(
 BLOCK = 64
 STATES = (64, 128, 256)  # whose windows are bytes
 _VECTORS = 8  # of 8 rows each
-_AHEAD = 8192  # bytes, how far words are asked for: the machine does not read ahead so far by itself
 _INTS = Vector(INDEX, 16)
 _BYTES = ir.VectorType(BYTE, 64)
 _WORDS = ir.VectorType(WORD, 8)
@@ -188,9 +187,7 @@ def _writer(entries: int) -> Instruction:
 @instruction(_TILE, ADDRESS)
 def _load(builder: Builder, at: Value) -> Value:
     """A word of each row of a block."""
-    for v in range(_VECTORS):
-        emit_prefetch(builder, builder.add(at, ir.Constant(WORD, _AHEAD + 64 * v)))
-    return emit_tile(builder, [emit_load(builder, at, _INTS.llvm, 64 * v) for v in range(_VECTORS)])
+    return emit_tile(builder, emit_loads(builder, at, _INTS.llvm, _VECTORS))
 
 
 @instruction(_TILE)
@@ -320,20 +317,24 @@ def dots(blocks: U64, first: int, windows: Windows, weights: Weights, out: F32) 
 
 
 @kernel
-def pick(blocks: U64, numbers: I64, windows: tuple[I64, U64, F64], weights: F64, out: F64) -> None:
+def pick(held: tuple[U64, U64], numbers: I64, windows: tuple[I64, U64, F64], weights: F64, out: F64) -> None:
     """out[j, i] = sum over groups g, dimensions b of weights[j, g, b] * table[window[g, b]].
 
-    Of the rows numbers (q, k); windows as `plan` takes them, with tables (t, states) of any values; weights
-    (q, g, 8); out (q, k), written.
+    held: blocks, and words (n, w) row by row that follow theirs. Of the rows numbers (q, k); windows as
+    `plan` takes them, with tables (t, states) of any values; weights (q, g, 8); out (q, k), written.
     """
     groups, controls, tables = windows
     mask = np.uint64(tables.shape[1] - 1)
-    words, seen = np.empty(blocks.shape[1], np.uint64), np.empty(8, np.uint64)
+    blocks, rest = held
+    heads = blocks.shape[1]
+    words, seen = np.empty(heads + rest.shape[1], np.uint64), np.empty(8, np.uint64)
     for j in range(numbers.shape[0]):
         for i in range(numbers.shape[1]):
             block, place = numbers[j, i] // BLOCK, numbers[j, i] % BLOCK
-            for w in range(words.size):  # All at once, so that they are waited for once.
+            for w in range(heads):  # All at once, so that they are waited for once.
                 words[w] = blocks[block, w, place]
+            for w in range(heads, words.size):
+                words[w] = rest[numbers[j, i], w - heads]
             total = 0.0
             for g in range(groups.shape[0]):
                 word, own = words[groups[g, 0]], tables[groups[g, 1]]

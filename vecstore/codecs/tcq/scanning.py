@@ -7,17 +7,19 @@ that are renormalized have a factor each, made when the scan is.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs import tablescan
-from vecstore.codecs.scan import Codes, Rows, ScaledScan, Scan
+from vecstore.codecs.scan import By, Codes, Places, Rows, ScaledScan, Scan
 from vecstore.codecs.tcq import fitting, stages
 from vecstore.codecs.tcq.allocation import GROUP
 from vecstore.codecs.transforms.center import offsets
-from vecstore.kernels import bytedots, scores, trellisdots
+from vecstore.kernels import bytedots, scores, trellisdots, trellistails
+from vecstore.kernels.top import Heap
 
 if TYPE_CHECKING:
     from vecstore.codecs.tcq import Tcq
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 512  # decoded at a time
 _TOP = 127  # of a rounded weight and, around _MIDDLE, of a table value
 _MIDDLE = 128
+_NEEDED = 2.2  # times the spread of scores: what a row's score must be to get in
+_TAIL = 8.0  # times what it takes to look windows up of all rows in turn, for those of a few
+_WORTH = 0.9  # of the time with all words of all rows
 
 
 def make_scan(codec: Tcq, codes: Codes) -> Scan:
@@ -89,7 +94,8 @@ def _products(queries: Rows, rows: Rows) -> Rows:
 class Prepared(NamedTuple):
     """Queries as `RegisterScan` takes them."""
 
-    weights: bytedots.Weights  # of the dimensions of all groups
+    weights: bytedots.Weights  # of the dimensions of all groups, or of those of heads
+    tails: trellistails.Queries | None
     exact: NDArray[np.float64]  # (q, g, 8): the same, not rounded
     # (q,) each: <query, mean>, and that with what the tables of centroids begin with
     constants: tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -97,7 +103,10 @@ class Prepared(NamedTuple):
 
 
 class RegisterScan(Scan):
-    """Looks windows up in tables of bytes and multiplies them with weights of a byte."""
+    """Looks windows up in tables of bytes and multiplies them with weights of a byte.
+
+    Where the words with the largest axes rule most rows out, the others are read of few rows.
+    """
 
     exact = False
     alike = True
@@ -106,57 +115,81 @@ class RegisterScan(Scan):
     def __init__(self, codec: Tcq, codes: Codes) -> None:
         self.rows = len(codes)
         self._codec = codec
-        sizes = codec.word_sizes
-        self._blocks = trellisdots.lay_out(np.ascontiguousarray(codes[:, codec.ahead :]), sizes)
+        order, heads = _split(codec)
+        groups, controls, dims = _plan(codec, order)
+        self._dims = dims.reshape(-1)
+        self._scales = codec.scales[self._dims].astype(np.float64)
+        tables, units = _rounded(codec)
+        units = codec.scales[dims] * units[groups[:, 1], None]
+        self._units = units.reshape(-1)
+        self._exact = groups, controls, codec.tables.reshape(-1, codec.states).astype(np.float64)
         self._centroids: tablescan.TableScan | None = None
         if codec.stages:
             own = np.array(codes[:, : codec.stages], order="C")
             self._centroids = tablescan.TableScan(
                 own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries)
             )
-        self._factors = codec.factors(codes) if codec.side_bytes else None
-        parts = (self._blocks, self._centroids, self._factors)
-        self.nbytes = sum(part.nbytes for part in parts if part is not None)
-        groups, controls, dims = _plan(codec, sizes)
-        largest = np.abs(codec.tables).max(axis=2, keepdims=True).clip(1e-30)
-        rounded = np.rint(codec.tables / largest * _TOP) + _MIDDLE
-        tables = codec.tables.reshape(-1, codec.states)
-        self._windows = trellisdots.plan(groups, controls, rounded.astype(np.uint8).reshape(tables.shape))
-        self._exact = groups, controls, tables.astype(np.float64)
-        self._dims = dims.reshape(-1)
-        units = (largest / _TOP).reshape(-1)[groups[:, 1]]
-        self._scales = codec.scales[self._dims].astype(np.float64)
-        self._units = (codec.scales[dims] * units[:, None]).reshape(-1)
-        self._middles = -_MIDDLE * self._units
+        self._factors = codec.factors(codes) if codec.side_bytes else np.empty(0, np.float32)
+        self._blocks = trellisdots.lay_out(*_words(codec, codes, order[:heads]))
+        rest = trellistails.lay_out(*_words(codec, codes, order[heads:]))
+        first = self._first = int(np.count_nonzero(groups[:, 0] < heads))
+        self._windows = trellisdots.plan(groups[:first], controls[:first], tables)
+        self._words = rest
+        self._tails: trellistails.Tails | None = None
+        if len(order) > heads:
+            behind = trellisdots.plan(groups[first:] - (heads, 0), controls[first:], tables)
+            self._tails, self._lanes = trellistails.tails(rest, behind, units[first:].astype(np.float64))
+        held = (self._blocks, rest, self._factors, *(self._tails[-1:] if self._tails else ()))
+        self.nbytes = sum(part.nbytes for part in held)
+        self.nbytes += self._centroids.nbytes if self._centroids else 0
 
     def prepare(self, queries: Rows) -> Prepared:
         """The queries turned, as weights of the table's values."""
-        codec = self._codec
+        codec, heads = self._codec, self._first * GROUP
         turned = _products(queries, codec.back).take(self._dims, axis=1)
         centroids = self._centroids.prepare(queries) if self._centroids else None
         constant = offsets(queries, codec.mean)
         common = constant if centroids is None else constant + centroids.offsets
-        base = offsets(turned, self._middles)
-        if self._factors is None:
+        weights = turned * self._units
+        base = -_MIDDLE * offsets(turned[:, :heads], self._units[:heads])
+        if not self._factors.size:
             base += common
-        folded = bytedots.fold(turned * self._units, base, 1, 2 * _MIDDLE, len(self._dims))
+        folded = _folded(weights[:, :heads], base)
+        tails = None
+        if self._tails is not None:
+            behind = _folded(weights[:, heads:], np.zeros(len(queries)))
+            units = self._units[heads:].astype(np.float64)
+            tails = trellistails.pack(folded, behind, units, self._lanes)
         exact = turned * self._scales
-        return Prepared(folded, exact.reshape(len(queries), -1, GROUP), (constant, common), centroids)
+        return Prepared(folded, tails, exact.reshape(len(queries), -1, GROUP), (constant, common), centroids)
 
     def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Sums of products of whole numbers, and of entries of the stages' tables."""
-        trellisdots.dots(self._blocks, start // self.step, self._windows, prepared.weights, out)
-        if self._factors is not None:
+        first = start // self.step
+        if self._tails is not None and prepared.tails is not None:
+            trellistails.dots(self._blocks, first, self._windows, self._tails, prepared.tails, out)
+        else:
+            trellisdots.dots(self._blocks, first, self._windows, prepared.weights, out)
+        if self._factors.size:
             out *= self._factors[start:stop]
             out += prepared.constants[1].astype(np.float32)[:, None]
         if self._centroids is not None and prepared.centroids is not None:
             self._centroids.add(prepared.centroids, start, out)
 
+    def push(self, prepared: Prepared, rows: Places, by: By, heap: Heap) -> bool:
+        """Heads of all rows, and tails of those that may get in."""
+        if self._tails is None or prepared.tails is None:
+            return False
+        held = self._blocks, self._windows, self._tails, self._factors
+        common = prepared.constants[1].astype(np.float32)
+        trellistails.push(held, (prepared.tails, common), rows, by, heap)
+        return True
+
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Products along the axes, where a row need not be turned back."""
         found = np.empty(numbers.shape)
-        trellisdots.pick(self._blocks, numbers, self._exact, prepared.exact, found)
-        if self._factors is not None:
+        trellisdots.pick((self._blocks, self._words), numbers, self._exact, prepared.exact, found)
+        if self._factors.size:
             found *= self._factors[numbers]
         found += prepared.constants[0][:, None]
         if self._centroids is not None and prepared.centroids is not None:
@@ -166,21 +199,70 @@ class RegisterScan(Scan):
         return found
 
 
+def _rounded(codec: Tcq) -> tuple[Codes, Rows]:
+    """Tables (t, states) as bytes, and the step of each (t,)."""
+    largest = np.abs(codec.tables).max(axis=2, keepdims=True).clip(1e-30)
+    bytes_ = (np.rint(codec.tables / largest * _TOP) + _MIDDLE).astype(np.uint8)
+    return bytes_.reshape(-1, codec.states), (largest / _TOP).reshape(-1)
+
+
+def _folded(weights: Rows, base: NDArray[np.float64]) -> bytedots.Weights:
+    """Weights (q, d) for tables' bytes, whatever their sizes in one byte each."""
+    return bytedots.fold(np.ascontiguousarray(weights, np.float32), base, 1, 2 * _MIDDLE, weights.shape[1])
+
+
+def _words(codec: Tcq, codes: Codes, chosen: NDArray[np.int64]) -> tuple[Codes, NDArray[np.int64]]:
+    """Codes of some words alone, and the bytes of each."""
+    sizes = codec.word_sizes
+    starts = codec.ahead + np.cumsum([0, *sizes])
+    places = [np.arange(starts[word], starts[word + 1]) for word in chosen]
+    own = codes[:, np.concatenate([np.empty(0, np.int64), *places])]
+    return np.ascontiguousarray(own), sizes[chosen]
+
+
+def _split(codec: Tcq) -> tuple[NDArray[np.int64], int]:
+    """The words in the order in which they are read, and how many of them are read of all rows.
+
+    Those with the largest axes come first, as many as make a search the fastest if queries are like rows: a
+    score is then spread as much as the root of the sum of squared variances, and what the others add is at
+    most the sum of theirs. All words where stages have a part in scores, or none can be left out.
+    """
+    variances = np.square(codec.scales.astype(np.float64))
+    ends = np.cumsum(GROUP * codec.groups[:, 2])
+    each = np.add.reduceat(variances, ends - GROUP * codec.groups[:, 2])
+    words = codec.groups[:, 0]
+    order = np.argsort(-np.bincount(words, each), kind="stable")
+    if codec.stages or not variances.any():
+        return np.arange(len(order)), len(order)
+    spread = math.sqrt(np.square(variances).sum())
+    sizes = np.cumsum(np.bincount(words, codec.groups[:, 2])[order])
+    rest = variances.sum() - np.cumsum(np.bincount(words, each)[order])
+    passing = [math.erfc((_NEEDED - max(left, 0) / spread) / math.sqrt(2)) / 2 for left in rest]
+    cost = sizes + _TAIL * np.array(passing) * (sizes[-1] - sizes)
+    heads = int(cost.argmin()) + 1
+    return (order, heads) if cost[heads - 1] < _WORTH * cost[-1] else (np.arange(len(order)), len(order))
+
+
 def _plan(
-    codec: Tcq, sizes: NDArray[np.int64]
+    codec: Tcq, order: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-    """Groups (g, 2): word and table; their controls (g,), and the dimensions (g, 8) of their windows."""
+    """Groups (g, 2): word, numbered in this order, and table; their controls (g,), and the dimensions (g, 8)
+    of their windows; by word."""
     kinds = [(int(bits), int(width)) for bits, width in codec.kinds]
     groups, controls, dims = [], [], []
-    start, place = 0, 0
+    start, place, sizes = 0, 0, codec.word_sizes
     for at, (word, bits, width) in enumerate(codec.groups):
         if at == 0 or word != codec.groups[at - 1, 0]:
             place = int(sizes[word])
         place -= int(bits)
         first = int(sizes[word]) * np.arange(GROUP) + place  # from the last part of the path to its first
         for j in range(int(width)):
-            groups.append((int(word), 2 * kinds.index((int(bits), int(width))) + j))
+            groups.append(
+                (int(np.flatnonzero(order == word)[0]), 2 * kinds.index((int(bits), int(width))) + j)
+            )
             controls.append(int.from_bytes(bytes(first.tolist()), "little"))
             dims.append(start + int(width) * (GROUP - 1 - np.arange(GROUP)) + j)
         start += GROUP * int(width)
-    return np.array(groups, np.int64), np.array(controls, np.uint64), np.array(dims, np.int64)
+    made = np.array(groups, np.int64), np.array(controls, np.uint64), np.array(dims, np.int64)
+    by_word = np.argsort(made[0][:, 0], kind="stable")
+    return made[0][by_word], made[1][by_word], made[2][by_word]
