@@ -32,15 +32,18 @@ def plain_pack(addresses, offsets, first, part, parts):
     return np.array(found, np.uint64)
 
 
-@pytest.mark.parametrize(("chunks", "probes", "parts"), [(1, 1, 1), (2, 3, 1), (2, 1, 3)])
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(("chunks", "probes"), [(1, 1), (2, 3), (2, 1), (3, 1)])
 @pytest.mark.parametrize("bagged", [False, True])
-def test_addresses_are_packed_with_the_piece_of_their_gradient(chunks, probes, parts, bagged):
+@pytest.mark.parametrize("signed", [False, True])
+def test_addresses_are_packed_with_the_piece_of_their_gradient(chunks, probes, parts, bagged, signed):
     rng = np.random.default_rng(0)
-    addresses = rng.integers(-200, 200, (30, chunks, probes))
-    addresses[rng.random(addresses.shape) < 0.1] = NONE
+    addresses = rng.integers(-200 if signed else 0, 200, (30, chunks, probes))
+    if signed:
+        addresses[rng.random(addresses.shape) < 0.1] = NONE
     offsets = np.array([0, 4, 5, 5, 30]) if bagged else NO_OFFSETS
     plain = offsets if bagged else np.arange(31)
     for part in range(parts):
-        keys = np.empty(addresses.size, np.uint64)
-        end = pack(addresses, offsets, 7, (part, parts), keys, 0)
-        assert np.array_equal(keys[:end], plain_pack(addresses, plain, 7, part, parts))
+        keys = np.empty(3 + addresses.size + 1, np.uint64)
+        end = pack(addresses, offsets, 7, (part, parts), keys, 3)
+        assert np.array_equal(keys[3:end], plain_pack(addresses, plain, 7, part, parts))

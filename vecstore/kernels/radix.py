@@ -31,26 +31,82 @@ def pack(addresses: I64, offsets: I64, first: int, share: tuple[int, int], keys:
     flat = addresses.reshape(-1)
     bags = offsets.size - 1 if offsets.size else addresses.shape[0]
     part, parts = np.uint64(share[0]), np.uint64(share[1])
+    if probes == 1 and _none_below(flat):
+        if parts == 1:
+            return _pack_rows(flat, offsets, (first, bags, chunks), keys, at)
+        end: int = _pack_share(flat, offsets, (first, bags, chunks), (part, parts), keys, at)
+        return end
     for b in range(bags):
         start, stop = (offsets[b], offsets[b + 1]) if offsets.size else (b, b + 1)
         piece = first + b * chunks
-        if chunks * probes == 1:
-            for i in range(start, stop):
-                at = _put(flat[i], piece, part, parts, keys, at)
-            continue
         place = start * chunks * probes
-        if probes == 1:
-            for _ in range(stop - start):
-                for c in range(chunks):
-                    at = _put(flat[place], piece + c, part, parts, keys, at)
-                    place += 1
-            continue
         for _ in range(stop - start):
             for c in range(chunks):
                 for _ in range(probes):
                     at = _put(flat[place], piece + c, part, parts, keys, at)
                     place += 1
     return at
+
+
+@kernel
+def _none_below(addresses: I64) -> bool:
+    """Whether all addresses are rows; LLVM makes vectors of this."""
+    bits = np.int64(0)
+    for i in range(addresses.size):
+        bits |= addresses[i]
+    return bool(bits >= 0)
+
+
+@kernel
+def _pack_rows(addresses: I64, offsets: I64, shape: tuple[int, int, int], keys: U64, at: int) -> int:
+    """`pack` of rows (n, c) alone, all of them; shape: first piece, bags, chunks.
+
+    Loops write what lies side by side, so that LLVM makes vectors of them.
+    """
+    first, bags, chunks = shape
+    for b in range(bags):
+        start, stop = (offsets[b], offsets[b + 1]) if offsets.size else (b, b + 1)
+        piece = np.uint64(first + b * chunks)
+        if chunks == 1:
+            for i in range(stop - start):
+                keys[at + i] = np.uint64(addresses[start + i]) << _UPPER | piece
+        elif chunks == 2:
+            for i in range(stop - start):
+                keys[at + 2 * i] = np.uint64(addresses[2 * (start + i)]) << _UPPER | piece
+                keys[at + 2 * i + 1] = np.uint64(addresses[2 * (start + i) + 1]) << _UPPER | (piece + 1)
+        else:
+            for i in range(stop - start):
+                for c in range(chunks):
+                    row = np.uint64(addresses[(start + i) * chunks + c])
+                    keys[at + i * chunks + c] = row << _UPPER | (piece + np.uint64(c))
+        at += (stop - start) * chunks
+    return at
+
+
+@kernel
+def _pack_share(
+    addresses: I64,
+    offsets: I64,
+    shape: tuple[int, int, int],
+    share: tuple[np.uint64, np.uint64],
+    keys: U64,
+    at: int,
+) -> Any:
+    """`_pack_rows` of one part of the rows. Places have no sign, which would be looked at each time."""
+    first, bags, chunks = shape
+    one = np.uint64(1)
+    place, to = np.uint64(0), np.uint64(at)
+    for b in range(bags):
+        piece = np.uint64(first + b * chunks)
+        stop = np.uint64((offsets[b + 1] if offsets.size else b + 1) * chunks)
+        chunk, last = piece, piece + np.uint64(chunks - 1)
+        while place < stop:
+            row = np.uint64(addresses[place])
+            keys[to] = row << _UPPER | chunk
+            to += np.uint64(owner(row, share[1]) == share[0])
+            chunk = piece if chunk == last else chunk + one
+            place += one
+    return np.int64(to)
 
 
 @kernel

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels.jit import kernel
+from vecstore.kernels.radix import pack, sort_keys
 from vecstore.kernels.rowformats import (
     F32,
     I4,
@@ -101,6 +102,24 @@ def step_rows(
         _step_wide(source, places, rule)
     else:
         _step_any(source, places, rule)
+
+
+@kernel
+def step_part(
+    job: tuple[I64, I64, int, tuple[int, int]],
+    room: tuple[U64, U64, I64, int, int],
+    rows: tuple[NDArray[np.uint8], F32s, I64, F32s],
+    rule: Rule,
+) -> None:
+    """`pack`, `sort_keys` and `step_rows` as one, without a thread's being asked for the interpreter between.
+
+    job: addresses, offsets, first, share as of `pack`; room: keys, spare, counts, where the job's keys go
+    behind those of others, bits; rows: data, state, pieces, scratch.
+    """
+    keys, spare, counts, at, bits = room
+    end = pack(job[0], job[1], job[2], job[3], keys, at)
+    swapped = sort_keys(keys[:end], spare[:end], counts, bits)
+    step_rows(rows[0], rows[1], (spare if swapped else keys)[:end], rows[2], rows[3], rule)
 
 
 @kernel

@@ -7,10 +7,14 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from queue import SimpleQueue
 from typing import TypeVar
 
+import numpy as np
+
 from vecstore.errors import SpecError
+from vecstore.kernels.waiting import await_flags
 
 T = TypeVar("T")
 
@@ -38,6 +42,50 @@ def get_threads() -> int:
 def _pool(threads: int, pid: int) -> ThreadPoolExecutor:
     # The process id is part of the key: a pool does not survive a fork.
     return ThreadPoolExecutor(threads, thread_name_prefix="vecstore")
+
+
+class _Crew:
+    """Threads that run what is sent to them. Lighter than an executor, whose futures take longer than many a
+    kernel."""
+
+    def __init__(self) -> None:
+        self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def send(self, count: int, run: Callable[[], None]) -> Callable[[], None]:
+        """So many threads run it, which raises nothing; waits, when this is called, until they are done."""
+        with self._lock:
+            for _ in range(count - self._count):
+                threading.Thread(target=self._work, name="vecstore", daemon=True).start()
+            self._count = max(self._count, count)
+        done: SimpleQueue[None] = SimpleQueue()
+        flags = np.zeros(count, np.int64)
+
+        def job(at: int) -> None:
+            run()
+            done.put(None)
+            flags[at] = 1
+
+        for at in range(count):
+            self._todo.put(partial(job, at))
+
+        def wait() -> None:
+            await_flags(flags)
+            for _ in range(count):
+                done.get()
+
+        return wait
+
+    def _work(self) -> None:
+        while True:
+            self._todo.get()()
+
+
+@lru_cache(maxsize=1)
+def _crew(pid: int) -> _Crew:
+    # The process id is part of the key: threads do not survive a fork.
+    return _Crew()
 
 
 def beside(work: Callable[[], T]) -> Callable[[], T]:
@@ -87,10 +135,9 @@ def spread(rows: int, block_rows: int, work: Callable[[int, int], None]) -> None
             _here.busy = False
 
     # Threads with other work would come to this when it is done with, and be waited for.
-    pool, others = _pool(threads, os.getpid()), max(0, min(threads - len(_beside), len(starts)) - 1)
-    futures = [pool.submit(run) for _ in range(others)]
+    others = max(0, min(threads - len(_beside), len(starts)) - 1)
+    wait = _crew(os.getpid()).send(others, run)
     run()
-    for future in futures:
-        future.result()
+    wait()
     if errors:
         raise errors[min(errors)]

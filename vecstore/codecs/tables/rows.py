@@ -17,7 +17,7 @@ from vecstore.kernels import rowformats as formats
 from vecstore.kernels.radix import pack, sort_keys
 from vecstore.kernels.simd import empty_floats, zero_floats
 from vecstore.kernels.tablepool import pool, pool_elements
-from vecstore.kernels.tablestep import scratch_width, step_rows, sum_rows
+from vecstore.kernels.tablestep import scratch_width, step_part, sum_rows
 from vecstore.kernels.threads import get_threads, spread
 
 F32 = NDArray[np.float32]
@@ -217,21 +217,33 @@ class RowStore(Store):
         self.scratch += [Scratch(self.plan.width) for _ in range(parts - len(self.scratch))]
 
         def work(part: int, _stop: int) -> None:
-            keys = self._sorted(jobs, part, parts)
-            step_rows(self.data, self.state, keys, pieces, self.scratch[part].sums, rule)
+            scratch = self.scratch[part]
+            at, first = self._packed(jobs[:-1], (part, parts))
+            job = jobs[-1]
+            step_part(
+                (job.addresses, job.offsets, first, (part, parts)),
+                (scratch.keys, scratch.spare, scratch.counts, at, self._bits),
+                (self.data, self.state, pieces, scratch.sums),
+                rule,
+            )
 
-        spread(parts, 1, work)
+        if jobs:
+            for scratch in self.scratch[:parts]:
+                scratch.reserve(size)
+            spread(parts, 1, work)
 
-    def _sorted(self, jobs: Sequence[Job], part: int, parts: int) -> U64:
-        """The keys of one part of the rows, sorted."""
-        scratch, end, first = self.scratch[part], 0, 0
-        scratch.reserve(sum(job.addresses.size for job in jobs))
+    @property
+    def _bits(self) -> int:
+        """Bits of a row's number."""
+        return max(self.plan.count - 1, 1).bit_length()
+
+    def _packed(self, jobs: Sequence[Job], share: tuple[int, int]) -> tuple[int, int]:
+        """Puts keys of one part of the rows into its scratch; where they end, and the next job's piece."""
+        scratch, end, first = self.scratch[share[0]], 0, 0
         for job in jobs:
-            end = pack(job.addresses, job.offsets, first, (part, parts), scratch.keys, end)
+            end = pack(job.addresses, job.offsets, first, share, scratch.keys, end)
             first += job.gradients.size // self.plan.width
-        bits = max(self.plan.count - 1, 1).bit_length()
-        swapped = sort_keys(scratch.keys[:end], scratch.spare[:end], scratch.counts, bits)
-        return scratch.spare[:end] if swapped else scratch.keys[:end]
+        return end, first
 
     def _pieces(self, jobs: Sequence[Job]) -> I64:
         """Where each piece of w gradients lies, as `step_rows` takes it."""
@@ -248,7 +260,11 @@ class RowStore(Store):
     def coalesce(self, jobs: Sequence[Job]) -> tuple[I64, F32]:
         """The rows (u,), ascending, that have gradients, and the sum of each (u, w)."""
         self.scratch = self.scratch or [Scratch(self.plan.width)]
-        keys = self._sorted(jobs, 0, 1)
+        scratch = self.scratch[0]
+        scratch.reserve(sum(job.addresses.size for job in jobs))
+        end, _ = self._packed(jobs, (0, 1))
+        swapped = sort_keys(scratch.keys[:end], scratch.spare[:end], scratch.counts, self._bits)
+        keys = (scratch.spare if swapped else scratch.keys)[:end]
         rows, sums = np.empty(len(keys), np.int64), np.empty((len(keys), self.plan.width), np.float32)
         found = sum_rows(keys, self._pieces(jobs), rows, sums, self.scratch[0].sums)
         return rows[:found], sums[:found]
