@@ -16,4 +16,4 @@ def test_every_method_stands_in_the_page_with_its_options(method):
     assert lines, method
     for option in PRESETS[method].options:
         # What the page says of all methods at once.
-        assert f"`{option}=" in lines[0] or option in ("rows", "init", "half"), option
+        assert f"`{option}=" in lines[0] or option in ("rows", "init", "half", "decay"), option

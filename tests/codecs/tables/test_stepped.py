@@ -177,3 +177,18 @@ def test_a_table_of_few_bits_goes_on_from_its_file(tmp_path):
         again.update({"item": np.sin(9 * rows)}, lr=0.05)
     for name, array in table.arrays().items():
         assert array.tobytes() == again.arrays()[name].tobytes(), name
+
+
+def test_decay_adds_to_the_gradient_of_rows_that_are_touched():
+    table = vs.table("plain", {"item": 9}, dim=4, rows="lsq8", decay=0.5, optimizer="sgd")
+    before = table.stores[0].inner.values.copy()
+    slope = np.full((2, 4), 0.01, np.float32)
+    table.lookup({"item": [3, 7]})
+    table.update({"item": slope}, lr=0.1)
+    expected = before.copy()
+    expected[[3, 7]] -= 0.1 * (0.01 + 0.5 * before[[3, 7]])
+    assert np.allclose(table.stores[0].inner.values, expected, atol=1e-7)
+    with pytest.raises(vs.SpecError, match=r"decay=0\.1 is for rows of lsq1 to lsq8; these are f32"):
+        vs.table("plain", {"item": 9}, decay=0.1)
+    with pytest.raises(vs.SpecError, match=r"decay=-1\.0; expected 0 or more"):
+        vs.table("plain", {"item": 9}, rows="lsq2", decay=-1.0)

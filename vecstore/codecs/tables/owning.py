@@ -51,7 +51,7 @@ def lowrank(shape: Shape, knobs: Knobs) -> Layout:
         rows = (
             shape.rows(field.cardinality, rank)
             if bits is None
-            else SteppedPlan(field.cardinality, rank, shape.options["init"], bits)
+            else SteppedPlan(field.cardinality, rank, shape.options["init"], bits, shape.options["decay"])
         )
         high = math.sqrt(3 / rank)
         matrix = RowsPlan(rank, field.dim, low=-high, high=high)

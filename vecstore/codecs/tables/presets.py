@@ -21,7 +21,7 @@ class Preset:
     options: Mapping[str, Any]
 
 
-_ANY = {"rows": "f32", "init": 0.05}
+_ANY = {"rows": "f32", "init": 0.05, "decay": 0.0}
 
 PRESETS: Mapping[str, Preset] = {
     "plain": Preset("a row for each id", owning.plain, nothing, _ANY),
@@ -47,7 +47,8 @@ PRESETS: Mapping[str, Preset] = {
     "memcom": Preset("shared rows, own weights", owning.memcom, each_rows, _ANY),
     "lowrank": Preset("narrow rows times a matrix", owning.lowrank, owning.ranks, _ANY),
     "lowbit": Preset(
-        "narrow rows of few bits times a matrix", owning.lowrank, owning.ranks, {"init": 0.05, "bits": 4}
+        "narrow rows of few bits times a matrix", owning.lowrank, owning.ranks,
+        {"init": 0.05, "bits": 4, "decay": 0.0},
     ),
     "mde": Preset("widths by popularity of fields", owning.mixed, owning.narrowing, _ANY),
     "tt": Preset("products of matrices for three digits of an id", owning.train, owning.train_ranks, _ANY),

@@ -40,8 +40,11 @@ class Shape:
         """Rows of the format that was asked for, drawn between -high and high, or as it was asked for."""
         high = self.options["init"] if high is None else high
         name = self.options.get("rows", "f32")
+        decay = self.options.get("decay", 0.0)
         if re.fullmatch("lsq[0-9]+", name):
-            return SteppedPlan(count, width, high, int(name.removeprefix("lsq")))
+            return SteppedPlan(count, width, high, int(name.removeprefix("lsq")), decay)
+        if decay:
+            raise SpecError(f"decay={decay} is for rows of lsq1 to lsq8; these are {name}")
         return RowsPlan(count, width, kind_of(name), -high, high)
 
     def moved_rows(self, count: int, width: int) -> RowsPlan:

@@ -30,10 +30,13 @@ class SteppedPlan(DensePlan):
     """Values of `bits` bits and a step for each column; no row has anything of its own beside them."""
 
     bits: int
+    decay: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MOST_BITS:
             raise SpecError(f"rows have bits={self.bits}; expected 1 to {MOST_BITS}")
+        if not 0 <= self.decay < math.inf:
+            raise SpecError(f"decay={self.decay}; expected 0 or more")
 
     @property
     def bytes(self) -> int:
@@ -52,7 +55,8 @@ class SteppedStore(DenseStore):
 
     Gradients pass straight through to values between the outermost levels; others and steps have theirs:
     Esser et al. 2020 (LSQ), arXiv:1902.08153, section 2.1, with levels between whole numbers, so that one
-    bit has two of them. Steps are positive: Adam moves their logarithms.
+    bit has two of them. Steps are positive: Adam moves their logarithms. `decay` times the square of each
+    value, over two, is part of the loss of updates that touch its row.
     """
 
     plan: SteppedPlan
@@ -83,12 +87,13 @@ class SteppedStore(DenseStore):
         return found
 
     def slopes(self, rows: I64, sums: F32) -> F32:
-        places = self.inner.values[rows] / self.steps
+        values = self.inner.values[rows]
+        places = values / self.steps
         inside = np.abs(places) <= self._half
         read = self._levels(places) + np.float32(0.5)
         by_step = (sums * np.where(inside, read - places, read)).sum(0, dtype=np.float64)
         self._moved = (by_step * self.steps / math.sqrt(max(len(rows), 1) * self._half)).astype(np.float32)
-        out: F32 = np.where(inside, sums, np.float32(0))
+        out: F32 = np.where(inside, sums, np.float32(0)) + np.float32(self.plan.decay) * values
         return out
 
     def stepped(self, rows: I64, count: int) -> None:
