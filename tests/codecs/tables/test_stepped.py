@@ -192,3 +192,16 @@ def test_decay_adds_to_the_gradient_of_rows_that_are_touched():
         vs.table("plain", {"item": 9}, decay=0.1)
     with pytest.raises(vs.SpecError, match=r"decay=-1\.0; expected 0 or more"):
         vs.table("plain", {"item": 9}, rows="lsq2", decay=-1.0)
+
+
+def test_a_budget_decides_the_bits_of_fields_small_ones_first():
+    fields = {"item": 4000, "user": 900, "sex": 2}
+    bits = {b: vs.table("fewbits", fields, budget=b).setup.knobs for b in ("3.3%", "10%", "12%", None)}
+    assert bits["3.3%"] == (1, 1, 8)
+    assert bits["10%"] == (3, 3, 8)
+    assert bits["12%"] == (3, 7, 8)
+    assert bits[None] == (8, 8, 8)
+    table = vs.table("fewbits", {"item": 40}, dim=3, budget="15%", seed=2)
+    store = table.stores[0]
+    expected = read_plainly(store.inner.values, store.steps, table.setup.knobs[0])
+    assert np.array_equal(table.lookup({"item": np.arange(40)})["item"], expected)

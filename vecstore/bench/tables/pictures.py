@@ -16,7 +16,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Shared rows": ("#0072b2", ("hash", "multihash", "hashemb", "qr", "unified", "memcom", "cce", "dedup")),
     "Flat arrays and networks": ("#d55e00", ("robe", "hashednet", "tt", "dhe")),
     "Narrow rows": ("#009e73", ("narrow", "lowrank", "lowbit", "mde", "autodim")),
-    "Few bits": ("#cc3377", ("plain", "int16", "int8", "int4", "alpt", "mpe", "dpq", "mgqe")),
+    "Few bits": ("#cc3377", ("plain", "int16", "int8", "int4", "alpt", "fewbits", "mpe", "dpq", "mgqe")),
     "Few values": ("#7a5195", ("prune", "pep", "autosrh", "optembed")),
     "Own rows for some": ("#a67c00", ("adapt", "cafe", "adaembed", "dynamic")),
 }

@@ -10,7 +10,7 @@ from vecstore.codecs.tables.combine import Network, Projected, TensorTrain, Weig
 from vecstore.codecs.tables.layout import Branch, Layout, Term
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, own
-from vecstore.codecs.tables.stepped import SteppedPlan
+from vecstore.codecs.tables.stepped import MOST_BITS, SteppedPlan
 
 
 def plain(shape: Shape, knobs: Knobs) -> Layout:
@@ -36,6 +36,20 @@ def memcom(shape: Shape, knobs: Knobs) -> Layout:
             Term(Own(0), layout.add(biases)),
         )
         layout.branches[field.name] = Branch(field, terms, Weighted())
+    return layout
+
+
+def bits(shape: Shape) -> list[Knob]:
+    """The bits of a value of each field; what is left of a budget goes to fields of few ids."""
+    return [Knob(1, MOST_BITS, 1 + 1 / field.cardinality) for field in shape.fields]
+
+
+def few_bits(shape: Shape, knobs: Knobs) -> Layout:
+    """E[x], values of so many bits in each field."""
+    layout, options = Layout(), shape.options
+    for field, count in zip(shape.fields, knobs, strict=True):
+        plan = SteppedPlan(field.cardinality, field.dim, options["init"], count, options["decay"])
+        layout.branches[field.name] = Branch(field, (Term(Own(0), layout.add(plan)),))
     return layout
 
 

@@ -29,6 +29,10 @@ PRESETS: Mapping[str, Preset] = {
     "int8": Preset("rows of 8-bit integers", owning.plain, nothing, {**_ANY, "rows": "int8"}),
     "int4": Preset("rows of 4-bit integers", owning.plain, nothing, {**_ANY, "rows": "int4"}),
     "alpt": Preset("rows of 8-bit integers, steps learned", owning.plain, nothing, {**_ANY, "rows": "alpt"}),
+    "fewbits": Preset(
+        "rows of 1 to 8 bits a value, steps learned", owning.few_bits, owning.bits,
+        {"init": 0.05, "decay": 0.0},
+    ),
     "hash": Preset("ids share rows, field by field", sharing.hashed, each_rows, {**_ANY, "probes": 1}),
     "multihash": Preset("sums of shared rows", sharing.hashed, each_rows, {**_ANY, "probes": 2}),
     "hashemb": Preset(
