@@ -72,6 +72,7 @@ def page(records: Sequence[Record], path: Path) -> str:
         parts += [f"![{picture.alt}]({picture.path.name})" for picture in drawn]
     for title, header, cells in tables(records):
         parts += [f"## {title}", markdown((title, header, cells))]
+    parts += [_walk(record["walk_ns"]) for record in records if "walk_ns" in record][-1:]
     return "\n\n".join([*parts, "## What this does not show", NOT_SHOWN]) + "\n"
 
 
@@ -141,6 +142,17 @@ def _costs(dataset: str, cells: Sequence[Cell]) -> Table:
         for cell in sorted(cells, key=lambda cell: (-cell.mean("share"), -cell.mean("auc")))
     ]  # fmt: skip
     return f"{dataset}: what each takes", header, lines
+
+
+def _walk(walk: dict[str, float]) -> str:
+    """What two half lines cost where one whole line does."""
+    line, halves = walk["line"], walk["halves"]
+    return (
+        "What a lookup of dim 16 costs at the least: a walk that asks for the rows of the same ids ahead of "
+        f"time and adds them up, and nothing else, takes {line:.1f} ns an id where each is a line of the "
+        f"cache, and {halves:.1f} ns, {halves / line:.1f} times that, where it is two halves of lines in "
+        "different places, as of `unified` with two chunks. A step reads all of them again and writes them."
+    )
 
 
 def _speeds(timed: Sequence[Record]) -> Table:

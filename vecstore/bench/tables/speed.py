@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vecstore.bench import machine, timing
+from vecstore.bench.tables import walks
 from vecstore.bench.tables.clicks import F32, I64
 from vecstore.codecs.tables.making import Wish, make
 from vecstore.kernels.threads import set_threads
@@ -59,6 +60,8 @@ def run(case: Record) -> Record:
             scaled = 1e9 * np.array(each) / (bags * _IDS)
             found.setdefault(name, {})[f"{what}_ns"] = float(np.median(scaled))
             found[name][f"{what}_ns_min"] = float(scaled.min())
+    if case["threads"] == 1 and case["dim"] == walks.LINE_VALUES:
+        record["walk_ns"] = walks.walks(batches, rows)
     return record | {"times": found, "runs": runs}
 
 
