@@ -2,10 +2,12 @@ import os
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from vecstore.errors import SpecError
 from vecstore.kernels.threads import get_threads, set_threads, spread
+from vecstore.kernels.waiting import await_flags
 
 
 @pytest.fixture(params=[1, 3])
@@ -59,3 +61,14 @@ def test_a_number_of_threads_is_not_negative():
     with pytest.raises(SpecError, match="-1"):
         set_threads(-1)
     assert 1 <= get_threads() <= (os.cpu_count() or 1)
+
+
+def test_flags_of_other_threads_are_waited_for_a_while():
+    await_flags(np.zeros(0, np.int64))
+    await_flags(np.zeros(2, np.int64))  # in vain, but not for ever
+    flags = np.zeros(2, np.int64)
+    other = threading.Thread(target=lambda: flags.fill(1))
+    other.start()
+    while not flags.all():
+        await_flags(flags)
+    other.join()
