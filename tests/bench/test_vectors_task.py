@@ -46,10 +46,10 @@ def test_logistic_regression_is_at_the_least_of_its_loss():
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.standard_normal((300, 4)), np.ones(300)])
     labels = rows @ [1, -2, 0, 0.5, 0.3] + rng.standard_normal(300) > 0
-    weights = probe.logistic(rows, labels)
+    weights = probe.logistic(rows, labels, 3.0)
 
     def loss(w):
-        return np.logaddexp(0, np.where(labels, -1, 1) * (rows @ w)).sum() + w @ w / 2
+        return np.logaddexp(0, np.where(labels, -1, 1) * (rows @ w)).sum() + 3 * w @ w / 2
 
     for step in 1e-3 * np.vstack([np.eye(5), -np.eye(5)]):
         assert loss(weights) < loss(weights + step)
