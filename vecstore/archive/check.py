@@ -64,7 +64,7 @@ def _account(contents: Contents, codec: AnyCodec) -> Iterator[str]:
     ledger, rows = contents.ledger, contents.rows
     if ledger.total != contents.size:
         yield f"{contents.path} has {contents.size} bytes; its ledger sums to {ledger.total}"
-    wanted = {"side": rows * codec.side_bytes, "shared": len(contents.state or b""), "index": 0}
+    wanted = {"side": rows * codec.side_bytes, "shared": contents.state_bytes, "index": 0}
     if codec.code_bytes is not None:
         wanted["codes"] = rows * (codec.code_bytes - codec.side_bytes)
     for part, size in wanted.items():

@@ -60,6 +60,20 @@ class Contents:
         self.size = os.fstat(self.descriptor).st_size
         self.seal, tail = find_seal(self.descriptor, self.size, self.path)
         self.tail_hash = hash128(tail)
+        stream = self._head()
+        try:
+            self._parse(stream, tail)
+        except InputError:
+            raise
+        except _MISSHAPEN as error:
+            raise CorruptError(f"{self.path} is not laid out as an archive: {error!r}") from error
+
+    def state(self) -> bytes | None:
+        """What the codec learned, read again: it may be large, and whoever has the codec does not need it."""
+        return _first_batch(self._head())[1].get(layout.STATE_KEY) if self.state_bytes else None
+
+    def _head(self) -> memoryview:
+        """Schema and codec, as a stream has them."""
         head = os.pread(self.descriptor, self.seal.head_end, 0)
         if hash128(head) != self.seal.head_hash:
             raise CorruptError(
@@ -68,25 +82,19 @@ class Contents:
             )
         # A file is a stream between its magic and its footer.
         self.is_stream = not head.startswith(MAGIC)
-        stream = head if self.is_stream else head[len(MAGIC) :]
-        try:
-            self._parse(stream, tail)
-        except InputError:
-            raise
-        except _MISSHAPEN as error:
-            raise CorruptError(f"{self.path} is not laid out as an archive: {error!r}") from error
+        return memoryview(head)[0 if self.is_stream else len(MAGIC) :]
 
-    def _parse(self, stream: bytes, tail: bytes) -> None:
+    def _parse(self, stream: memoryview, tail: bytes) -> None:
         self.schema, metadata = _first_batch(stream)
         self.version = layout.read_version(self.schema, self.path)
         self.card, self.dim = layout.read_card(self.schema, self.path)
         self.code_names = layout.code_names(self.card)
         layout.check_schema(self.schema, self.code_names, self.path)
         self.spec = self.schema.metadata[layout.SPEC_KEY].decode()
-        self.state: bytes | None = metadata.get(layout.STATE_KEY)
-        self.codec_identity = None if self.state else metadata[layout.CODEC_KEY].decode()
+        self.state_bytes = len(metadata.get(layout.STATE_KEY, b""))
+        self.codec_identity = None if self.state_bytes else metadata[layout.CODEC_KEY].decode()
         schema_end = 8 + int.from_bytes(stream[4:8], "little")
-        self._read_tail(_first_batch(stream[:schema_end] + tail)[1])
+        self._read_tail(_first_batch(bytes(stream[:schema_end]) + tail)[1])
 
     def _read_tail(self, metadata: dict[bytes, bytes]) -> None:
         summary = json.loads(metadata[layout.SUMMARY_KEY])
@@ -269,7 +277,7 @@ def _parse(data: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:
     return pa.ipc.read_record_batch(pa.ipc.read_message(data), schema)
 
 
-def _first_batch(stream: bytes) -> tuple[pa.Schema, dict[bytes, bytes]]:
+def _first_batch(stream: bytes | memoryview) -> tuple[pa.Schema, dict[bytes, bytes]]:
     """The schema of a stream, and the custom metadata of its first batch."""
     refuse_compressed(stream, "the first batch")
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:

@@ -112,8 +112,8 @@ class Archive:
         return codec
 
     def _read_codec(self) -> AnyCodec:
-        if self._contents.state is not None:
-            return loads(self._contents.state)
+        if (state := self._contents.state()) is not None:
+            return loads(state)
         if self._given is None:
             raise FormatError(f"{self.path} is a segment of a store, which has its codec; open the store")
         identity, codec = self._given

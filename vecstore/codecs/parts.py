@@ -199,8 +199,10 @@ def loads(data: bytes | memoryview, find: Finder) -> list[Part]:
 def _part(index: int, entry: dict[str, Any], table: pa.Table, find: Finder) -> Part:
     arrays = {}
     for key, shape in entry["shapes"].items():
-        column = table.column(f"{index}.{key}").combine_chunks()
-        values = column.flatten().to_numpy(zero_copy_only=False)
+        column = table.column(f"{index}.{key}")
+        # One piece is taken as it is: pieces put together stay in Arrow's allocator when they are copied.
+        whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        values = whole.flatten().to_numpy(zero_copy_only=False)
         if str(values.dtype) not in _DTYPES or any(not isinstance(size, int) or size < 0 for size in shape):
             raise CorruptError(f"array {key!r} of codec {entry['name']!r} is {values.dtype} {shape}")
         if int(np.prod(shape, dtype=object)) != values.size:

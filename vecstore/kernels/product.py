@@ -66,6 +66,12 @@ def inside(k: int, codes: int) -> I64:
     return found
 
 
+def for_bytes(books: F32) -> F32:
+    """Codebooks (stages, k, dim) with a centroid for each byte; the same array where they have one."""
+    k = books.shape[1]
+    return books if k == 256 else books[:, inside(k, 256)]
+
+
 def decode(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
     """out[i, starts[j]:starts[j+1]] = centroids[codes[i, j], same].
 

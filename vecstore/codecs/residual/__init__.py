@@ -81,7 +81,7 @@ class Residual(Codec):
     @cached_property
     def _wide(self) -> NDArray[np.float32]:
         """Codebooks with a centroid for each byte."""
-        return self.books[:, product.inside(self.books.shape[1], CENTROIDS)]
+        return product.for_bytes(self.books)
 
     def _books_of(self, block: int) -> NDArray[np.float32]:
         stages = len(range(block, self.m, self.blocks))

@@ -26,10 +26,11 @@ class Search:
 
     def __init__(self, books: F32, beam: int) -> None:
         self._mean = books[0].mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = np.concatenate([books[:1] - self._mean, books[1:]])
-        self._chapters = [
-            Chapter(centred[start : start + beams.STAGES]) for start in range(0, len(books), beams.STAGES)
-        ]
+        centred = np.concatenate([books[:1] - self._mean, books[1 : beams.STAGES]])
+        later = (
+            books[start : start + beams.STAGES] for start in range(beams.STAGES, len(books), beams.STAGES)
+        )
+        self._chapters = [Chapter(part) for part in (centred, *later)]
         self._beam = beam
 
     def encode(self, rows: F32, codes: U8) -> None:
@@ -91,9 +92,8 @@ class Sums:
         left: F32 = self.rows[rows, self.origins[rows, sums]]
         if len(books):
             total, width = np.empty_like(left), left.shape[1]
-            wide = books if books.shape[1] == 256 else books[:, product.inside(books.shape[1], 256)]
             codes = np.ascontiguousarray(self.codes[rows, sums])
-            beams.add_up(codes, wide, np.array([0, width]), total)
+            beams.add_up(codes, product.for_bytes(books), np.array([0, width]), total)
             left -= total
         return left
 
