@@ -26,14 +26,14 @@ def twelve():
 
 def test_candidates_are_measured_best_first_and_inside_the_budget(twelve):
     assert len(twelve) > 3 and twelve[0] is twelve.candidates[0]
-    orders = [one.order for one in twelve]
-    assert orders == sorted(orders, reverse=True) and not twelve[0].tied
+    recalls = [one.recall_at_10 for one in twelve]
+    assert recalls == sorted(recalls, reverse=True) and not twelve[0].tied
     for one in twelve:
         assert all(getattr(one, name) > 0 for name in NUMBERS)
         assert one.bytes_per_row <= 12 and one.total_bytes > 6000 * one.bytes_per_row
         assert one.recall_at_10_interval[0] <= one.recall_at_10 <= one.recall_at_10_interval[1]
         assert one.relative_mse_interval[0] <= one.relative_mse <= one.relative_mse_interval[1]
-    assert twelve.fit_rows + twelve.test_rows <= 6000
+    assert twelve.fit_rows < twelve.test_rows <= 6000
 
 
 @pytest.mark.parametrize("budget", ["6B/row", "12B/row", "20%", "150kB", "100%"])
@@ -41,7 +41,10 @@ def test_compress_takes_the_first(tmp_path, budget):
     first = vs.plan(ROWS, budget=budget)[0]
     summary = vs.compress(ROWS, tmp_path / "a.arrow", budget=budget)
     assert summary.spec == first.spec
-    assert summary.bytes == pytest.approx(first.total_bytes, rel=0.05)
+    if first.spec.startswith("lossless"):
+        assert summary.bytes == pytest.approx(first.total_bytes, rel=0.02)
+    else:
+        assert summary.bytes == first.total_bytes
 
 
 def test_what_is_shown_is_what_is_found(twelve):
@@ -147,17 +150,17 @@ def test_rows_that_cannot_be_taken_are_not_planned_with():
         vs.plan(ROWS, budget="8B/row", metric="dot")
 
 
-def kept(orders, errors):
-    return Kept(np.array(orders, np.float32), np.ones(len(orders), np.uint8), np.array(errors, float), 1.0)
+def kept(hits, errors):
+    return Kept(np.zeros(len(hits), np.float32), np.array(hits, np.uint8), np.array(errors, float), 1.0)
 
 
 def test_candidates_are_tied_if_other_queries_might_rank_them_otherwise():
     rng = np.random.default_rng(0)
-    hard = rng.random(500)  # how hard a query is, for all candidates alike
+    hard = rng.integers(1, 9, 500)  # how hard a query is, for all candidates alike
     draws = Draws(500, np.ones(50), 0)
     first = kept(hard, np.ones(50))
-    assert draws.tied(first, kept(hard + rng.normal(0, 0.1, 500), np.ones(50)))
-    assert not draws.tied(first, kept(hard - 0.01 + rng.normal(0, 0.02, 500), np.ones(50)))
+    assert draws.tied(first, kept(hard + rng.integers(-1, 2, 500), np.ones(50)))
+    assert not draws.tied(first, kept(hard - (rng.random(500) < 0.1), np.ones(50)))
     few = Draws(0, np.ones(50), 0)
     assert few.recall(kept([], np.ones(50))) is None
     assert few.tied(kept([], np.ones(50)), kept([], 1 + rng.normal(0, 0.1, 50)))

@@ -54,12 +54,15 @@ def test_most_rows_are_fitted_on_and_none_of_these_is_measured_on(n, least):
     trial = Trial(rows, "l2", 0)
     assert len(trial.rows) >= least
     if n > 3:
-        assert not np.intersect1d(trial.rows[:, 0], trial.field.rows[:, 0]).size
+        held = trial.field.rows[: trial.field.held, 0]
+        assert len(held) and not np.intersect1d(trial.rows[:, 0], held).size
+        assert np.isin(trial.field.queries[:, 0], held).all()
+        assert len(trial.field.rows) == len(trial.rows) + len(held)
 
 
 def test_where_too_few_rows_are_left_the_error_alone_counts():
-    trial = Trial(spread(500), "ip", 0)
-    search = Search(trial, Room(parse_budget("16B/row"), 16, 500, 8.0), Wanted(), speeds=False)
+    trial = Trial(spread(200), "ip", 0)
+    search = Search(trial, Room(parse_budget("16B/row"), 16, 200, 8.0), Wanted(), speeds=False)
     search.run()
     ranked = search.ranked()
     assert {one.kept.order for one in ranked} == {0.0} and {one.kept.recall for one in ranked} == {None}

@@ -49,11 +49,14 @@ Card = Mapping[str, object]
 
 def batch_rows(codec: AnyCodec, columns: pa.Schema) -> int:
     """Rows of every batch but the last, a power of two: 1-2 MiB of codes, or 2-4 MiB of rows of a block."""
-    fitting = (
-        _BLOCK_BYTES // (4 * codec.dim) if codec.code_bytes is None else _BATCH_BYTES // codec.code_bytes
-    )
+    return rows_of_a_batch(codec.dim, codec.code_bytes, columns)
+
+
+def rows_of_a_batch(dim: int, code_bytes: int | None, columns: pa.Schema) -> int:
+    """The same from what it depends on."""
+    fitting = _BLOCK_BYTES // (4 * dim) if code_bytes is None else _BATCH_BYTES // code_bytes
     most = _MAX_ROWS_OF_TEXT if len(columns) else _MAX_ROWS
-    rows = min(max(fitting, _FEW_ROWS), most, max(_ROW_BYTES // (4 * codec.dim), 1))
+    rows = min(max(fitting, _FEW_ROWS), most, max(_ROW_BYTES // (4 * dim), 1))
     return int(1 << (rows.bit_length() - 1))
 
 
@@ -84,20 +87,26 @@ def code_types(codec: AnyCodec, card: Card) -> list[pa.DataType]:
 
 def make_schema(codec: AnyCodec, card: Card, id_type: pa.DataType, columns: pa.Schema) -> pa.Schema:
     """The schema of an archive: id, code, carried columns. InputError if a carried name is taken."""
+    if card.get("dim", codec.dim) != codec.dim:
+        raise ShapeError(f"the card says dim {card['dim']}; the codec has {codec.dim}")
+    return schema_of(str(codec.spec), code_types(codec, card), {**card, "dim": codec.dim}, id_type, columns)
+
+
+def schema_of(
+    spec: str, types: list[pa.DataType], card: Card, id_type: pa.DataType, columns: pa.Schema
+) -> pa.Schema:
+    """The same from a codec's spec and the types of its code columns; the card has the dim."""
     codes = code_names(card)
     for name in columns.names:
         if name in (*RESERVED, *codes) or columns.names.count(name) > 1:
             raise InputError(f"column {name!r} cannot be carried: that name is taken; rename or drop it")
-    if card.get("dim", codec.dim) != codec.dim:
-        raise ShapeError(f"the card says dim {card['dim']}; the codec has {codec.dim}")
     fields = [pa.field(ID, id_type, nullable=False)]
-    types = zip(codes, code_types(codec, card), strict=True)
-    fields += [pa.field(name, kind, nullable=False) for name, kind in types]
+    fields += [pa.field(name, kind, nullable=False) for name, kind in zip(codes, types, strict=True)]
     fields += [pa.field(f.name, plain_type(f.type, f.name), f.nullable, f.metadata) for f in columns]
     metadata = {
         VERSION_KEY: str(VERSION if len(codes) > 1 else 1),
-        SPEC_KEY: str(codec.spec),
-        CARD_KEY: json.dumps({**card, "dim": codec.dim}, allow_nan=False),
+        SPEC_KEY: spec,
+        CARD_KEY: json.dumps(card, allow_nan=False),
     }
     return pa.schema(fields, metadata=metadata)
 

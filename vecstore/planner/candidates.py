@@ -14,18 +14,18 @@ Family = Callable[[int, int], tuple[str, int, int]]
 _LEAST_STATE_BYTES, STATE_BYTES = 256, 1792  # names, shapes and padding around a codec's arrays
 
 
-def candidates(room: Room) -> dict[str, tuple[int, bool]]:
+def candidates(room: Room) -> dict[str, tuple[float, bool]]:
     """Of each family the largest spec that the budget may hold, and the largest that it surely holds.
 
-    With the bytes of their codes and whether it is sure, the largest first.
+    With what they need of the budget, in its unit, and whether it is sure; those that need the most first.
     """
-    found: dict[str, tuple[int, bool]] = {}
+    found: dict[str, tuple[float, bool]] = {}
     for family, sizes in FAMILIES:
         for state_bytes in (_LEAST_STATE_BYTES, STATE_BYTES):
             for size in sizes(room.dim):
                 spec, code_bytes, shared = family(room.dim, size)
                 if spec and room.keeps(code_bytes, shared + state_bytes):
-                    found[spec] = code_bytes, state_bytes == STATE_BYTES
+                    found[spec] = room.need(code_bytes, shared + state_bytes), state_bytes == STATE_BYTES
                     break
     return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 

@@ -38,8 +38,8 @@ class Draws:
 
     def tied(self, first: Kept, other: Kept) -> bool:
         """Whether draws differ in which of the two keeps more, by what candidates are ranked by."""
-        if len(first.orders):
-            gains = self._queries @ (first.orders.astype(np.float64) - other.orders)
+        if len(first.hits):
+            gains = self._queries @ (first.hits.astype(np.float64) - other.hits)
         else:
             gains = self._groups @ (other.errors - first.errors)
         low, high = _interval(gains)

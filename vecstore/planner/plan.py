@@ -20,8 +20,9 @@ from vecstore.planner.trial import Trial
 from vecstore.registry import AnyCodec, fit
 from vecstore.stream.compress import Progress
 
-# Of the largest codes that the budget holds: smaller ones leave room unused, and some learn slowly.
+# Of the most that a candidate needs of the budget: others leave room unused, and some learn slowly.
 _WORTH = 0.7
+_MORE = 1.03  # times what rows of the sample take, others may
 _RUNGS = 6  # halvings of the budget, at most, in the search for the fewest bytes that are good enough
 
 
@@ -42,10 +43,11 @@ class Wanted:
 class Candidate:
     """One spec inside the budget, as it was measured on rows that it was not fitted on.
 
-    total_bytes: of the archive of all rows; None where their number is unknown. Intervals are of 95 %.
-    order: what candidates are ranked by, the mean correlation of scores with true ones among each query's 20
-    nearest rows; it says more than recall_at_10 here of the recall among many rows. tied: the measurement
-    cannot tell it from the first. Recall, order: None where too few rows were left to measure them.
+    total_bytes: of the archive of all rows, exact for codes of one size and ids that are numbers; None where
+    the number of rows is unknown. Intervals are of 95 %.
+    recall_at_10: what candidates are ranked by. order: the mean correlation of scores with true ones among
+    each query's 20 nearest rows. tied: the measurement cannot tell it from the first. Recall, order: None
+    where there were too few rows to measure them.
     """
 
     spec: str
@@ -113,7 +115,7 @@ class Search:
         if self.room.keeps(4 * self.room.dim, STATE_BYTES):
             yield fit("f32", self.trial.rows, seed=self.terms.seed)
         lossless = fit("lossless", self.trial.rows, seed=self.terms.seed)
-        if self.room.keeps(_row_bytes(lossless, self.trial.rows), STATE_BYTES):
+        if self.room.keeps(math.ceil(_MORE * _row_bytes(lossless, self.trial.rows)), STATE_BYTES):
             yield lossless
 
     def run(self, room: Room | None = None) -> list[str]:
@@ -122,7 +124,7 @@ class Search:
         sizes = candidates(room)
         sure = {spec for spec, (_, surely) in sizes.items() if surely}
         report = self.terms.progress or (lambda done, total: None)
-        largest = 0
+        largest = 0.0
 
         def fitted(spec: str, rows: int | None) -> AnyCodec | None:
             """None for what is too large, or so small that it is not worth it."""
@@ -175,10 +177,15 @@ class Search:
         return entry
 
     def ranked(self) -> list[Measured]:
-        """By the order that is kept; where that was not measured, by the error."""
+        """By recall, and by how near rows are ordered where it is the same; where that was not measured, by
+        the error."""
         if not self.found:
             raise infeasible(self.room)
-        return sorted(self.found.values(), key=lambda one: (-one.kept.order, one.kept.relative_mse))
+
+        def rank(one: Measured) -> tuple[float, float, float]:
+            return -(one.kept.recall or 0.0), -one.kept.order, one.kept.relative_mse
+
+        return sorted(self.found.values(), key=rank)
 
 
 def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
@@ -205,7 +212,7 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
         ranked = []
     if ranked:
         draws = Draws(len(search.trial.field.queries), search.trial.field.spreads, terms.seed)
-    shown = exact + [_candidate(entry, ranked[0], draws, room) for entry in ranked]
+    shown = exact + [_candidate(entry, ranked[0], draws, search) for entry in ranked]
     kept = [one for one in shown if not _short(one, terms, search.left)]
     if not kept:
         reasons = "; ".join(f"{one.spec}: {search.left[one.spec]}" for one in shown[:1])
@@ -235,13 +242,13 @@ def _short(one: Candidate, terms: Wanted, left: dict[str, str]) -> bool:
     return True
 
 
-def _candidate(entry: Measured, first: Measured, draws: Draws, room: Room) -> Candidate:
+def _candidate(entry: Measured, first: Measured, draws: Draws, search: Search) -> Candidate:
     kept, speeds = entry.kept, entry.speeds
     assert speeds is not None
     return Candidate(
         spec=entry.full,
         bytes_per_row=entry.code_bytes,
-        total_bytes=_total(room, entry.code_bytes, entry.shared),
+        total_bytes=search.room.total(entry.full, entry.code_bytes, entry.shared, search.terms.metric),
         recall_at_10=kept.recall,
         recall_at_10_interval=draws.recall(kept),
         relative_mse=kept.relative_mse,
@@ -256,25 +263,25 @@ def _candidate(entry: Measured, first: Measured, draws: Draws, room: Room) -> Ca
 
 def _lossless(codec: AnyCodec, search: Search) -> Candidate:
     """What loses nothing need not be measured but for its cost."""
-    size = _row_bytes(codec, search.trial.rows)
+    size = round(_row_bytes(codec, search.trial.rows))
     speeds = timed(codec, as_float32(search.trial.rows))
-    shared = codec.ledger(0).shared if isinstance(codec, Codec) else STATE_BYTES
+    total = None
+    if isinstance(codec, Codec):
+        total = search.room.total(str(codec.spec), size, codec.ledger(0).shared, search.terms.metric)
+    elif search.room.rows is not None:
+        total = search.room.ledger(size, STATE_BYTES).total
     return Candidate(
-        str(codec.spec), size, _total(search.room, size, shared), 1.0, (1.0, 1.0), 0.0, (0.0, 0.0), 1.0,
+        str(codec.spec), size, total, 1.0, (1.0, 1.0), 0.0, (0.0, 0.0), 1.0,
         False, speeds.encode_us, speeds.decode_us, speeds.scan_ns,
     )  # fmt: skip
 
 
-def _total(room: Room, code_bytes: int, shared: int) -> int | None:
-    return None if room.rows is None else room.ledger(code_bytes, shared).total
-
-
-def _row_bytes(codec: AnyCodec, rows: Array) -> int:
-    """Of a codec that works block by block from a few blocks, and a little more."""
+def _row_bytes(codec: AnyCodec, rows: Array) -> float:
+    """Of a codec that works block by block from a few blocks."""
     if isinstance(codec, Codec):
         return codec.code_bytes
     assert isinstance(codec, BlockCodec)
     if not len(rows):
         return 4 * codec.dim
     # Every row has an offset beside it.
-    return math.ceil(1.03 * len(codec.encode_block(rows)) / len(rows)) + 4
+    return len(codec.encode_block(rows)) / len(rows) + 4

@@ -8,10 +8,12 @@ from typing import Self
 
 import pyarrow as pa
 
+from vecstore.archive.size import archive_bytes
 from vecstore.codecs.base import Codec
 from vecstore.formats.base import Source
 from vecstore.ledger import SHARED_ALLOWANCE, Budget, Ledger, parse_budget
 from vecstore.registry import AnyCodec
+from vecstore.stream.compress import carried_columns
 from vecstore.stream.sample import Sample
 
 # What an archive takes besides columns: schema twice, metadata, footer; something for each batch; checksums.
@@ -29,6 +31,7 @@ class Room:
     dim: int
     rows: int | None  # None if unknown
     id_bytes: float  # a row
+    dtype: str = ""  # of the source's values, where its ids are numbers and it carries nothing else
 
     @classmethod
     def of(cls, budget: str, source: Source, sample: Sample, rows: int | None = None) -> Self:
@@ -39,7 +42,8 @@ class Room:
         total = sample.total if sample.total is not None else rows
         bound = parse_budget(budget)
         bound.row_bytes(source.dim, total)  # a total needs the number of rows: said before anything is tried
-        return cls(bound, source.dim, total, _id_bytes(source))
+        plain = source.id_type in (None, pa.int64()) and not len(carried_columns(source))
+        return cls(bound, source.dim, total, _id_bytes(source), str(source.dtype) if plain else "")
 
     def ledger(self, code_bytes: int, shared: int) -> Ledger:
         """The account of an archive with these bytes a row and bytes in all."""
@@ -48,6 +52,13 @@ class Room:
         batches = 1 + codes / _BATCH_BYTES + rows / _BATCH_ROWS
         form = _FORMAT_BYTES + batches * _FORMAT_BATCH_BYTES + (codes + ids + shared) * _CHECKSUM_SHARE
         return Ledger(codes=codes, shared=shared, ids=ids, format=math.ceil(form))
+
+    def total(self, spec: str, code_bytes: int, shared: int, metric: str) -> int | None:
+        """Bytes of the file, carried columns aside, exact where ids are numbers; None for unknown rows."""
+        if self.rows is None or not self.dtype:
+            return None if self.rows is None else self.ledger(code_bytes, shared).total
+        card = {"metric": metric, "source_dtype": self.dtype, "dim": self.dim}
+        return archive_bytes(spec, (code_bytes, shared), self.rows, card)
 
     def keeps(self, code_bytes: int, shared: int) -> bool:
         """Whether a codec with these bytes a row and bytes in all stays inside."""

@@ -1,9 +1,9 @@
-"""What a codec keeps, measured on a part of the sample that it was not fitted on.
+"""What a codec keeps, measured with queries that it was not fitted on, among all rows of the sample.
 
-A collection is larger than what can be searched here, so its queries' nearest rows lie closer together than
-those found among a few thousand. Counting how many of these are found again favours codecs that tell far rows
-from near ones over those that tell near ones apart. So it is measured how well scores order the nearest rows;
-how many are found again is measured, too, and shown.
+Rows that are searched are those that a codec was fitted on and those that are held from it, as in the
+collection that it is chosen for: among the held ones alone, near rows are farther away, and codecs that tell
+clusters apart look better than those that tell rows apart. Errors are of held rows. How well scores order the
+nearest rows is measured, too: where nearly all are found, it says which codec loses less.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vecstore.search.searcher import METRICS, Searcher
 from vecstore.stream.sample import RUN_ROWS
 
 FIT_ROWS = 16_384  # fitted on, per candidate
-TEST_ROWS, QUERIES = 4608, 1024  # measured on, at most; searched for among them
-SCREEN_ROWS = 2048  # of those to fit on, for a first look
-_SHARE = 8  # one of so many rows is measured on: codecs that learn much are worth more with the rows of all
-_LEAST_ROWS = 256  # measured on, if they are a quarter; fewer have no rows that are near
+TEST_ROWS, QUERIES = 4608, 1024  # held from them, at most; those of them that are searched for
+SCREEN_ROWS, FEW_ROWS = 2048, 4096  # of those to fit on, for a first look: fitted on, and searched
+_SHARE = 8  # one of so many rows is held: codecs that learn much are worth more with the rows of all
+_LEAST_ROWS = 256  # held, if they are a quarter; and searched: fewer have no rows that are near
 _NEAREST = 20
 _FOUND = 10  # of recall
 _QUERIES = 64  # scored at a time
@@ -39,7 +39,7 @@ class Kept:
 
     orders: correlation of scores with true ones among each query's nearest rows; hits: of its ten nearest,
     how many a search finds; both (q,), empty where not measured. errors: squared, summed over each group of
-    rows (g,). spread: squared distances to the mean, all in all.
+    held rows (g,). spread: squared distances to the mean, all in all.
     """
 
     orders: NDArray[np.float32]
@@ -69,19 +69,22 @@ class Kept:
 class Field:
     """Rows to measure on, the first of which are searched for among all of them."""
 
-    def __init__(self, rows: Array, numbers: NDArray[np.int64], metric: str) -> None:
-        """rows (n, dim), with their numbers in the sample, which say what belongs to one run of rows."""
+    def __init__(self, rows: Array, numbers: NDArray[np.int64], metric: str, held: int | None = None) -> None:
+        """rows (n, dim), with their numbers in the sample, which say what belongs to one run of rows; held:
+        how many of them, the first, codecs are not fitted on; by default all."""
+        self.held = len(rows) if held is None else held
         self.rows = as_float32(rows)
         self.metric = metric
         self._code = METRICS.index(metric)
-        self.queries = self.rows[: QUERIES if len(rows) >= _LEAST_ROWS - RUN_ROWS else 0]
+        self.queries = self.rows[: min(QUERIES, self.held) if len(rows) >= _LEAST_ROWS - RUN_ROWS else 0]
         self._runs = numbers // RUN_ROWS
         if len(self.queries):
             self._near = self._nearest()
             near = self._scores(self.rows, self._near)
             self._true, self._least = _centred(near), near[:, _FOUND - 1 : _FOUND]
-        means = self.rows.mean(axis=0, dtype=np.float64)
-        self._spreads = self._grouped(np.square(self.rows - means).sum(axis=1))
+        alone = self.rows[: self.held]
+        means = alone.mean(axis=0, dtype=np.float64)
+        self._spreads = self._grouped(np.square(alone - means).sum(axis=1))
 
     @property
     def spreads(self) -> F64:
@@ -92,7 +95,8 @@ class Field:
         """What the codec keeps of the rows."""
         codes = codec.encode(self.rows)
         back = codec.decode(codes)
-        errors = self._grouped(np.square(self.rows.astype(np.float64) - back).sum(axis=1))
+        lost = self.rows[: self.held].astype(np.float64) - back[: self.held]
+        errors = self._grouped(np.square(lost).sum(axis=1))
         spread = float(self._spreads.sum())
         if not len(self.queries):
             return Kept(np.empty(0, np.float32), np.empty(0, np.uint8), errors, spread)
@@ -156,13 +160,18 @@ class Trial:
             self._fitted = _rows_of(order[tested : tested + FIT_ROWS // RUN_ROWS], len(rows))
             numbers = _rows_of(np.random.default_rng(seed + 1).permutation(order[:tested]), len(rows))
         self.rows = rows[self._fitted]
-        self.field = Field(rows[numbers], numbers, metric)
+        self._held, self._all = numbers, rows
+        self.field = self._field(len(self._fitted) if tested else 0, metric)
+
+    def _field(self, fitted: int, metric: str) -> Field:
+        """Held rows, and so many of those to fit on."""
+        numbers = np.concatenate([self._held, self._fitted[:fitted]])
+        return Field(self._all[numbers], numbers, metric, len(self._held))
 
     @cached_property
     def few(self) -> Field:
-        """As many of the rows to fit on, to be measured on, too, in a first look at candidates."""
-        part = slice(min(SCREEN_ROWS, len(self.field.rows)))
-        return Field(self.rows[part], self._fitted[part], self.field.metric)
+        """With fewer of the rows to fit on, for a first look at candidates."""
+        return self._field(FEW_ROWS, self.field.metric)
 
     def measure(self, codec: Codec) -> Kept:
         """What the codec keeps of the rows measured on."""
