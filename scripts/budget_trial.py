@@ -1,0 +1,159 @@
+"""Is a budget ever exceeded, by the file or by the memory of whoever opens and reads it?
+
+    python scripts/budget_trial.py --data DIR --out docs/reliability/budget.jsonl
+    python scripts/budget_trial.py --table docs/reliability/budget.jsonl    # as in docs/reliability/README.md
+
+Random cases: rows of a set, some of their dimensions, a budget of any unit, a metric. Where the budget
+holds nothing, the error names the least that would do, and that is then the case's. A child process, which
+has read a few rows by the same codec, so that kernels are loaded, opens the file, reads all of it and
+searches it. Records: `file_bytes`; `used_bytes` beside `budget_bytes` (of a budget a row: codes with what
+counts of the shared bytes); and `grown_bytes`, the resident memory that reading added. Needs Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import vecstore as vs
+from vecstore.bench import machine
+from vecstore.bench.vectors import sets
+from vecstore.codecs.base import Rows
+from vecstore.errors import BudgetError
+from vecstore.kernels.threads import set_threads
+from vecstore.ledger import SHARED_ALLOWANCE, Ledger, parse_budget
+from vecstore.stream.compress import METRICS
+
+BUFFERS = 8 << 20  # a batch of decoded rows, and what allocators keep
+_MOST_ROWS, _LEAST_ROWS = 8000, 60
+Record = dict[str, Any]
+
+
+def cases(names: list[str], data: str | None, count: int, seed: int) -> Iterator[tuple[Record, Rows]]:
+    """What is tried, and its rows."""
+    rng = np.random.default_rng(seed)
+    known = {name: sets.load(name, data).base for name in names}
+    for number in range(count):
+        name = names[int(rng.integers(len(names)))]
+        rows = known[name]
+        n = int(np.exp(rng.uniform(np.log(_LEAST_ROWS), np.log(min(_MOST_ROWS, len(rows))))))
+        dim = int(rng.integers(4, rows.shape[1] + 1))
+        start = int(rng.integers(len(rows) - n + 1))
+        row_bytes = float(np.exp(rng.uniform(np.log(1.0), np.log(4.2 * dim))))
+        budget = [
+            f"{row_bytes:.3g}B/row", f"{8 * row_bytes / dim:.3g}bit/dim",
+            f"{100 * row_bytes / (4 * dim):.3g}%", f"{int(row_bytes * n)}B",
+        ][int(rng.integers(4))]  # fmt: skip
+        case = {"number": number, "dataset": name, "rows": n, "dim": dim, "budget": budget}
+        metric = METRICS[int(rng.integers(len(METRICS)))]
+        yield case | {"metric": metric}, np.ascontiguousarray(rows[start : start + n, :dim])
+
+
+def tried(case: Record, rows: Rows, folder: str) -> Record:
+    """A case with what came of it."""
+    path, budget, refused = os.path.join(folder, "x.arrow"), case["budget"], False
+    try:
+        done = vs.compress(rows, path, budget=budget, metric=case["metric"], force=True)
+    except BudgetError as error:
+        refused, budget = True, str(error).rpartition("the least is ")[2]
+        done = vs.compress(rows, path, budget=budget, metric=case["metric"], force=True)
+    bound, used = _account(done.ledger, budget, case)
+    return case | {
+        "budget": budget, "refused": case["budget"] if refused else None, "spec": done.spec,
+        "file_bytes": os.path.getsize(path), "budget_bytes": bound, "used_bytes": used,
+        "kept": used <= bound + 1e-6, "grown_bytes": grown(path, rows),
+    }  # fmt: skip
+
+
+def _account(ledger: Ledger, text: str, case: Record) -> tuple[float, float]:
+    """What the budget allows, and what it counts of the archive."""
+    budget = parse_budget(text)
+    total = budget.total_bytes(case["dim"], case["rows"])
+    if total is not None:
+        return total, float(ledger.total - ledger.carried)
+    extra = max(0.0, ledger.shared - SHARED_ALLOWANCE * ledger.codes)
+    return budget.row_bytes(case["dim"], case["rows"]) * case["rows"], ledger.codes + ledger.side + extra
+
+
+def grown(path: str, rows: Rows) -> int:
+    """Resident bytes that opening, reading all, and searching add to a child of this process."""
+    few, queries = f"{path}.few", rows[:4]
+    with vs.open(path) as collection:
+        vs.compress(rows[:8], few, collection.codec, force=True)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            held, before = [_read(few, queries)], _resident()
+            held.append(_read(path, queries))
+            os.write(writing, str(_resident() - before).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        found = file.read()
+    os.waitpid(child, 0)
+    return int(found)
+
+
+def _read(path: str, queries: Rows) -> Any:
+    collection = vs.open(path)
+    for _, rows in collection.scan(4096):
+        rows.sum()
+    collection.search(queries, 1)
+    return collection
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def table(records: list[Record]) -> str:
+    """What came of all cases."""
+    kept = sum(r["kept"] for r in records)
+    inside = sum(r["grown_bytes"] <= max(r["budget_bytes"], r["file_bytes"]) + BUFFERS for r in records)
+    most = max(r["grown_bytes"] - r["file_bytes"] for r in records) / 1e6
+    refused = sum(r["refused"] is not None for r in records)
+    largest = max(r["used_bytes"] / r["budget_bytes"] for r in records)
+    kinds = {r["spec"].partition(":")[0] for r in records}
+    return (
+        f"Of {len(records)} cases the file keeps the budget in {kept}; the memory of a process that opens, "
+        f"reads and searches it grows by no more than budget or file and {BUFFERS >> 20} MiB of buffers in "
+        f"{inside} (at most {most:.1f} MB more than the file). {refused} budgets held nothing, and the least "
+        f"that was named did. The largest share of a budget that was used is {largest:.4f}; what was chosen "
+        f"begins with {len(kinds)} different codecs and transforms."
+    )
+
+
+def main() -> None:
+    """Runs all cases, or sums up the records."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", help="folder of the known sets")
+    parser.add_argument("--datasets", default="generated,classic3_minilm,word2vec_googlenews_8k,sift_sceaux")
+    parser.add_argument("--cases", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path)
+    args = parser.parse_args()
+    if args.table:
+        return print(table([json.loads(line) for line in args.table.read_text().splitlines()]))
+    set_threads(1)
+    stamp = machine.describe()
+    with tempfile.TemporaryDirectory() as folder, args.out.open("w") as file:
+        for case, rows in cases(args.datasets.split(","), args.data, args.cases, args.seed):
+            print(json.dumps(tried(case, rows, folder) | {"machine": stamp}), file=file, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""A budget is kept by the file and by the memory of a process that reads it: a few of the script's cases."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "budget_trial.py"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def test_budgets_of_any_unit_are_kept_by_files_and_by_memory(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("budget_trial", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "budget_trial", script)
+    spec.loader.exec_module(script)
+    out = tmp_path / "out.jsonl"
+    words = ["x", "--datasets", "generated", "--cases", "8", "--seed", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    script.main()
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(records) == 8 and all(record["kept"] for record in records)
+    for record in records:
+        assert record["grown_bytes"] <= max(record["budget_bytes"], record["file_bytes"]) + script.BUFFERS
+    assert "in 8" in script.table(records)
