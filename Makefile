@@ -36,13 +36,16 @@ RECORDS := docs/benchmarks
 task     = $(BIN)/vecstore bench $(1) --out $(RECORDS)/$(2).jsonl --resume --page $(RECORDS)/$(2).md
 
 bench: $(VENV)/.torch
-	$(call task,codecs --threads 1$(,)2,codecs) --readme README.md
+	$(call task,codecs --threads 1$(,)2,codecs)
 	$(call task,scan,scan)
 	$(call task,store,store)
 	$(call task,tables,tables)
 	$(call task,tables --speed --threads 1$(,)2,tables)
 	$(call task,vectors,vectors)
 	$(call task,limit,vectors)
+	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
+		--page $(RECORDS)/plan.md
+	$(BIN)/python scripts/fill_readme.py
 	$(BIN)/vecstore report $(RECORDS)/*.jsonl --force -o $(RECORDS)/report.html
 
 setup: $(VENV)/.test

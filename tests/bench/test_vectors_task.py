@@ -184,3 +184,27 @@ def test_the_command_measures_a_user_s_own_file(tmp_path):
     assert wrong.exit_code == vs.ShapeError.exit_code
     again = CliRunner().invoke(main, ["bench", "limit", "--dims", "8", "--methods", "f32", "--json"])
     assert json.loads(again.stdout)["limit_sets"] > 500
+
+
+def test_bad_input_is_said_in_record_and_page_and_the_rest_goes_on(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "rows.npy", rng.standard_normal((400, 8), dtype=np.float32))
+    np.save(tmp_path / "asked.npy", rng.standard_normal((3, 8), dtype=np.float32))
+    (tmp_path / "judged.tsv").write_text("query\trow\tscore\n0\t5\t1\n1\t7\t1\n2\tno such row\t1\n9\t7\t1\n")
+    plan = task.Plan(
+        methods=("f32", "pq:m=9", "--budget 1B/row"), budgets=("1B/row",), tasks=("neighbours",),
+        source=str(tmp_path / "rows.npy"), queries=str(tmp_path / "asked.npy"),
+        judgments=str(tmp_path / "judged.tsv"),
+    )  # fmt: skip
+    full, least, wrong = task.run(plan)
+    assert full["ndcg_at_10"] >= 0 and "2 judgments name" in full["errors"]["judgments"]
+    assert "the least is" in least.get("error", "the least is") and "error" in wrong
+    assert "2 judgments name" in page.page([full, least, wrong]) and wrong["error"] in page.page(
+        [full, wrong]
+    )
+    few = tmp_path / "few.npy"
+    np.save(few, rng.standard_normal((3, 8), dtype=np.float32))
+    found = list(task.run(task.Plan(methods=("f32", "tcq:bits=2", "faiss pq:m=4"), source=str(few))))
+    assert len(found) == 3 and "error" not in found[0]
+    with pytest.raises(SpecError, match="judgments are of queries"):
+        sets.own(str(few), None, "ip", judgments=str(tmp_path / "judged.tsv"))

@@ -20,6 +20,7 @@ from vecstore.stream.compress import METRICS
 @click.command()
 @click.argument("source", required=False, metavar="[INPUT]")
 @click.option("--queries", metavar="Q", help="Of INPUT, any format; by default some of its rows, left out.")
+@click.option("--judgments", metavar="TSV", help="Of queries: query, row, score; ids, or numbers from 0.")
 @click.option("--metric", type=click.Choice(METRICS), default="cosine", show_default=True, help="Of INPUT.")
 @data_option
 @click.option(
@@ -34,6 +35,7 @@ from vecstore.stream.compress import METRICS
 def vectors(
     source: str | None,
     queries: str | None,
+    judgments: str | None,
     metric: str,
     data: str | None,
     datasets: str,
@@ -50,7 +52,7 @@ def vectors(
     """
     plan = task.Plan(
         data, listed(datasets), _methods(methods), listed(budgets), listed(tasks), records["quick"], seed,
-        None if memory is None else _bytes(memory), source, queries, metric,
+        None if memory is None else _bytes(memory), source, queries, metric, judgments,
     )  # fmt: skip
     _run(plan, **records)
 

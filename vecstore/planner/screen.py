@@ -13,7 +13,8 @@ from vecstore.registry import AnyCodec
 
 _TIMES = 2  # so many times the rows of a first look, or it is not worth it
 _SLOW = ("lsq", "prq")  # take nearly as long on few rows, and keep nearly all of those
-_MARGIN = 0.05  # of recall
+_MARGIN, _OF_MISSED = 0.05, 0.4  # of recall: so much, or that share of what the best does not find
+_MOST = 5  # that are measured, those that are slow aside
 
 Fit = Callable[[str, int | None], AnyCodec | None]  # spec, rows; None where it cannot be, or is too large
 
@@ -31,9 +32,16 @@ def promising(specs: list[str], sure: set[str], trial: Trial, fit: Fit) -> tuple
         if spec not in slow and isinstance(codec := fit(spec, SCREEN_ROWS), Codec):
             found[spec] = trial.few.measure(codec).recall or 0.0
     best = max((recall for spec, recall in found.items() if spec in sure), default=0.0)
+    least = best - min(_MARGIN, _OF_MISSED * (1 - best))
+    order = sorted(found, key=lambda spec: (-found[spec], spec))
+    worth = [spec for spec in order if found[spec] >= least]
+    # Of those that are not sure some may not fit in later, so that a sure one has to be among them.
+    worth = (
+        worth[:_MOST] + [spec for spec in worth[_MOST:] if spec in sure and not sure & set(worth[:_MOST])][:1]
+    )
     left = {
-        spec: f"at a first look a search finds {recall:.2f} of near rows, by another codec {best:.2f}"
-        for spec, recall in found.items()
-        if recall + _MARGIN < best
+        spec: f"at a first look a search finds {found[spec]:.2f} of near rows, by another codec {best:.2f}"
+        for spec in order
+        if spec not in worth
     }
-    return sorted(set(found) - set(left), key=lambda spec: (-found[spec], spec)) + slow, left
+    return worth + slow, left

@@ -37,6 +37,13 @@ def page(records: Sequence[Record]) -> str:
     ]  # fmt: skip
     for table in tables(records):
         parts += [f"## {table[0]}", markdown(table)]
+    if partly := [r for r in records if r.get("errors")]:
+        told = [
+            f"- {r['dataset']}, {r['method']}: {what}: {why}"
+            for r in partly
+            for what, why in r["errors"].items()
+        ]
+        parts += ["## Failed in part", "\n".join(told)]
     return "\n\n".join(parts) + "\n"
 
 

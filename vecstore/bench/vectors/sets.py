@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from gzip import open as gunzip
 from pathlib import Path
@@ -17,9 +17,11 @@ from vecstore.bench import capacity, datasets
 from vecstore.bench.fastrp import fastrp
 from vecstore.bench.wordgraph import Graph, manual, word_graph
 from vecstore.codecs.base import Rows
-from vecstore.errors import NotFoundError, ShapeError
+from vecstore.errors import InputError, NotFoundError, ShapeError, SpecError
 from vecstore.spec import unknown
 from vecstore.stream.sources import as_source, rows_of
+
+Relevant = dict[int, frozenset[int]]  # {query: rows}
 
 CAPACITY = "limit_free_"  # then the dimensions
 _SEED = 7  # of splits, apart from the seed that codecs are fitted with
@@ -41,6 +43,7 @@ class VectorSet:
     held: NDArray[np.int64]  # numbers of base's rows; all of them where none is left
     queries: Rows  # (q, dim)
     relevant: Mapping[int, frozenset[int]] | None = None  # {query: rows of base}, as people judged
+    unknown: int = 0  # judgments that name no query or no row
     pairs: NDArray[np.int64] | None = None  # (q, 2): the two rows that a query should find first
     words: list[str] | None = None  # of base's rows
     graph: Graph | None = None  # whose nodes base's rows are
@@ -80,24 +83,60 @@ def load(name: str, folder: str | Path | None, *, quick: bool = False) -> Vector
     return _few(found) if quick else found
 
 
-def own(path: str, queries: str | None, metric: str, *, quick: bool = False) -> VectorSet:
-    """Rows of a file of any format; without queries, some rows are left out to be asked for."""
-    rows = _read(path)
+def own(
+    path: str, queries: str | None, metric: str, *, judgments: str | None = None, quick: bool = False
+) -> VectorSet:
+    """Rows of a file of any format; without queries, some rows are left out to be asked for.
+
+    judgments: a file as `judged` reads it, of the ids of queries and rows, or of their numbers from 0.
+    """
+    rows, names = _read(path)
     if queries is not None:
-        asked = _read(queries)
+        asked, asked_names = _read(queries)
         if asked.shape[1] != rows.shape[1]:
             raise ShapeError(f"{queries} has {asked.shape[1]} dimensions; {path} has {rows.shape[1]}")
     else:
         order = np.random.default_rng(_SEED).permutation(len(rows))
         count = min(_QUERIES, len(rows) // 4)
         asked, rows = rows[np.sort(order[:count])], rows[np.sort(order[count:])]
-    found = _halved(Path(path).name, metric, rows, asked)
+    more: dict[str, Any] = {}
+    if judgments is not None:
+        if queries is None:
+            raise SpecError("judgments are of queries; give these, too (--queries)")
+        more["relevant"], more["unknown"] = judged(judgments, asked_names, names)
+    found = _halved(Path(path).name, metric, rows, asked, **more)
     return _few(found) if quick else found
 
 
-def _read(path: str) -> Rows:
+def judged(path: str | Path, queries: Sequence[str], rows: Sequence[str]) -> tuple[Relevant, int]:
+    """What people judged, from lines `query <tab> row <tab> score` behind a header; a score above 0 counts.
+
+    With how many of the judgments name a query or a row that is not there. Raises InputError for other lines.
+    """
+    query, row = ({key: number for number, key in enumerate(keys)} for keys in (queries, rows))
+    relevant: dict[int, set[int]] = {}
+    unknown = 0
+    with open(path, encoding="utf-8", newline="") as file:
+        for number, line in enumerate(list(csv.reader(file, delimiter="\t"))[1:], 2):
+            if len(line) < 3:
+                raise InputError(f"line {number} of {path} is {line}; expected query, row, score, with tabs")
+            if line[0] not in query or line[1] not in row:
+                unknown += 1
+            elif float(line[2]) > 0:
+                relevant.setdefault(query[line[0]], set()).add(row[line[1]])
+    return {number: frozenset(found) for number, found in relevant.items()}, unknown
+
+
+def _read(path: str) -> tuple[Rows, list[str]]:
+    """Rows and their ids as text."""
     with as_source(path) as source:
-        return rows_of(source)
+        rows = rows_of(source)
+    names = [str(number) for number in range(len(rows))]
+    with as_source(path) as source:
+        if source.id_type is not None:
+            ids = (batch.ids for batch in source.batches(1 << 14) if batch.ids is not None)
+            names = [str(key) for part in ids for key in part.to_pylist()]
+    return rows, names
 
 
 def _halved(name: str, metric: str, base: Rows, queries: Rows, **more: Any) -> VectorSet:
@@ -148,14 +187,10 @@ def _classic3(folder: Path) -> VectorSet:
     at = folder / "retrieval" / "classic3_minilm"
     ids = [_key(line) for line in gunzip(at / "corpus.jsonl.gz", "rt", encoding="utf-8")]
     asked = [_key(line) for line in gunzip(at / "queries.jsonl.gz", "rt", encoding="utf-8")]
-    row, query = ({key: number for number, key in enumerate(keys)} for keys in (ids, asked))
-    relevant: dict[int, set[int]] = {}
-    with open(at / "qrels.tsv", encoding="utf-8", newline="") as file:
-        for line in csv.reader(list(file)[1:], delimiter="\t"):
-            relevant.setdefault(query[line[0]], set()).add(row[line[1]])
-    judged = {number: frozenset(rows) for number, rows in relevant.items()}
+    relevant, unknown = judged(at / "qrels.tsv", asked, ids)
+    more = {"relevant": relevant, "unknown": unknown}
     return _halved(
-        "classic3_minilm", "cosine", np.load(at / "corpus.npy"), np.load(at / "queries.npy"), relevant=judged
+        "classic3_minilm", "cosine", np.load(at / "corpus.npy"), np.load(at / "queries.npy"), **more
     )
 
 

@@ -42,6 +42,7 @@ class Plan:
     source: str | None = None  # a file of the user's, instead of the known sets
     queries: str | None = None
     metric: str = "cosine"
+    judgments: str | None = None  # of these queries
 
 
 def run(
@@ -83,7 +84,7 @@ def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterato
     common = {
         "task": TASK, "data": plan.data, "quick": plan.quick, "seed": plan.seed, "memory": plan.memory,
         "tasks": list(plan.tasks), "budgets": list(plan.budgets), "input": plan.source,
-        "queries": plan.queries, "metric": plan.metric,
+        "queries": plan.queries, "metric": plan.metric, "judgments": plan.judgments,
     }  # fmt: skip
     found = 0
     for name in (plan.source,) if plan.source else plan.datasets or sets.names():

@@ -59,7 +59,8 @@ def main() -> None:
 def loaded(case: Record) -> VectorSet:
     """The collection of a case."""
     if case["input"] is not None:
-        return sets.own(case["input"], case["queries"], case["metric"], quick=case["quick"])
+        given = {"judgments": case.get("judgments"), "quick": case["quick"]}
+        return sets.own(case["input"], case["queries"], case["metric"], **given)
     return sets.load(case["dataset"], case["data"], quick=case["quick"])
 
 
@@ -74,6 +75,8 @@ def run(case: Record) -> Record:
         capped.join(case["memory"], os.getppid())
     record, stored = _kept(contender, data, case)
     errors: dict[str, str] = {}
+    if data.unknown:
+        errors["judgments"] = f"{data.unknown} judgments name a query or a row that is not there"
     for name, task in TASKS.items():
         if task.applies(data) and (not case["tasks"] or name in case["tasks"]):
             try:
