@@ -18,3 +18,13 @@ def test_pq_is_the_nearest_centroid_of_each_subspace():
         distances = np.square(gaps).sum(2)
         chosen = distances[np.arange(len(rows)), codes[:, j]]
         assert (chosen <= distances.min(1) * (1 + 1e-6) + 1e-9).all()
+
+
+def test_many_rows_decode_as_few_do():
+    rows = np.random.default_rng(0).standard_normal((700, 64)).astype(np.float32)
+    for spec in ("pq:m=16", "pq:m=16,bits=4"):
+        codec = vs.fit(spec, rows)
+        codes = np.random.default_rng(1).integers(0, 256, (40_000, codec.code_bytes), np.uint8)
+        many = codec.decode(codes)  # more than 8 MB
+        assert np.array_equal(many[-500:], codec.decode(codes[-500:]))
+        assert np.array_equal(many[:500], codec.decode(codes[:500]))

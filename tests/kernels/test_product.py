@@ -131,6 +131,20 @@ def test_decoding_puts_the_centroids_side_by_side(dim, m, k):
     assert (out[37:] == 7).all()
 
 
+@pytest.mark.parametrize("dim, m", [(12, 3), (384, 96), (64, 8), (96, 1), (9, 3), (17, 4)])
+@pytest.mark.parametrize("shift", [0, 1, 4])
+def test_decoding_past_the_cache_gives_the_same(dim, m, shift):
+    rng = np.random.default_rng(dim)
+    starts = even_or_ragged(dim, m)
+    centroids = rng.standard_normal((256, dim), dtype=np.float32)
+    codes = rng.integers(0, 256, (37, m), dtype=np.uint8)
+    held = np.full(37 * dim + 32, 7, np.float32)  # rows that begin on a line of the cache, or do not
+    out = held[shift : shift + 37 * dim].reshape(37, dim)
+    product.decode(codes, centroids, starts, out, past=True)
+    assert np.array_equal(out, plain_decode(codes, centroids, starts))
+    assert (held[shift + 37 * dim :] == 7).all() and (held[:shift] == 7).all()
+
+
 @pytest.mark.parametrize("k", [1, 3, 16, 100])
 def test_a_code_beyond_the_book_reads_inside_it(k):
     starts = even_or_ragged(8, 2)

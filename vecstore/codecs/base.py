@@ -40,6 +40,10 @@ FAR = 8.0
 # A block of rows as float32: half of a usual second-level cache, so that the kernel finds it there.
 _BLOCK_BYTES = 1 << 19
 
+# Decoded rows that are more than this go past the cache, where the codec can do that: about as much as a
+# processor has for each of its cores.
+_CACHE_BYTES = 1 << 23
+
 
 def check_rows(rows: Array, dim: int | None = None) -> Array:
     """Returns rows as they are if they are (n, dim) of a real dtype; ShapeError otherwise."""
@@ -131,6 +135,11 @@ class Codec(Part):
     def _decode(self, codes: Codes, rows: Rows) -> None:
         """Writes the rows of a block of contiguous codes; any bytes are a legal code."""
 
+    def _decode_past(self, codes: Codes, rows: Rows) -> None:
+        """`_decode` of one of so many blocks that the first is out of the cache when the last is done: a
+        codec that writes each value once can spare reading what it overwrites."""
+        self._decode(codes, rows)
+
     @cached_property
     def ball(self) -> tuple[Rows, float] | None:
         """The middle (dim,) of the rows that codes stand for, and a distance from it that none of them is
@@ -196,7 +205,8 @@ class Codec(Part):
         if len(codes) <= (block := block_rows(self.dim)):
             self._decode(codes, rows)
         else:
-            spread(len(codes), block, lambda start, stop: self._decode(codes[start:stop], rows[start:stop]))
+            work = self._decode if rows.nbytes < _CACHE_BYTES else self._decode_past
+            spread(len(codes), block, lambda start, stop: work(codes[start:stop], rows[start:stop]))
         return rows
 
     def scan(self, codes: Codes) -> Scan:

@@ -116,11 +116,18 @@ class Pq(Codec):
         scalar.pack4(wide, codes)
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
-        if self.bits == 4:
-            wide = np.empty((len(codes), self.m), np.uint8)
-            scalar.unpack4(codes, wide)
-            codes = wide
-        product.decode(codes, self.centroids, self.starts, rows)
+        product.decode(self._wide(codes), self.centroids, self.starts, rows)
+
+    def _decode_past(self, codes: Codes, rows: Rows) -> None:
+        product.decode(self._wide(codes), self.centroids, self.starts, rows, past=True)
+
+    def _wide(self, codes: Codes) -> Codes:
+        """Codes (n, m), a byte for each subspace."""
+        if self.bits == 8:
+            return codes
+        wide = np.empty((len(codes), self.m), np.uint8)
+        scalar.unpack4(codes, wide)
+        return wide
 
     def scan(self, codes: Codes) -> Scan:
         """By tables of the inner products of a query's parts with the centroids."""

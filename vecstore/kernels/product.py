@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vecstore.kernels.isa import ISA, LANES
 from vecstore.kernels.jit import kernel
 from vecstore.kernels.nearest import BLOCK, assign_plain, assign_vectors
-from vecstore.kernels.simd import address, copier, empty_floats
+from vecstore.kernels.simd import address, copier, copy_past, empty_floats, order
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -72,17 +72,22 @@ def for_bytes(books: F32) -> F32:
     return books if k == 256 else books[:, inside(k, 256)]
 
 
-def decode(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
+def decode(codes: U8, centroids: F32, starts: I64, out: F32, past: bool = False) -> None:
     """out[i, starts[j]:starts[j+1]] = centroids[codes[i, j], same].
 
     codes (n, m); centroids (k, dim), k <= 256, C-contiguous; starts (m + 1,); out (n, dim), written. A code
     of k or more reads some other centroid, never memory beyond them: whoever cannot trust the codes
-    compares their maximum with k first.
+    compares their maximum with k first. past: whether to write past the cache, where that can be.
     """
     k = centroids.shape[0]
     if k & (k - 1):  # the kernels keep a code inside the book by a mask
         centroids = np.concatenate([centroids, centroids[-1:].repeat((1 << k.bit_length()) - k, axis=0)])
-    (_decode_plain if ISA == "scalar" else _decode_vectors)(codes, centroids, starts, out)
+    if ISA == "scalar":
+        _decode_plain(codes, centroids, starts, out)
+    elif past and out.shape[1] % (4 * codes.shape[1]) == 0 and out.ctypes.data % 16 == 0:
+        _decode_past(codes, centroids, out)
+    else:
+        _decode_vectors(codes, centroids, starts, out)
 
 
 @kernel
@@ -131,6 +136,25 @@ def _decode_vectors(codes: U8, centroids: F32, starts: I64, out: F32) -> None:
                 source = book + (np.int64(codes[i, j]) & mask) * step
                 _copy(source + at, target + at, starts[j + 1] - starts[j])
             target += step
+
+
+@kernel
+def _decode_past(codes: U8, centroids: F32, out: F32) -> None:
+    """`decode` past the cache, of subspaces that are all 4 values wide, or a multiple of that."""
+    n, m = codes.shape
+    mask, step = centroids.shape[0] - 1, out.shape[1] * 4
+    width, book, target = step // m, address(centroids), address(out)
+    for i in range(n):
+        if width == 16:  # The usual case: a loop of one round would take half as long again.
+            for j in range(m):
+                copy_past(book + (np.int64(codes[i, j]) & mask) * step + j * 16, target + j * 16)
+        else:
+            for j in range(m):
+                source = book + (np.int64(codes[i, j]) & mask) * step
+                for at in range(j * width, (j + 1) * width, 16):
+                    copy_past(source + at, target + at)
+        target += step
+    order()
 
 
 @kernel

@@ -262,6 +262,23 @@ def copier(count: int) -> Instruction:
     return instruction(types.void, ADDRESS, ADDRESS)(copy)
 
 
+@instruction(types.void, ADDRESS, ADDRESS)
+def copy_past(builder: Builder, source: Value, target: Value) -> None:
+    """4 float32 from address to address, which is a multiple of 16: past the cache, for what is more than it
+    holds. `order` comes after the last of them."""
+    kind = ir.VectorType(FLOAT, 4)
+    stored = builder.store(
+        emit_load(builder, source, kind), builder.inttoptr(target, kind.as_pointer()), align=16
+    )
+    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INDEX, 1)]))
+
+
+@instruction(types.void)
+def order(builder: Builder) -> None:
+    """Other threads see what was written past the cache before they see what is written from here on."""
+    builder.fence("seq_cst")
+
+
 @instruction(types.void, ADDRESS, types.int64, ADDRESS)
 def transpose_quads(builder: Builder, rows: Value, stride: Value, out: Value) -> None:
     """out[t, r] = rows[r, t] for 4 columns t and LANES rows r that lie `stride` bytes apart."""
