@@ -39,6 +39,7 @@ FAR = 8.0
 
 # A block of rows as float32: half of a usual second-level cache, so that the kernel finds it there.
 _BLOCK_BYTES = 1 << 19
+_LEAST_BLOCK = 64  # rows
 
 # Decoded rows that are more than this go past the cache, where the codec can do that: about as much as a
 # processor has for each of its cores.
@@ -73,7 +74,7 @@ def as_float32(rows: Array) -> Rows:
 
 def block_rows(dim: int) -> int:
     """How many float32 rows of this width make one block of work."""
-    return max(64, _BLOCK_BYTES // (4 * dim))
+    return max(_LEAST_BLOCK, _BLOCK_BYTES // (4 * dim))
 
 
 def unsound(rows: Rows, limit: float) -> NDArray[np.bool_]:
@@ -202,10 +203,11 @@ class Codec(Part):
             raise ShapeError(f"codes are {codes.dtype} {codes.shape}; expected uint8 (n, {self.code_bytes})")
         codes = np.ascontiguousarray(codes)
         rows = _output(out, (len(codes), self.dim), np.float32)
-        if len(codes) <= (block := block_rows(self.dim)):
+        if len(codes) <= _LEAST_BLOCK:
             self._decode(codes, rows)
         else:
             work = self._decode if rows.nbytes < _CACHE_BYTES else self._decode_past
+            block = block_rows(self.dim)
             spread(len(codes), block, lambda start, stop: work(codes[start:stop], rows[start:stop]))
         return rows
 

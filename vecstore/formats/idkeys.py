@@ -12,6 +12,7 @@ from vecstore.kernels import idfile
 from vecstore.kernels.ids import hash_strings
 
 _TOGETHER = 1 << 23  # keys that are compared in one table
+_WORD = (1 << 64) - 1
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -47,8 +48,11 @@ def _repeats(keys: NDArray[np.uint64]) -> int:
 
 def key_of(one: int | str) -> NDArray[np.uint64]:
     """The key of one id, (1, w), without a detour by Arrow; an int64, or text that is proper UTF-8."""
+    keys: NDArray[np.uint64]
     if isinstance(one, int):
-        return np.array([[one]], np.int64).view(np.uint64)
+        keys = np.empty((1, 1), np.uint64)
+        keys[0, 0] = one & _WORD
+        return keys
     text = one.encode()
     keys = np.empty((1, 2), np.uint64)
     hash_strings(np.array([0, len(text)]), np.frombuffer(text, np.uint8), keys)

@@ -152,9 +152,12 @@ class Places:
             except hashfile.DamagedFile:
                 self._use(self._read(None))
                 return self.find(keys)
+        # Without the lock: what a commit has begun to put there cannot be of this version.
+        if not len(known.later) and known.serves is self._mark:
+            return places
         with self._pool.lock:
             serves = known.serves is self._mark
-            if serves and len(known.later):
+            if serves:
                 left = np.flatnonzero(places == NONE)
                 if len(left):
                     found = known.later.find(keys[left])

@@ -63,6 +63,8 @@ class View:
             opened = SegmentFiles(root, segment, kind, self.codecs, self.pool)
             self.parts.append(Part(root, segment, opened, next(self._numbers)))
         self.key_words = 2 if manifest.id_type == pa.string() else 1
+        kinds = {part.segment.codec for part in self.parts}
+        self._sole = self.codecs[kinds.pop()] if len(kinds) == 1 else None  # the codec of all rows
         self._codecs: tuple[list[AnyCodec], I64] | None = None  # of segments, and which each part has
         self.ids = Places(root, self.parts, self.pool, self.key_words)
         self._together: Together | None = None
@@ -87,41 +89,37 @@ class View:
 
     def get(self, ids: Ids) -> Rows:
         """The rows (n, dim) of n ids, from their codes."""
-        places = self.places(ids)
-        groups = self._by_codec(places)
-        if len(groups) == 1:
-            codec = groups[0][0]
-            if len(places) == 1 and isinstance(codec, Codec):
-                codes = np.empty((1, codec.code_bytes), np.uint8)
-                self.ids.take(places, codes)
-                return codec.decode(codes)
+        places, codec = self.places(ids), self._sole
+        if len(places) == 1 and isinstance(codec, Codec):
+            codes = np.empty((1, codec.code_bytes), np.uint8)
+            self.ids.take(places, codes)
+            return codec.decode(codes)
+        if codec is not None:
             return self._rows(codec, places)
         out = np.empty((len(places), self.manifest.dim), np.float32)
-        for codec, mine in groups:
+        for codec, mine in self._by_codec(places):
             out[mine] = self._rows(codec, places[mine])
         return out
 
     def get_codes(self, ids: Ids) -> Codes:
         """The codes (n, code_bytes) of n ids; SpecError unless all are of one codec that has a code a row."""
-        places = self.places(ids)
-        groups = self._by_codec(places)
-        if len(groups) != 1 or not isinstance(codec := groups[0][0], Codec):
-            specs = sorted({str(codec.spec) for codec, _ in groups})
+        places, codec = self.places(ids), self._sole
+        if codec is None and len(groups := self._by_codec(places)) == 1:
+            codec = groups[0][0]
+        if not isinstance(codec, Codec):
+            specs = sorted({str(codec.spec) for codec, _ in self._by_codec(places)})
             raise SpecError(f"the rows asked for have codes of {' and '.join(specs)}; use get")
         codes = np.empty((len(places), codec.code_bytes), np.uint8)
         self.ids.take(places, codes)
         return codes
 
     def _by_codec(self, places: I64) -> list[tuple[AnyCodec, I64]]:
-        """The codecs of the rows at places (n,), each with the numbers of its rows in it; of one the
-        numbers are not told."""
+        """The codecs of the rows at places (n,), each with the numbers of its rows in it."""
         if self._codecs is None:
             identities = sorted({part.segment.codec for part in self.parts})
             of_part = np.array([identities.index(part.segment.codec) for part in self.parts], np.int64)
             self._codecs = [self.codecs[identity] for identity in identities], of_part
         codecs, of_part = self._codecs
-        if len(codecs) < 2:
-            return [(codec, places) for codec in codecs]
         of_row = of_part[segment_of(places)[0]]
         return [(codecs[at], np.flatnonzero(of_row == at)) for at in np.unique(of_row).tolist()]
 
