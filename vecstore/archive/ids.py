@@ -111,8 +111,8 @@ def make_lookup(ids: pa.ChunkedArray) -> Lookup:
 
 def all_found(ids: NDArray[np.int64] | pa.Array, rows: RowNumbers, path: str) -> None:
     """NotFoundError that names the first id whose row is negative, if any."""
-    unknown = rows < 0
-    if unknown.any():
+    if rows.min(initial=0) < 0:
+        unknown = rows < 0
         first = ids[int(unknown.argmax())]
         name = first.as_py() if isinstance(first, pa.Scalar) else int(first)
         others = int(unknown.sum()) - 1
@@ -135,7 +135,7 @@ def as_ids(ids: Ids, kind: pa.DataType, path: str) -> NDArray[np.int64] | pa.Arr
             raise InputError(f"ids have the shape {given.shape}; expected one dimension")
         given = given.reshape(-1)
         if kind == pa.int64() and given.dtype.kind == "i":
-            return given.astype(np.int64)
+            return np.ascontiguousarray(given, np.int64)
     if kind != pa.string():
         return np.array([_integer(item, path) for item in given], np.int64)
     if not set(map(type, given)) <= {str, np.str_}:

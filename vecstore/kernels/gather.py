@@ -25,7 +25,7 @@ U8 = NDArray[np.uint8]
 
 ROW_BITS = 40  # of a place, which is a part's number and a row in it
 PAGE_BITS = 16  # of a page that has one checksum
-_AHEAD = 64  # rows that are asked for before they are copied
+_AHEAD = 64  # rows that are asked for before those ahead of them are copied; a power of two
 
 # The columns of a table of parts (p, 5) int64. Of a part that is not open, BATCHES is 0.
 BATCHES = (
@@ -131,22 +131,21 @@ def gather(places: I64, table: I64, out: U8, todo: I64) -> int:
     places (n,); table (p, FACTS), whose addresses hold; out (n, width), written; todo (n,), written.
     """
     count, width = places.shape[0], out.shape[1]
-    sources = np.empty(_AHEAD, np.int64)
+    sources = np.empty(2 * _AHEAD, np.int64)
     target = address(out)
     missing = 0
-    for first in range(0, count, _AHEAD):
-        some = min(_AHEAD, count - first)
-        for i in range(some):
-            source = _source(places[first + i], table, width)
-            sources[i] = source
+    for first in range(0, count + _AHEAD, _AHEAD):
+        for i in range(first, min(first + _AHEAD, count)):
+            source = _source(places[i], table, width)
+            sources[i & (2 * _AHEAD - 1)] = source
             if source != 0:
                 for line in range(0, width, 64):
                     prefetch(source + line)
                 prefetch(source + width - 1)
-        for i in range(some):
-            source = sources[i]
+        for i in range(max(first - _AHEAD, 0), min(first, count)):
+            source = sources[i & (2 * _AHEAD - 1)]
             if source == 0:
-                todo[missing] = first + i
+                todo[missing] = i
                 missing += 1
             else:
                 _copy_code(target, source, width)

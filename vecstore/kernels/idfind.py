@@ -15,6 +15,7 @@ from vecstore.kernels.gather import (
     ROWS,
     load_byte,
     load_word,
+    prefetch,
 )
 from vecstore.kernels.idfile import BUCKET, home_of, near, place_in
 from vecstore.kernels.idmap import FREE
@@ -195,6 +196,7 @@ def find(known: Known, keys: U64, answers: I64) -> int:
     quick = count > 1 and known[1].shape[0] == 0
     limits = _limits(known) if quick else np.empty((0, 2), np.int64)
     begin, ahead, bounds = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64), address(limits)
+    beyond = 8 * BUCKET * (last + 2)  # from a bucket to the next, where it is if it is not in its own
     if quick:
         _begin(where, keys, 0, ahead)
     for first in range(0, count, _BLOCK):
@@ -203,11 +205,13 @@ def find(known: Known, keys: U64, answers: I64) -> int:
             begin[:] = ahead
             _begin(where, keys, first + _BLOCK, ahead)
             for i in range(some):
-                near(ahead[i])
+                prefetch(ahead[i])
                 if last > 0:  # A bucket is longer than a line, then.
-                    near(ahead[i] + 64)
+                    prefetch(ahead[i] + 64)
                 key, other = np.int64(keys[first + i, 0]), np.int64(keys[first + i, last])
-                answers[0, first + i] = _place_of(where, bounds, begin[i], key, other)
+                place = _place_of(where, bounds, begin[i], key, other)
+                near(begin[i] + (beyond if place == FREE else 0))
+                answers[0, first + i] = place
         for i in range(first, first + some):
             if answers[0, i] == FREE:
                 answers[0, i], need = _search(where, np.int64(keys[i, 0]), np.int64(keys[i, last]))

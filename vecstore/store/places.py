@@ -144,8 +144,8 @@ class Places:
         """The place (n,) of the ids with keys (n, w), NONE where they have none."""
         known, numbers, of_file = self._mapped()
         answers = np.empty((2, len(keys)), np.int64)
-        answers.fill(NONE)
         places: I64 = answers[0]
+        places.fill(NONE)
         if known.file is not None:
             try:
                 self._in_file(known.file, of_file, keys, answers)
