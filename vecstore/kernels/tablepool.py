@@ -213,7 +213,7 @@ def _sum_wide_pair(source: Source, bag: Bag, place: int, width: int) -> None:
     a, b, c4, d = zeros(), zeros(), zeros(), zeros()
     step = 8 * chunks
     at, last = where + start * step + 8 * c, where + stop * step
-    ahead, final = _AHEAD_PAIR * step, end - 16
+    ahead, final = _AHEAD_WIDE * step, end - 16
     while at < last:
         later = min(at + ahead, final)
         line, next_line = base + load_word(later) * row_bytes, base + load_word(later + 8) * row_bytes
