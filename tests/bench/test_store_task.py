@@ -30,7 +30,12 @@ def pair(what, ratio):
 def test_rows_are_found_in_ours_and_in_all_peers(tmp_path):
     case = {"topic": "get", "rows": 3000, "segments": 3, "runs": 1}
     found = list(store_worker.run(case, str(tmp_path)))
-    assert [r["peer"] for r in found] == [*(kind.label for kind in PEERS), "decoding alone", "one row"]
+    assert [r["peer"] for r in found] == [
+        *(kind.label for kind in PEERS),
+        "steps",
+        "decoding alone",
+        "one row",
+    ]
     assert all("missing" in r or r.get("codes_ratio", 1) > 0 for r in found)
     assert found[0]["codes_ours_us"] > 0 and found[-1]["rows_p50_us"] > 0
     with Store.open(tmp_path / "x.store") as store:

@@ -78,6 +78,15 @@ def _get(case: Record, folder: str) -> Iterator[Record]:
         times = timing.in_turn(jobs, runs=runs, clock=time.process_time)
         for label in list(jobs)[1:]:
             yield {"peer": label, **_pair("codes", times["ours"], times[label])}
+        places = [(store.view.places(asked), None) for asked, _ in sets]
+        jobs = {
+            "find": _in_turn(lambda ids, _: store.view.places(ids), sets),
+            "take": _in_turn(
+                lambda at, _: store.view.ids.take(at, np.empty((BATCH, WIDTH), np.uint8)), places
+            ),
+        }
+        times = timing.in_turn(jobs, runs=runs, clock=time.process_time)
+        yield {"peer": "steps", **{f"{step}_us": float(np.median(times[step])) * 1e6 for step in jobs}}
         codec = store.codec
         assert isinstance(codec, Codec)
         gathered = [(store.get_codes(asked), None) for asked, _ in sets]
