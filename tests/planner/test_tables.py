@@ -88,3 +88,19 @@ def test_the_command_plans_tables_from_a_file(tmp_path):
     (tmp_path / "fields.json").write_text('{"fields": {"user": 20, "item": 9}}')
     drawn = CliRunner().invoke(main, ["plan", str(tmp_path / "fields.json"), "--budget", "50%"])
     assert drawn.exit_code == 0 and "drawn rows" in drawn.output
+
+
+def test_a_plan_that_was_cut_short_goes_on_and_trains_nothing_twice(tmp_path, monkeypatch):
+    path, small = tmp_path / "record.jsonl", LOG.slice(0, 600)
+    terms = vs.TableTerms("60%", dim=4, seconds=0, resume=str(path))
+    assert len(vs.plan_tables(small, terms, label="liked").candidates) == 1
+    terms = vs.TableTerms("60%", dim=4, resume=str(path))
+    whole = vs.plan_tables(small, terms, label="liked")
+    assert len(whole.candidates) > 1
+    monkeypatch.setattr(tables, "_trained", None)
+    again = vs.plan_tables(small, terms, label="liked")
+    assert again.candidates == whole.candidates
+    with pytest.raises(vs.ConflictError, match="its rows differ"):
+        vs.plan_tables(LOG.slice(600, 600), terms, label="liked")
+    with pytest.raises(vs.ConflictError, match="its dim differ"):
+        vs.plan_tables(small, vs.TableTerms("60%", dim=8, resume=str(path)), label="liked")

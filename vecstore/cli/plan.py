@@ -14,7 +14,7 @@ from vecstore.planner.plan import Candidate, Plan
 from vecstore.planner.tables import TablePlan, TableTerms, plan_tables
 from vecstore.stream.compress import METRICS
 
-_OF_VECTORS = ("min_recall", "max_scan_ns", "resume", "ids", "vectors", "rows")
+_OF_VECTORS = ("min_recall", "max_scan_ns", "ids", "vectors", "rows")
 
 
 @click.command()
@@ -77,8 +77,9 @@ def _tables(
 ) -> None:
     with progress() as bar:
         terms = TableTerms(
-            options["budget"], *shape, options["seed"], options["seconds"], bar("train", "methods")
-        )
+            options["budget"], *shape, options["seed"], options["seconds"], bar("train", "methods"),
+            options["resume"],
+        )  # fmt: skip
         found = plan_tables(source, terms, label=label)
     if as_json:
         print_json(found.as_dict())

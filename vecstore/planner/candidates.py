@@ -14,18 +14,20 @@ Family = Callable[[int, int], tuple[str, int, int]]
 _LEAST_STATE_BYTES, STATE_BYTES = 256, 1792  # names, shapes and padding around a codec's arrays
 
 
-def candidates(room: Room) -> dict[str, tuple[float, bool]]:
+def candidates(room: Room) -> dict[str, tuple[float, bool, int]]:
     """Of each family the largest spec that the budget may hold, and the largest that it surely holds.
 
-    With what they need of the budget, in its unit, and whether it is sure; those that need the most first.
+    With what they need of the budget, in its unit, whether it is sure, and the bytes of their codes; those
+    that need the most first.
     """
-    found: dict[str, tuple[float, bool]] = {}
+    found: dict[str, tuple[float, bool, int]] = {}
     for family, sizes in FAMILIES:
         for state_bytes in (_LEAST_STATE_BYTES, STATE_BYTES):
             for size in sizes(room.dim):
                 spec, code_bytes, shared = family(room.dim, size)
                 if spec and room.keeps(code_bytes, shared + state_bytes):
-                    found[spec] = room.need(code_bytes, shared + state_bytes), state_bytes == STATE_BYTES
+                    need = room.need(code_bytes, shared + state_bytes)
+                    found[spec] = need, state_bytes == STATE_BYTES, code_bytes
                     break
     return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 

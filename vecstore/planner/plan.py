@@ -122,7 +122,7 @@ class Search:
         """Measures the candidates of a room (by default all of it) that are worth it; the specs found."""
         room = room or self.room
         sizes = candidates(room)
-        sure = {spec for spec, (_, surely) in sizes.items() if surely}
+        sure = {spec for spec, (_, surely, _) in sizes.items() if surely}
         report = self.terms.progress or (lambda done, total: None)
         largest = 0.0
 
@@ -145,7 +145,7 @@ class Search:
                 largest = max(largest, sizes[spec][0])
             return codec
 
-        worth, left = promising(list(sizes), sure, self.trial, fitted)
+        worth, left = promising({spec: size[2] for spec, size in sizes.items()}, sure, self.trial, fitted)
         self.left |= left
         here: list[str] = []
         for done, spec in enumerate(worth):

@@ -12,23 +12,28 @@ from vecstore.planner.trial import SCREEN_ROWS, Trial
 from vecstore.registry import AnyCodec
 
 _TIMES = 2  # so many times the rows of a first look, or it is not worth it
-_SLOW = ("lsq", "prq")  # take nearly as long on few rows, and keep nearly all of those
+# Take nearly as long on few rows, and keep nearly all of those; worth it where codes are such a share of the
+# most promising ones.
+_SLOW, _SLOW_CODES = ("lsq", "prq"), 0.5
 _MARGIN, _OF_MISSED = 0.05, 0.4  # of recall: so much, or that share of what the best does not find
 _MOST = 5  # that are measured, those that are slow aside
 
 Fit = Callable[[str, int | None], AnyCodec | None]  # spec, rows; None where it cannot be, or is too large
 
 
-def promising(specs: list[str], sure: set[str], trial: Trial, fit: Fit) -> tuple[list[str], dict[str, str]]:
+def promising(
+    sizes: dict[str, int], sure: set[str], trial: Trial, fit: Fit
+) -> tuple[list[str], dict[str, str]]:
     """The specs worth measuring, the most promising first, and why the others are not.
 
-    sure: those that will be inside the budget, too, when they are fitted on more rows.
+    sizes: bytes of their codes; sure: those that will be inside the budget, too, when they are fitted on more
+    rows.
     """
     if len(trial.rows) < _TIMES * SCREEN_ROWS or not len(trial.field.queries):
-        return specs, {}
-    slow = [spec for spec in specs if spec.partition(":")[0] in _SLOW]
+        return list(sizes), {}
+    slow = [spec for spec in sizes if spec.partition(":")[0] in _SLOW]
     found: dict[str, float] = {}
-    for spec in specs:
+    for spec in sizes:
         if spec not in slow and isinstance(codec := fit(spec, SCREEN_ROWS), Codec):
             found[spec] = trial.few.measure(codec).recall or 0.0
     best = max((recall for spec, recall in found.items() if spec in sure), default=0.0)
@@ -44,4 +49,10 @@ def promising(specs: list[str], sure: set[str], trial: Trial, fit: Fit) -> tuple
         for spec in order
         if spec not in worth
     }
-    return worth + slow, left
+    least_bytes = _SLOW_CODES * sizes[order[0]] if order else 0.0
+    for spec in slow:
+        if sizes[spec] >= least_bytes:
+            worth.append(spec)
+        else:
+            left[spec] = f"its codes have {sizes[spec]} bytes, the most promising ones {sizes[order[0]]}"
+    return worth, left

@@ -7,9 +7,10 @@ methods otherwise; `vecstore bench tables` is for that.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from vecstore.codecs.tables.table import Table
 from vecstore.errors import BudgetError, VecstoreError
 from vecstore.planner.auc import F32, auc, logloss
 from vecstore.planner.clicks import Log, log_of
+from vecstore.planner.record import Journal, array_of, digest, text_of
 from vecstore.stream.compress import Progress
 
 _TEST = 0.2  # of the rows
@@ -38,6 +40,7 @@ class TableTerms:
     seed: int = 0
     seconds: float | None = None  # no method is begun later
     progress: Progress | None = None
+    resume: str | None = None  # file of what was trained
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,13 @@ def plan_tables(source: Any, terms: TableTerms, *, label: str | None = None) -> 
     test, train = np.split(order, [max(1, int(_TEST * len(order)))])
     end = None if terms.seconds is None else time.monotonic() + terms.seconds
     report = terms.progress or (lambda done, total: None)
-    found: dict[str, tuple[Table, F32, float]] = {}
+    journal = Journal(terms.resume, _header(log, terms), _Trained.of)
+    found = {entry.method: entry for entry in journal.entries}
     left: dict[str, str] = {}
     for done, method in enumerate(PRESETS):
         report(done, len(PRESETS))
+        if method in found:
+            continue
         if found and end is not None and time.monotonic() > end:
             left[method] = f"not trained within {terms.seconds:g} seconds"
             continue
@@ -109,7 +115,9 @@ def plan_tables(source: Any, terms: TableTerms, *, label: str | None = None) -> 
             )
             bias = _trained(table, log, train, terms.seed)
             table.finish()
-            found[method] = table, _logits(table, bias, log, test), time.process_time() - started
+            size, logits = table.ledger().bound(terms.league), _logits(table, bias, log, test)
+            found[method] = _Trained(method, size, logits, time.process_time() - started)
+            journal.add(found[method].line())
         except VecstoreError as error:
             left[method] = " ".join(str(error).split())
     report(len(PRESETS), len(PRESETS))
@@ -118,34 +126,58 @@ def plan_tables(source: Any, terms: TableTerms, *, label: str | None = None) -> 
     return TablePlan(_ranked(found, log, test, terms), left, len(train), len(test), log.drawn)
 
 
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A method that was trained: bytes of its table, logits (n,) of the rows measured on, seconds."""
+
+    method: str
+    size: int
+    logits: F32
+    seconds: float
+
+    def line(self) -> str:
+        """As JSON."""
+        return json.dumps({**vars(self), "logits": text_of(self.logits)})
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> Self:
+        """Of what `line` wrote; KeyError, TypeError or ValueError for anything else."""
+        logits = array_of(found["logits"], np.float32)
+        return cls(str(found["method"]), int(found["size"]), logits, float(found["seconds"]))
+
+
+def _header(log: Log, terms: TableTerms) -> dict[str, Any]:
+    """What a record of trained tables is of."""
+    named = {"budget": terms.budget, "dim": terms.dim, "league": terms.league, "seed": terms.seed}
+    return named if terms.resume is None else named | {"data": digest(log.ids, log.labels)}
+
+
 def _ranked(
-    found: dict[str, tuple[Table, F32, float]], log: Log, test: NDArray[np.int64], terms: TableTerms
+    found: dict[str, _Trained], log: Log, test: NDArray[np.int64], terms: TableTerms
 ) -> list[TableCandidate]:
     labels = log.labels[test]
     draws = np.random.default_rng(terms.seed).integers(len(test), size=(_DRAWS, len(test)))
-    known = {spec: auc(labels, logits) for spec, (_, logits, _) in found.items()}
+    known = {spec: auc(labels, one.logits) for spec, one in found.items()}
     drawn = {
-        spec: np.array([auc(labels[draw], logits[draw]) for draw in draws])
-        for spec, (_, logits, _) in found.items()
+        spec: np.array([auc(labels[draw], one.logits[draw]) for draw in draws]) for spec, one in found.items()
     }
     order = sorted(known, key=lambda spec: -known[spec])
     plain = 4 * sum(log.fields.values()) * terms.dim
     candidates = []
     for spec in order:
-        table, logits, seconds = found[spec]
+        one = found[spec]
         low, high = np.nanpercentile(drawn[spec], (2.5, 97.5))
         gain = np.nanpercentile(drawn[order[0]] - drawn[spec], 2.5)
-        size = table.ledger().bound(terms.league)
         candidates.append(
             TableCandidate(
                 spec,
-                size,
-                size / plain,
+                one.size,
+                one.size / plain,
                 known[spec],
                 (float(low), float(high)),
-                logloss(labels, logits),
+                logloss(labels, one.logits),
                 spec != order[0] and bool(gain <= 0),
-                seconds,
+                one.seconds,
             )
         )
     return candidates
