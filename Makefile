@@ -46,7 +46,7 @@ bench: $(VENV)/.torch
 	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
 		--page $(RECORDS)/plan.md
 	$(BIN)/python scripts/fill_readme.py
-	$(BIN)/vecstore report $(RECORDS)/*.jsonl --force -o $(RECORDS)/report.html
+	$(BIN)/vecstore report $(filter-out %/plan.jsonl,$(wildcard $(RECORDS)/*.jsonl)) --force -o $(RECORDS)/report.html
 
 setup: $(VENV)/.test
 

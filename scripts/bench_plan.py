@@ -291,6 +291,9 @@ def page(records: list[Record]) -> str:
     lines = [_line(case) for case in cases]
     parts = ["# What a plan is worth", "<!-- Made by scripts/bench_plan.py --page. -->", ABOUT]
     parts.append(markdown(("", ["asked", "found", "kept"], targets(cases))))
+    there = {(r["dataset"], r["budget"]) for r in (*(case.plan for case in cases), *empty)}
+    if left := [f"{name} {budget}" for name in SETS for budget in BUDGETS if (name, budget) not in there]:
+        parts.append(f"Not measured yet: {', '.join(left)}.")
     if empty:
         parts.append("\n".join(f"- {r['dataset']}, {r['budget']}: {r['error']}" for r in empty))
     return "\n\n".join([*parts, markdown(("", header, lines))]) + "\n"

@@ -32,7 +32,7 @@ from vecstore.kernels.threads import set_threads
 from vecstore.ledger import SHARED_ALLOWANCE, Ledger, parse_budget
 from vecstore.stream.compress import METRICS
 
-BUFFERS = 8 << 20  # a batch of decoded rows, and what allocators keep
+BUFFERS = 12 << 20  # a batch of decoded rows, what a scan works with, and what allocators keep
 _MOST_ROWS, _LEAST_ROWS = 8000, 60
 Record = dict[str, Any]
 
