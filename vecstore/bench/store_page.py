@@ -30,7 +30,8 @@ before; the first time that a page is used, all 64 kB of it are read.
 
 Targets that are missed: decoded rows of 10,000 ids among 2,000,000 take as long as decoding and about twice
 the time of their codes alone. Ids and codes of so many rows are several times as large as the cache, which
-has been used for other things when the next call comes, so that nearly every line is waited for from memory.
+other processes have used when the next call comes, so that nearly every line is waited for from memory: a
+pause as long as decoding, in place of it, has the same effect.
 
 A check
 reads every byte once and compares its checksum; about half of its time goes into following each slot of the
