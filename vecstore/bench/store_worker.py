@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vecstore.archive.pages import sums_of
 from vecstore.bench import capped, machine, timing
 from vecstore.bench.contenders.rowstores import DIM, PEERS, WIDTH, ids_of, make_store, pieces
 from vecstore.codecs.base import Codec
 from vecstore.kernels.threads import get_threads
-from vecstore.store import Store
+from vecstore.store import Store, versions
 
 Record = dict[str, Any]
 BATCH = 10_000
@@ -31,6 +32,7 @@ _SETS = 25  # of ids that are asked for in turn
 _SINGLES = 2000
 _COMMIT_ROWS = 100
 _LEAST_CAP = 48 << 20
+_READ_BYTES = 1 << 19  # at a time, where nothing else is done
 _FLOATS = WIDTH // 4  # dimensions of rows that are kept as float32, WIDTH bytes
 
 
@@ -167,9 +169,14 @@ def _load(case: Record, folder: str) -> Iterator[Record]:
     vectors = np.random.default_rng(0).standard_normal((rows, _FLOATS), dtype=np.float32)
     path, plain = os.path.join(folder, "x.store"), os.path.join(folder, "x.arrow")
 
-    def ours(store: Store) -> None:
-        store.put(ids, vectors, check_space=False)
-        store.close()
+    def put() -> timing.Job:
+        store = Store.create(path, dim=_FLOATS, codec="f32", keep=None)
+
+        def job() -> None:
+            store.put(ids, vectors, check_space=False)
+            store.close()
+
+        return job
 
     def arrow() -> None:
         kind = pa.binary(WIDTH)
@@ -181,19 +188,56 @@ def _load(case: Record, folder: str) -> Iterator[Record]:
             file.flush()
             os.fsync(file.fileno())
 
-    times: timing.Times = {"ours": [], "arrow": []}
-    for _ in range(1 + case["runs"]):
-        # What was written before is removed: memory that the system never had costs more than the file.
-        store = Store.create(path, dim=_FLOATS, codec="f32", keep=None)
-        times["ours"].append(_seconds(partial(ours, store)))
-        shutil.rmtree(path)
-        times["arrow"].append(_seconds(arrow))
-        os.unlink(plain)
-    yield {
-        "peer": "Arrow file",
-        "mb": rows * (WIDTH + 8) / 1e6,
-        **_pair("load", times["ours"][1:], times["arrow"][1:]),
-    }
+    put()()
+    sizes = _sizes(path)
+    everything = memoryview(np.random.default_rng(0).bytes(max(sizes)))
+    shutil.rmtree(path)
+
+    def bare() -> timing.Job:
+        os.mkdir(path)
+        return partial(_write_bare, path, [everything[:size] for size in sizes])
+
+    def rounds(make: Callable[[], timing.Job]) -> timing.Times:
+        times: timing.Times = {"own": [], "arrow": []}
+        for number in range(1 + case["runs"]):
+            # What was written before is removed: memory that the system never had costs more than the file.
+            own = _seconds(make())
+            shutil.rmtree(path)
+            peer = _seconds(arrow)
+            os.unlink(plain)
+            if number:
+                times["own"].append(own)
+                times["arrow"].append(peer)
+        return times
+
+    record = _pair("load", *rounds(put).values())
+    alone = timing.ratios("bare", *rounds(bare).values())
+    yield {"peer": "Arrow file", "mb": rows * (WIDTH + 8) / 1e6, "bare_ratio": alone["bare_ratio"], **record}
+
+
+def _sizes(folder: str) -> list[int]:
+    """Bytes of each file below a folder."""
+    return [os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names]
+
+
+def _write_bare(folder: str, files: list[memoryview]) -> None:
+    """Files of these bytes, each made durable, and its name."""
+    for number, data in enumerate(files):
+        with open(os.path.join(folder, str(number)), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        versions.sync_names(folder)
+
+
+def _read_bare(folder: str) -> None:
+    """Every byte below a folder read once and summed, page by page."""
+    buffer = np.empty(_READ_BYTES, np.uint8)
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(at, name), "rb", buffering=0) as file:
+                while (size := file.readinto(buffer.data)) > 0:
+                    sums_of(buffer[:size].data)
 
 
 def _seconds(job: timing.Job) -> float:
@@ -269,11 +313,14 @@ def _scan(case: Record, folder: str) -> Iterator[Record]:
             if store.check():
                 raise AssertionError("the store is not sound")
 
-        times = timing.in_turn({"scan": scan, "check": check}, runs=case["runs"], least_s=0)
-        size = case["rows"] * WIDTH / 1e9
+        clock = time.process_time if case.get("threads", 1) == 1 else time.perf_counter
+        jobs: dict[str, timing.Job] = {"scan": scan, "check": check, "read": partial(_read_bare, path)}
+        found = timing.in_turn(jobs, runs=case["runs"], least_s=0, clock=clock)
+        seconds = {name: float(np.median(times)) for name, times in found.items()}
+        everything = store.ledger().total / 1e9
         yield {
-            "peer": "itself", "scan_gb_s": size / float(np.median(times["scan"])),
-            "check_gb_s": store.ledger().total / 1e9 / float(np.median(times["check"])),
+            "peer": "itself", "scan_gb_s": case["rows"] * WIDTH / 1e9 / seconds["scan"],
+            "check_gb_s": everything / seconds["check"], "read_gb_s": everything / seconds["read"],
         }  # fmt: skip
 
 
