@@ -162,6 +162,68 @@ def lying(values):
     return data[:at] + struct.pack("<q", 1 << 44) + data[at + 8 :]
 
 
+def bomb_of_a_codec(store):
+    path = layout.codec_path(store.path, store.view.manifest.codec)
+    with open(path, "rb") as file, pa.ipc.open_stream(file.read()) as reader:
+        table = reader.read_all()
+    values = pa.record_batch({table.schema.names[0]: np.zeros(1 << 16)})
+    with open(path, "wb") as file:
+        file.write(lying(values.replace_schema_metadata(table.schema.metadata)))
+
+
+def state_of_many_bytes(store):
+    """A codec whose head says that its array has 2**60 bytes."""
+    path = layout.codec_path(store.path, store.view.manifest.codec)
+    with open(path, "rb") as file, pa.ipc.open_stream(file.read()) as reader:
+        table = reader.read_all()
+    head = json.loads(table.schema.metadata[b"vecstore.codec"])
+    head["steps"][0]["shapes"] = {key: [1 << 58] for key in head["steps"][0]["shapes"]}
+    with pa.ipc.new_stream(path, table.schema.with_metadata({"vecstore.codec": json.dumps(head)})) as out:
+        out.write_table(table)
+
+
+def buffer_of_many_bytes(store):
+    """A codec whose Arrow buffer says that it has 2**60 bytes."""
+    path = layout.codec_path(store.path, store.view.manifest.codec)
+    with open(path, "rb") as file:
+        data = file.read()
+    length = struct.pack("<q", 4 * store.dim)
+    at = data.rindex(length)
+    with open(path, "wb") as file:
+        file.write(data[:at] + struct.pack("<q", 1 << 60) + data[at + 8 :])
+
+
+def folder_in_a_circle(name):
+    def edit(store):
+        os.rename(f"{store.path}/{name}", f"{store.path}/{name}.old")
+        os.symlink(name, f"{store.path}/{name}")
+
+    return edit
+
+
+def segment_in_a_circle(store):
+    path = layout.segment_path(store.path, store.view.manifest.segments[0].name)
+    os.unlink(path)
+    os.symlink(path, path)
+
+
+def bomb_of_deletes(store):
+    data = b"ARROW1\0\0" + lying(pa.record_batch({"row": np.zeros(1 << 16, np.int64)}))
+    entry = store.view.manifest.segments[0].deletes[0]
+    with open(layout.deletes_path(store.path, entry.name), "wb") as file:
+        file.write(data)
+    facts = {"rows": 1, "size": len(data), "seal": xxhash.xxh3_128_hexdigest(data)}
+    change(store, put("segments", 0, "deletes", 0, value=lambda entry: entry | facts))
+
+
+def long_file(folder, size):
+    def edit(store):
+        for name in os.listdir(f"{store.path}/{folder}"):
+            os.truncate(f"{store.path}/{folder}/{name}", size)
+
+    return edit
+
+
 def test_memory_is_not_taken_for_what_is_not_there(make, tmp_path):
     def forged(name, edit):
         store = make(name, codec="center+f16", keep="f32")
@@ -171,61 +233,6 @@ def test_memory_is_not_taken_for_what_is_not_there(make, tmp_path):
         store.delete([3])
         edit(store)
         return store.path
-
-    def bomb_of_a_codec(store):
-        path = layout.codec_path(store.path, store.view.manifest.codec)
-        with open(path, "rb") as file, pa.ipc.open_stream(file.read()) as reader:
-            table = reader.read_all()
-        values = pa.record_batch({table.schema.names[0]: np.zeros(1 << 16)})
-        with open(path, "wb") as file:
-            file.write(lying(values.replace_schema_metadata(table.schema.metadata)))
-
-    def state_of_many_bytes(store):
-        """A codec whose head says that its array has 2**60 bytes."""
-        path = layout.codec_path(store.path, store.view.manifest.codec)
-        with open(path, "rb") as file, pa.ipc.open_stream(file.read()) as reader:
-            table = reader.read_all()
-        head = json.loads(table.schema.metadata[b"vecstore.codec"])
-        head["steps"][0]["shapes"] = {key: [1 << 58] for key in head["steps"][0]["shapes"]}
-        with pa.ipc.new_stream(path, table.schema.with_metadata({"vecstore.codec": json.dumps(head)})) as out:
-            out.write_table(table)
-
-    def buffer_of_many_bytes(store):
-        """A codec whose Arrow buffer says that it has 2**60 bytes."""
-        path = layout.codec_path(store.path, store.view.manifest.codec)
-        with open(path, "rb") as file:
-            data = file.read()
-        length = struct.pack("<q", 4 * store.dim)
-        at = data.rindex(length)
-        with open(path, "wb") as file:
-            file.write(data[:at] + struct.pack("<q", 1 << 60) + data[at + 8 :])
-
-    def folder_in_a_circle(name):
-        def edit(store):
-            os.rename(f"{store.path}/{name}", f"{store.path}/{name}.old")
-            os.symlink(name, f"{store.path}/{name}")
-
-        return edit
-
-    def segment_in_a_circle(store):
-        path = layout.segment_path(store.path, store.view.manifest.segments[0].name)
-        os.unlink(path)
-        os.symlink(path, path)
-
-    def bomb_of_deletes(store):
-        data = b"ARROW1\0\0" + lying(pa.record_batch({"row": np.zeros(1 << 16, np.int64)}))
-        entry = store.view.manifest.segments[0].deletes[0]
-        with open(layout.deletes_path(store.path, entry.name), "wb") as file:
-            file.write(data)
-        facts = {"rows": 1, "size": len(data), "seal": xxhash.xxh3_128_hexdigest(data)}
-        change(store, put("segments", 0, "deletes", 0, value=lambda entry: entry | facts))
-
-    def long_file(folder, size):
-        def edit(store):
-            for name in os.listdir(f"{store.path}/{folder}"):
-                os.truncate(f"{store.path}/{folder}/{name}", size)
-
-        return edit
 
     edits = [lambda store, name=name: change(store, FORGERIES[name]) for name in FORGERIES if "many" in name]
     edits += [state_of_many_bytes, buffer_of_many_bytes, segment_in_a_circle]

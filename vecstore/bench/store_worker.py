@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from vecstore.archive.pages import sums_of
 from vecstore.bench import capped, machine, timing
-from vecstore.bench.contenders.rowstores import DIM, PEERS, WIDTH, ids_of, make_store, pieces
-from vecstore.codecs.base import Codec
+from vecstore.bench.contenders.rowstores import DIM, I64, PEERS, WIDTH, ids_of, make_store, pieces
+from vecstore.codecs.base import Array, Codec
 from vecstore.kernels.threads import get_threads
 from vecstore.store import Store, versions
 
@@ -178,16 +178,6 @@ def _load(case: Record, folder: str) -> Iterator[Record]:
 
         return job
 
-    def arrow() -> None:
-        kind = pa.binary(WIDTH)
-        codes = pa.FixedSizeBinaryArray.from_buffers(kind, rows, [None, pa.py_buffer(vectors)])
-        batch = pa.RecordBatch.from_arrays([pa.array(ids), codes], names=["id", "code"])
-        with open(plain, "wb") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
-                writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-
     put()()
     sizes = _sizes(path)
     everything = memoryview(np.random.default_rng(0).bytes(max(sizes)))
@@ -203,7 +193,7 @@ def _load(case: Record, folder: str) -> Iterator[Record]:
             # What was written before is removed: memory that the system never had costs more than the file.
             own = _seconds(make())
             shutil.rmtree(path)
-            peer = _seconds(arrow)
+            peer = _seconds(partial(_write_arrow, plain, ids, vectors))
             os.unlink(plain)
             if number:
                 times["own"].append(own)
@@ -213,6 +203,18 @@ def _load(case: Record, folder: str) -> Iterator[Record]:
     record = _pair("load", *rounds(put).values())
     alone = timing.ratios("bare", *rounds(bare).values())
     yield {"peer": "Arrow file", "mb": rows * (WIDTH + 8) / 1e6, "bare_ratio": alone["bare_ratio"], **record}
+
+
+def _write_arrow(path: str, ids: I64, vectors: Array) -> None:
+    """An Arrow file of ids and the bytes of rows, made durable."""
+    kind = pa.binary(WIDTH)
+    codes = pa.FixedSizeBinaryArray.from_buffers(kind, len(ids), [None, pa.py_buffer(vectors)])
+    batch = pa.RecordBatch.from_arrays([pa.array(ids), codes], names=["id", "code"])
+    with open(path, "wb") as file:
+        with pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sizes(folder: str) -> list[int]:
