@@ -151,17 +151,20 @@ def test_rows_that_cannot_be_taken_are_not_planned_with():
 
 
 def kept(hits, errors):
-    return Kept(np.zeros(len(hits), np.float32), np.array(hits, np.uint8), np.array(errors, float), 1.0)
+    """Whose hits and order say the same."""
+    hits = np.array(hits, np.uint8)
+    return Kept(np.float32(hits / 10), hits, np.array(errors, float), 1.0)
 
 
-def test_candidates_are_tied_if_other_queries_might_rank_them_otherwise():
+@pytest.mark.parametrize("by_recall", [False, True])
+def test_candidates_are_tied_if_other_queries_might_rank_them_otherwise(by_recall):
     rng = np.random.default_rng(0)
     hard = rng.integers(1, 9, 500)  # how hard a query is, for all candidates alike
-    draws = Draws(500, np.ones(50), 0)
+    draws = Draws(500, np.ones(50), 0, by_recall)
     first = kept(hard, np.ones(50))
     assert draws.tied(first, kept(hard + rng.integers(-1, 2, 500), np.ones(50)))
     assert not draws.tied(first, kept(hard - (rng.random(500) < 0.1), np.ones(50)))
-    few = Draws(0, np.ones(50), 0)
+    few = Draws(0, np.ones(50), 0, by_recall)
     assert few.recall(kept([], np.ones(50))) is None
     assert few.tied(kept([], np.ones(50)), kept([], 1 + rng.normal(0, 0.1, 50)))
     assert not few.tied(kept([], np.ones(50)), kept([], np.full(50, 1.1)))

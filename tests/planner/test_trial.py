@@ -49,15 +49,28 @@ def test_of_equal_rows_there_is_no_order_and_no_warning(metric):
 
 
 @pytest.mark.parametrize(("n", "least"), [(20_000, 15_391), (8000, 7000), (2048, 1792), (1024, 768), (3, 3)])
-def test_most_rows_are_fitted_on_and_none_of_these_is_measured_on(n, least):
+@pytest.mark.parametrize("whole", [False, True])
+def test_most_rows_are_fitted_on_and_none_of_these_is_a_query(n, least, whole):
     rows = np.arange(n, dtype=np.float32)[:, None] + np.zeros((1, 3), np.float32)
-    trial = Trial(rows, "l2", 0)
+    trial = Trial(rows, "l2", 0, whole=whole)
     assert len(trial.rows) >= least
     if n > 3:
         held = trial.field.rows[: trial.field.held, 0]
         assert len(held) and not np.intersect1d(trial.rows[:, 0], held).size
         assert np.isin(trial.field.queries[:, 0], held).all()
-        assert len(trial.field.rows) == len(trial.rows) + len(held)
+        assert len(trial.field.rows) == len(held) + (len(trial.rows) if whole else 0)
+
+
+def test_rows_that_were_fitted_on_count_where_they_are_most_of_the_collection():
+    rows = spread(3000)
+    room = Room(parse_budget("16B/row"), 16, 5000, 8.0)
+    assert room.mostly(3000) and not room.mostly(2500)
+    assert not Room(parse_budget("16B/row"), 16, None, 8.0).mostly(3000)
+    by_heart = vs.fit("rq:m=4", Trial(rows, "ip", 0).rows)  # 1,024 centroids of 2,600 rows
+    assert (
+        Trial(rows, "ip", 0, whole=True).measure(by_heart).order
+        > Trial(rows, "ip", 0).measure(by_heart).order
+    )
 
 
 def test_where_too_few_rows_are_left_the_error_alone_counts():

@@ -25,9 +25,8 @@ TASK = "scan"
 DIM = 384
 QUERIES = (1, 32)
 SIZES = (20_000, 1_000_000)
-_DISTINCT = 20_000  # rows that are repeated in larger sets
 _RUNS, _QUICK_RUNS = 5, 2
-_QUICK_SIZES, _QUICK_DISTINCT = (4_000,), 2_000
+_QUICK_SIZES = (4_000,)
 _LONGEST_S = 900
 
 
@@ -106,9 +105,6 @@ def cases(plan: Plan) -> Iterator[Record]:
     """Everything that a plan measures."""
     sizes = plan.sizes or (_QUICK_SIZES if plan.quick else SIZES)
     for rows in sizes:
-        distinct = min(rows, _QUICK_DISTINCT if plan.quick else _DISTINCT)
-        if rows % distinct:
-            raise SpecError(f"rows is {rows}; expected a multiple of {distinct}")
         for threads in plan.threads:
             if threads > machine.cores():
                 raise SpecError(f"{threads} threads on {machine.cores()} processors; expected at most these")
@@ -119,7 +115,7 @@ def cases(plan: Plan) -> Iterator[Record]:
                     continue
                 yield {
                     "task": TASK, "method": pair.ours, "peer": pair.peer, "dim": DIM, "rows": rows,
-                    "threads": threads, "quick": plan.quick, "distinct": distinct, "queries": QUERIES,
+                    "threads": threads, "quick": plan.quick, "queries": QUERIES,
                     "runs": _QUICK_RUNS if plan.quick else _RUNS,
                 }  # fmt: skip
 

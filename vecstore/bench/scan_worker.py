@@ -40,25 +40,29 @@ def run(case: Record) -> list[Record]:
             if package := contender.missing():
                 return [{"missing": package}]
             contender.use_threads(case["threads"])
-        rows, copies = _rows(case["distinct"], case["dim"]), case["rows"] // case["distinct"]
+        rows = _rows(case["rows"], case["dim"], 0)
         for contender in both.values():
-            contender.build(rows, copies)
+            contender.build(rows)
+        del rows
         return [_timed(both, case, queries) for queries in case["queries"]]
     except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
         return [{"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}]
 
 
-def _rows(count: int, dim: int) -> Rows:
+def _rows(count: int, dim: int, seed: int) -> Rows:
     """Rows whose dimensions matter less and less, turned so that no one shows it, of length one."""
-    rng = np.random.default_rng(0)
-    turn, _ = np.linalg.qr(rng.standard_normal((dim, dim)))
-    rows = rng.standard_normal((count, dim)) * (1 + np.arange(dim)) ** -0.5 @ turn
-    return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, dim)))
+    scaled = ((1 + np.arange(dim)) ** -0.5)[:, None] * turn
+    rows = np.random.default_rng([1, seed]).standard_normal((count, dim), np.float32) @ scaled.astype(
+        np.float32
+    )
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.ascontiguousarray(rows)
 
 
 def _timed(both: dict[str, Searching], case: Record, count: int) -> Record:
     """Nanoseconds a row and query of both, runs taken in turn, and what of memory's speed they are."""
-    queries = _rows(count + 1, case["dim"])[1:]
+    queries = _rows(count, case["dim"], 1)
     jobs: dict[str, timing.Job] = {
         name: partial(contender.search, queries, K) for name, contender in both.items()
     }

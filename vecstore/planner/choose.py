@@ -15,13 +15,15 @@ def choose(
 ) -> AnyCodec:
     """Fits the candidates that the budget holds on a part of the sample, and the best of them on all of it.
 
-    Best is whose scores by the metric keep the order of the nearest neighbours best; where there are too few
-    rows for that, whose rows come back with the smallest error. usable: the sample's rows that codecs can be
-    fitted on, (n, dim). progress: called with (fits done, fits to do). Raises BudgetError with the least
-    feasible budget if no codec fits.
+    Best is who finds the most of the nearest neighbours by the metric, or, where the sample is a small part
+    of the collection, whose scores keep their order best; where there are too few rows for that, whose rows
+    come back with the smallest error. usable: the sample's rows that codecs can be fitted on, (n, dim).
+    progress: called with (fits done, fits to do). Raises BudgetError with the least feasible budget if no
+    codec fits.
     """
     terms = Wanted(metric, seed, progress=progress)
-    search = Search(Trial(usable, metric, seed), room, terms, speeds=False)
+    trial = Trial(usable, metric, seed, whole=room.mostly(len(usable)))
+    search = Search(trial, room, terms, speeds=False)
     for codec in search.exact():
         return codec if codec.name != "f32" else fit("f32", usable, seed=seed)
     search.run()

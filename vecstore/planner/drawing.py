@@ -20,8 +20,10 @@ Interval = tuple[float, float]
 class Draws:
     """How often each of q queries and g groups of rows comes in each draw."""
 
-    def __init__(self, queries: int, spreads: F64, seed: int) -> None:
-        """spreads (g,): squared distances to the mean, summed over each group of rows."""
+    def __init__(self, queries: int, spreads: F64, seed: int, by_recall: bool = False) -> None:
+        """spreads (g,): squared distances to the mean, summed over each group of rows. by_recall: whether a
+        trial ranks by recall, not by the order of near rows."""
+        self._by_recall = by_recall
         rng = np.random.default_rng(seed)
         self._queries = _counts(rng, queries)
         self._groups = _counts(rng, len(spreads))
@@ -39,7 +41,8 @@ class Draws:
     def tied(self, first: Kept, other: Kept) -> bool:
         """Whether draws differ in which of the two keeps more, by what candidates are ranked by."""
         if len(first.hits):
-            gains = self._queries @ (first.hits.astype(np.float64) - other.hits)
+            one, two = (first.hits, other.hits) if self._by_recall else (first.orders, other.orders)
+            gains = self._queries @ (one.astype(np.float64) - two)
         else:
             gains = self._groups @ (other.errors - first.errors)
         low, high = _interval(gains)

@@ -45,9 +45,9 @@ class Candidate:
 
     total_bytes: of the archive of all rows, exact for codes of one size and ids that are numbers; None where
     the number of rows is unknown. Intervals are of 95 %.
-    recall_at_10: what candidates are ranked by. order: the mean correlation of scores with true ones among
-    each query's 20 nearest rows. tied: the measurement cannot tell it from the first. Recall, order: None
-    where there were too few rows to measure them.
+    recall_at_10, then order, are what candidates are ranked by; order alone where the sample is a small part
+    of the collection: the mean correlation of scores with true ones among each query's 20 nearest rows. Both
+    are None where there were too few rows to measure them. tied: this cannot be told from the first.
     """
 
     spec: str
@@ -177,13 +177,13 @@ class Search:
         return entry
 
     def ranked(self) -> list[Measured]:
-        """By recall, and by how near rows are ordered where it is the same; where that was not measured, by
-        the error."""
+        """By what the trial says; where that was not measured, by the error."""
         if not self.found:
             raise infeasible(self.room)
 
         def rank(one: Measured) -> tuple[float, float, float]:
-            return -(one.kept.recall or 0.0), -one.kept.order, one.kept.relative_mse
+            recall = one.kept.recall if self.trial.by_recall else None
+            return -(recall or 0.0), -one.kept.order, one.kept.relative_mse
 
         return sorted(self.found.values(), key=rank)
 
@@ -196,7 +196,8 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
     feasible budget if no codec fits, and with the best that was found if none is good or fast enough;
     InputError and ConflictError for a resume file of something else.
     """
-    search = Search(Trial(usable, terms.metric, terms.seed), room, terms)
+    trial = Trial(usable, terms.metric, terms.seed, whole=room.mostly(len(usable)))
+    search = Search(trial, room, terms)
     exact = [_lossless(codec, search) for codec in search.exact()]
     try:
         here = search.run()
@@ -211,7 +212,7 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
             raise
         ranked = []
     if ranked:
-        draws = Draws(len(search.trial.field.queries), search.trial.field.spreads, terms.seed)
+        draws = Draws(len(trial.field.queries), trial.field.spreads, terms.seed, trial.by_recall)
     shown = exact + [_candidate(entry, ranked[0], draws, search) for entry in ranked]
     kept = [one for one in shown if not _short(one, terms, search.left)]
     if not kept:

@@ -45,6 +45,10 @@ class Room:
         plain = source.id_type in (None, pa.int64()) and not len(carried_columns(source))
         return cls(bound, source.dim, total, _id_bytes(source), str(source.dtype) if plain else "")
 
+    def mostly(self, rows: int) -> bool:
+        """Whether a sample of so many rows is most of the collection."""
+        return self.rows is not None and self.rows < 2 * rows
+
     def ledger(self, code_bytes: int, shared: int) -> Ledger:
         """The account of an archive with these bytes a row and bytes in all."""
         rows = self.rows or _ENDLESS

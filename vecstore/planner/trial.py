@@ -1,9 +1,11 @@
-"""What a codec keeps, measured with queries that it was not fitted on, among all rows of the sample.
+"""What a codec keeps, measured with queries that it was not fitted on, among rows as they will be searched.
 
-Rows that are searched are those that a codec was fitted on and those that are held from it, as in the
-collection that it is chosen for: among the held ones alone, near rows are farther away, and codecs that tell
-clusters apart look better than those that tell rows apart. Errors are of held rows. How well scores order the
-nearest rows is measured, too: where nearly all are found, it says which codec loses less.
+Where the sample is most of the collection, its rows are searched, those that a codec was fitted on, too: so
+will they be. Where it is a small part, or nobody knows, the rows that are held from the codec are searched
+alone, since a codec keeps more of rows that it was fitted on than it will of others. Among these few, near
+rows are farther away than in the collection, and codecs that tell clusters apart find more of them than those
+that tell rows apart; so how well scores order each query's nearest rows counts there, not how many of them
+are found. Errors are of held rows.
 """
 
 from __future__ import annotations
@@ -147,10 +149,14 @@ def _centred(keys: NDArray[np.float32]) -> F64:
 
 
 class Trial:
-    """Rows to fit candidates on, and a field of other rows to measure them on."""
+    """Rows to fit candidates on, and a field of other rows to measure them on.
 
-    def __init__(self, rows: Array, metric: str, seed: int) -> None:
-        """rows: the sample (n, dim), none of which a codec refuses."""
+    by_recall: whether the one who finds the most is the best; else it is the one who orders near rows best.
+    """
+
+    def __init__(self, rows: Array, metric: str, seed: int, *, whole: bool = False) -> None:
+        """rows: the sample (n, dim), none of which a codec refuses; whole: it is most of the collection."""
+        self.by_recall = whole
         order = np.random.default_rng(seed).permutation(-(-len(rows) // RUN_ROWS))
         least = min(_LEAST_ROWS // RUN_ROWS, len(order) // 4)
         tested = max(least, min(TEST_ROWS // RUN_ROWS, len(order) // _SHARE))
@@ -164,8 +170,8 @@ class Trial:
         self.field = self._field(len(self._fitted) if tested else 0, metric)
 
     def _field(self, fitted: int, metric: str) -> Field:
-        """Held rows, and so many of those to fit on."""
-        numbers = np.concatenate([self._held, self._fitted[:fitted]])
+        """Held rows, and so many of those to fit on where they count."""
+        numbers = np.concatenate([self._held, self._fitted[: fitted if self.by_recall else 0]])
         return Field(self._all[numbers], numbers, metric, len(self._held))
 
     @cached_property

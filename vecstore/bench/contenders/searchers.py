@@ -15,12 +15,11 @@ from vecstore.codecs.base import Codec, Rows
 from vecstore.kernels.threads import set_threads
 from vecstore.search import Searcher
 
+FIT_ROWS = 20_000
+
 
 class Searching(ABC):
-    """One way to keep rows and to search all of them by inner product.
-
-    A set that is larger than its rows repeats them: times do not depend on what the codes say.
-    """
+    """One way to keep rows and to search all of them by inner product."""
 
     label: str
     needs: str | None = None  # a package
@@ -33,8 +32,8 @@ class Searching(ABC):
         """Lets a search use this many threads."""
 
     @abstractmethod
-    def build(self, rows: Rows, copies: int) -> None:
-        """Learns from rows (n, dim) and holds copies * n rows."""
+    def build(self, rows: Rows) -> None:
+        """Learns from the first FIT_ROWS of the rows (n, dim) and holds them all."""
 
     @property
     @abstractmethod
@@ -57,13 +56,12 @@ class Ours(Searching):
         """Sets the one setting of the process."""
         set_threads(threads)
 
-    def build(self, rows: Rows, copies: int) -> None:
+    def build(self, rows: Rows) -> None:
         """Codes, and their scan."""
-        codec = registry.fit(self.label.removeprefix(PREFIX), rows)
+        codec = registry.fit(self.label.removeprefix(PREFIX), rows[:FIT_ROWS])
         assert isinstance(codec, Codec)
         self._bytes = codec.code_bytes
-        codes = np.tile(codec.encode(rows), (copies, 1))
-        self._searcher = Searcher.of(codec, codes, symmetric=self.label.startswith(PREFIX))
+        self._searcher = Searcher.of(codec, codec.encode(rows), symmetric=self.label.startswith(PREFIX))
 
     @property
     def row_bytes(self) -> float:
@@ -91,23 +89,16 @@ class FaissFlat(Searching):
 
         faiss.omp_set_num_threads(threads)
 
-    def build(self, rows: Rows, copies: int) -> None:
-        """Adds codes where the index takes them, else rows."""
+    def build(self, rows: Rows) -> None:
+        """Trains and adds."""
         import faiss
 
         self._index = faiss.index_factory(rows.shape[1], self._factory, faiss.METRIC_INNER_PRODUCT)
         if isinstance(self._index, faiss.IndexPQ):
             # It reorders centroids for a search that is not made here, and takes minutes.
             setattr(self._index, "do_polysemous_training", False)  # noqa: B010  its stubs lack it
-        self._index.train(rows)
-        try:
-            codes = self._index.sa_encode(rows)
-            for _ in range(copies):
-                self._index.add_sa_codes(codes)
-        except RuntimeError:  # Fast scan indexes take rows alone.
-            self._index.reset()
-            for _ in range(copies):
-                self._index.add(rows)
+        self._index.train(rows[:FIT_ROWS])
+        self._index.add(rows)
 
     @property
     def row_bytes(self) -> float:
@@ -125,13 +116,13 @@ class FaissBits(FaissFlat):
     def __init__(self) -> None:
         super().__init__("binary", "")
 
-    def build(self, rows: Rows, copies: int) -> None:
+    def build(self, rows: Rows) -> None:
         """Adds the bits."""
         import faiss
 
-        self._mean = rows.mean(axis=0)
+        self._mean = rows[:FIT_ROWS].mean(axis=0)
         self._index = faiss.IndexBinaryFlat(-(-rows.shape[1] // 8) * 8)
-        self._index.add(np.tile(self._bits(rows), (copies, 1)))
+        self._index.add(self._bits(rows))
 
     def _bits(self, rows: Rows) -> Any:
         return np.packbits(rows > self._mean, axis=1, bitorder="little")
@@ -150,10 +141,10 @@ class UsearchI8(Searching):
         """Kept for the searches."""
         self._threads = threads
 
-    def build(self, rows: Rows, copies: int) -> None:
+    def build(self, rows: Rows) -> None:
         """One scale for all values."""
         self._scale = np.float32(127 / np.abs(rows).max())
-        self._rows = np.tile(self._bytes(rows), (copies, 1))
+        self._rows = self._bytes(rows)
 
     def _bytes(self, rows: Rows) -> Any:
         return np.clip(np.rint(rows * self._scale), -127, 127).astype(np.int8)
@@ -183,12 +174,11 @@ class Turbovec(Searching):
         """Read when the package is first used."""
         os.environ["RAYON_NUM_THREADS"] = str(threads)
 
-    def build(self, rows: Rows, copies: int) -> None:
-        """Adds the rows again and again."""
+    def build(self, rows: Rows) -> None:
+        """Adds and lays out."""
         self._dim = rows.shape[1]
         self._index = import_module("turbovec").TurboQuantIndex(dim=self._dim, bit_width=self._bits)
-        for _ in range(copies):
-            self._index.add(rows)
+        self._index.add(rows)
         self._index.prepare()
 
     @property
@@ -213,13 +203,11 @@ class Rabitq(Searching):
         """Kept for the searches."""
         self._threads = threads
 
-    def build(self, rows: Rows, copies: int) -> None:
+    def build(self, rows: Rows) -> None:
         """One centroid, the mean."""
-        count = len(rows) * copies
-        self._dim = rows.shape[1]
+        count, self._dim = rows.shape
         self._index = import_module("rabitqlib").IvfIndex(self._dim, count, 1, self._bits, "ip")
-        many = np.tile(rows, (copies, 1))
-        self._index.build(many, rows.mean(axis=0, keepdims=True), np.zeros(count, np.uint32))
+        self._index.build(rows, rows.mean(axis=0, keepdims=True), np.zeros(count, np.uint32))
 
     @property
     def row_bytes(self) -> float:
