@@ -93,7 +93,7 @@ def test_lies_in_a_file_are_not_believed():
 def test_any_number_of_ids_is_found(width, count):
     rng = np.random.default_rng(count)
     keys = rng.integers(0, 1 << 63, (300, width)).astype(np.uint64)
-    words = idfile.free_slots(300, width, full=0.9)
+    words = np.full(idfile.slots_for(300, width, full=0.9), np.iinfo(np.uint64).max)
     idfile.fill(words, keys, place(rng.permutation(300) % 2, np.arange(300)), True)
     of_key = {tuple(slot[:-1]): int(slot[-1]) for slot in words.tolist() if slot[-1] != 2**64 - 1}
     asked = np.concatenate(

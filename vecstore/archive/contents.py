@@ -70,6 +70,7 @@ class Contents:
 
     def state(self) -> bytes | None:
         """What the codec learned, read again: it may be large, and whoever has the codec does not need it."""
+        self.pages.check_open()
         return _first_batch(self._head())[1].get(layout.STATE_KEY) if self.state_bytes else None
 
     def _head(self) -> memoryview:

@@ -77,7 +77,7 @@ class PageFile:
         return buffer[start - page_start : stop - page_start]
 
     def _fill(self, buffer: Bytes, start: int) -> None:
-        self._check_open()
+        self.check_open()
         done, view = 0, buffer.data
         while done < len(view):
             with storage_errors(self.path, "read"):
@@ -105,7 +105,8 @@ class PageFile:
                 self.verified[page] = False
                 yield str(error)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """StorageError if it is closed."""
         # The descriptor's number may be another file's by now.
         if self.closed:
             raise StorageError(f"{self.path} is closed; open it again")
@@ -118,7 +119,7 @@ class PageFile:
 
     def mapped(self) -> Bytes:
         """The whole file, mapped; what is read of it must have been verified by `ensure`."""
-        self._check_open()
+        self.check_open()
         size = os.fstat(self._descriptor).st_size if self._map is None else self._map.size()
         if size != self._size:
             raise self._shrunk()  # Reading a mapping beyond the end would kill the process.

@@ -18,39 +18,40 @@ HEADER = [
     "share of memory's speed", "GB/s read",
 ]  # fmt: skip
 NOT_SHOWN = """\
-Quality: what each code finds is in [codecs.md](codecs.md). Sets larger than 20,000 rows repeat them, which
-does not change what has to be read and added. All searches are exhaustive, by inner product, and give ten
-rows a query. Ours scores the best 36 rows once more without rounding the query (hadamard and rabitq: all
-rows that a bound from one bit a dimension lets in), and gives these scores; fast scan indexes of FAISS give
-those of their rounded tables. Symmetric searches give what codes tell of codes. With 20,000 rows and one
-query, what a call costs in Python and that rescoring are a good part of it. GB/s is of reading as many
-bytes as ours has codes, in the same run; a share near one means that a scan waits for memory. Speeds vary
-between runs and machines by more than ratios do: read the ratios first; they are of runs taken in turn in
-one process, and their range is shown.
+Quality: what each code finds is in [codecs.md](codecs.md). Rows are generated, of a spectrum that falls as
+those of real embeddings do, and all differ; codecs learn from 20,000 of them; queries are others. All
+searches are exhaustive, by inner product, and give ten rows a query. Ours scores the best 36 rows once more
+without rounding the query (hadamard and rabitq: all rows that a bound from one bit a dimension lets in), and
+gives these scores; fast scan indexes of FAISS give those of their rounded tables. Symmetric searches give
+what codes tell of codes. With 20,000 rows and one query, what a call costs in Python and that rescoring are a
+good part of it. GB/s is of reading as many bytes as ours has codes, in the same run; a share near one means
+that a scan waits for memory. Speeds vary between runs and machines by more than ratios do: read the ratios
+first; they are of runs taken in turn in one process, and their range is shown.
 
 Targets that are missed, and why. With 20,000 rows and one query, FAISS, rabitqlib and turbovec answer in 40
 to 80 us. Of the 45 us of a call of ours with `pq:m=96,bits=4`, 20 are sums of entries, 5 the heap, 6 tables,
 4 rows that are scored again, and the rest Python; beside other work, all of it takes longer. The sums take 18
 cycles for 64 rows and 8 tables, in 28 instructions of 512 bits, of which the machine begins two a cycle; with
-half of the additions or without the lookups they take as long. A symmetric scan of signs waits for memory
-at a million rows, and reads 48 bytes a row at that speed.
+half of the additions or without the lookups they take as long. A symmetric scan of signs waits for memory at
+a million rows, and reads 48 bytes a row at that speed.
 
 Several queries at once gain less than half where they have little to share: tables of 256 share nothing but
 the codes, and what a call costs beside the scan, which they do share, has become less. A query of rabitq or
-hadamard alone is timed again and again, so that the rows that its bounds let in lie in the cache; those of
-32 queries come from memory.
+hadamard alone is timed again and again, so that the rows that its bounds let in lie in the cache; those of 32
+queries come from memory.
 
 Scans of tcq and klt look up the words with the largest axes of all rows, and the other words of those rows
 alone that a bound (Cauchy, Schwarz) does not rule out: of these rows 27 of 48 groups of klt with four bits,
-and the others of three rows in a hundred. Results are those of all words. At a million rows, which repeat
-20,000, the tenth best row is as good as the best one, so that fewer rows are let in than among a million
-different ones. With 20,000 rows and one query, of the 150 to 190 us of `klt:bits=4` about 60 are heads, 15
-tails, 35 what is made of the query (of which 9 are its turning), 15 rows that are scored again, and the rest
-Python and caches that have to be filled again. Several queries share the lookups of heads, but neither tails
-nor rows that are scored again, which makes their gain smaller than it would be without bounds, and faster.
+and the others of three rows in a hundred. Results are those of all words. With 20,000 rows and one query, of
+the 150 to 190 us of `klt:bits=4` about 60 are heads, 15 tails, 35 what is made of the query (of which 9 are
+its turning), 15 rows that are scored again, and the rest Python and caches that have to be filled again.
+Several queries share the lookups of heads, but neither tails nor rows that are scored again, which makes
+their gain smaller than it would be without bounds, and faster.
 
-With 256 states, 64 values take six instructions where 64 states take two or three, two of them for the
-halves of a table and two to choose between these. Registers of a block are read in the order in which they
+With 256 states, 64 values take six instructions where 64 states take two or three, two of them for the halves
+of a table and two to choose between these: 30 cycles for eight registers. `tcq:bits=1`, in the form that a
+budget chooses, has stages besides, for which there are no bounds yet: of its 8 ns a row 5.7 are the 45 groups
+of its cells, where FastScan takes 2.1 ns for all. Registers of a block are read in the order in which they
 lie: in the order that the compiler would choose, the machine did not read ahead, and a scan of klt took 10 ns
 a row instead of 6 before it had bounds. At a million rows a scan of `sq:bits=4` takes as long as reading its
 codes. turbovec reads 196 bytes in about the time that the plain read beside it takes for 192.
