@@ -5,7 +5,6 @@ from __future__ import annotations
 from vecstore.codecs.base import Array
 from vecstore.planner.plan import Search, Wanted
 from vecstore.planner.room import Room
-from vecstore.planner.trial import Trial
 from vecstore.registry import AnyCodec, fit
 from vecstore.stream.compress import Progress
 
@@ -22,8 +21,7 @@ def choose(
     codec fits.
     """
     terms = Wanted(metric, seed, progress=progress)
-    trial = Trial(usable, metric, seed, whole=room.mostly(len(usable)))
-    search = Search(trial, room, terms, speeds=False)
+    search = Search.of(usable, room, terms, speeds=False)
     for codec in search.exact():
         return codec if codec.name != "f32" else fit("f32", usable, seed=seed)
     search.run()

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
 from vecstore.errors import BudgetError, VecstoreError
@@ -110,6 +110,12 @@ class Search:
         self._record = Record(self.terms.resume, self.trial, self.terms.seed)
         self._end = math.inf if self.terms.seconds is None else time.monotonic() + self.terms.seconds
 
+    @classmethod
+    def of(cls, usable: Array, room: Room, terms: Wanted, *, speeds: bool = True) -> Self:
+        """On rows of a sample that codecs can be fitted on, (n, dim)."""
+        trial = Trial(usable, terms.metric, terms.seed, whole=room.mostly(len(usable)))
+        return cls(trial, room, terms, speeds)
+
     def exact(self) -> Iterator[AnyCodec]:
         """Codecs that lose nothing and fit in; there is no better choice than the first."""
         if self.room.keeps(4 * self.room.dim, STATE_BYTES):
@@ -196,8 +202,7 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
     feasible budget if no codec fits, and with the best that was found if none is good or fast enough;
     InputError and ConflictError for a resume file of something else.
     """
-    trial = Trial(usable, terms.metric, terms.seed, whole=room.mostly(len(usable)))
-    search = Search(trial, room, terms)
+    search = Search.of(usable, room, terms)
     exact = [_lossless(codec, search) for codec in search.exact()]
     try:
         here = search.run()
@@ -212,7 +217,8 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
             raise
         ranked = []
     if ranked:
-        draws = Draws(len(trial.field.queries), trial.field.spreads, terms.seed, trial.by_recall)
+        measured, by_recall = search.trial.field, search.trial.by_recall
+        draws = Draws(len(measured.queries), measured.spreads, terms.seed, by_recall)
     shown = exact + [_candidate(entry, ranked[0], draws, search) for entry in ranked]
     kept = [one for one in shown if not _short(one, terms, search.left)]
     if not kept:

@@ -177,6 +177,8 @@ class Trial:
     @cached_property
     def few(self) -> Field:
         """With fewer of the rows to fit on, for a first look at candidates."""
+        if len(self.field.rows) <= len(self._held) + FEW_ROWS:
+            return self.field  # whose nearest rows are known
         return self._field(FEW_ROWS, self.field.metric)
 
     def measure(self, codec: Codec) -> Kept:
