@@ -56,3 +56,27 @@ def test_the_best_are_pushed_as_their_sums_would_be(count, how):
             nibbles.push(blocks, laid, (start, stop, start + 5), (terms, how, wanted), found)
             top.push(sums, terms, how, wanted, start + 5, expected)
             assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("how", [top.AS_THEY_ARE, top.TIMES])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_search_at_once_is_one_in_steps(count, how):
+    n, m, k, picked, rng = 700, 6, 4, 20, np.random.default_rng(count)
+    blocks, _, _, laid = make(n, m, count, count)
+    values = rng.standard_normal((count, m, 16)).astype(np.float32)
+    terms = rng.random(n).astype(np.float32)[: 0 if how == top.AS_THEY_ARE else None]
+    for wanted in (np.empty(0, np.bool_), rng.random(n) < 0.3):
+        for lengths in (np.empty(0), rng.random(count)):
+            heap, exact = top.empty_heap(count, picked), np.empty((count, picked))
+            nibbles.push(blocks, laid, (0, n, 0), (terms, how, wanted), heap)
+            lookup.pick(blocks.transpose(0, 1, 3, 2), heap[1], values, exact)
+            keys = exact.astype(np.float32)
+            if terms.size:
+                keys *= terms[heap[1]]
+            if lengths.size:
+                keys = (keys * lengths[:, None]).astype(np.float32)
+            best = np.lexsort((heap[1], -keys))[:, :k]
+            found = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
+            nibbles.nearest(blocks, (laid, values), ((terms, how, wanted), lengths), (n, picked), found)
+            assert np.array_equal(found[0], np.take_along_axis(keys, best, axis=1))
+            assert np.array_equal(found[1], np.take_along_axis(heap[1], best, axis=1))

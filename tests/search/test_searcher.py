@@ -86,6 +86,23 @@ def test_threads_and_batches_change_no_bit(spec, metric, monkeypatch):
     assert all(np.array_equal(a, b[17:18]) for a, b in zip(one, wanted, strict=True))
 
 
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+@pytest.mark.parametrize("spec", ["pq:m=7,bits=4", "pq:m=24,bits=4"])
+def test_a_search_at_once_changes_no_bit(spec, metric):
+    codec = vs.fit(spec, make(500))
+    rows, queries = make(900, seed=1), np.concatenate([make(69, seed=2), np.zeros((1, DIM), np.float32)])
+    rows[100:120] = rows[50]
+    found = Searcher.of(codec, codec.encode(rows))
+    if not found.scan.at_once:
+        pytest.skip("this scan is not made for it on this machine")
+    in_steps = Searcher.of(codec, codec.encode(rows))
+    in_steps.scan.at_once = False
+    where = np.random.default_rng(3).random(900) < 0.02
+    for asked in ({}, {"k": 900}, {"where": where}, {"rerank": 200}, {"rerank": 3}):
+        a, b = (one.search(queries, **({"k": 12} | asked), metric=metric) for one in (found, in_steps))
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_equal_rows_come_by_their_number(metric):
     rows = np.repeat(make(40), 5, axis=0)

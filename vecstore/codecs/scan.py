@@ -36,6 +36,7 @@ class Scan(ABC):
     query was rounded to integers), search scores the best rows once more.
     bounds: whether `dots` gives what the inner product is below, almost surely; then `rescore` gives the
     inner products, and search asks for those of the rows that their bounds let in.
+    at_once: whether `nearest` does all of a search, in less time than calls of its parts take.
     step: `dots` is called for starts that are multiples of it.
     queries: how many of them a call of `dots` serves best; more are split.
     alike: whether what `prepare` gives is of the codec alone, and so does for other scans of it, too.
@@ -45,6 +46,7 @@ class Scan(ABC):
     exact: bool = True
     bounds: bool = False
     alike: bool = False
+    at_once: bool = False
     step: int = 1
     queries: int = 32
     rows: int
@@ -72,6 +74,14 @@ class Scan(ABC):
         For scans that are so fast that it takes longer to put scores into memory and read them again.
         """
         return False
+
+    def nearest(self, prepared: Any, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
+        """The best of the `count` rows that `push` finds among all, by what `rescore` gives, as keys, times
+        `lengths` (q,) if there are any; only where a scan is made for it, `at_once`.
+
+        best (q, k), written, the best first.
+        """
+        raise NotImplementedError
 
     def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """<query j, decoded row numbers[j, i]>, (q, k), without the query rounded; None: decode the rows.

@@ -51,6 +51,7 @@ class TableScan(Scan):
         self._bytes = (self._blocks if self._fours else self._blocks[..., None]).transpose(0, 1, 3, 2)
         self.nbytes = self._blocks.nbytes
         self._k = k
+        self.at_once = self._fours and self._blocks.shape[1] <= _FEW
         most = lookup.LARGEST_SECTION if k == 256 else bitsums.LARGEST_SECTION
         width = codes.shape[1]
         self._starts = bitsums.sections(list(parts) or [width], width if self._fours else most)
@@ -100,6 +101,14 @@ class TableScan(Scan):
             return False
         nibbles.push(self._blocks, prepared.tables, rows, by, heap)
         return True
+
+    def nearest(
+        self, prepared: Prepared, by: By, lengths: NDArray[np.float64], count: int, best: Heap
+    ) -> None:
+        """`push`, `rescore` and the order of what these find."""
+        nibbles.nearest(
+            self._blocks, (prepared.tables, prepared.values), (by, lengths), (self.rows, count), best
+        )
 
     def add(self, prepared: Prepared, start: int, out: Rows) -> None:
         """out[j, i] += the sums of row start + i, of tables of 256, without what `offsets` holds."""

@@ -16,7 +16,7 @@ from vecstore.kernels.bitsums import BLOCK
 from vecstore.kernels.bytedots import emit_dot
 from vecstore.kernels.isa import FEATURES
 from vecstore.kernels.jit import kernel
-from vecstore.kernels.lookup import Layout, Tables, emit_lookup
+from vecstore.kernels.lookup import Layout, Tables, emit_lookup, pick
 from vecstore.kernels.simd import (
     ADDRESS,
     BYTES,
@@ -37,6 +37,7 @@ from vecstore.kernels.simd import (
 )
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 By = tuple[F32, int, NDArray[np.bool_]]
 USABLE = {"vbmi", "vnni"} <= FEATURES
@@ -154,3 +155,30 @@ def push(blocks: U8, tables: Tables, rows: tuple[int, int, int], by: By, heap: t
             add(blocks, at // BLOCK, (book[first:last], steps[first:last], offsets[first:last]), out, found)
             own = heap[0][first:last], heap[1][first:last]
             top.push(out, terms[low:high], how, wanted[low:high], number + low, own)
+
+
+@kernel
+def nearest(
+    blocks: U8, queries: tuple[Tables, F32], by: tuple[By, F64], sizes: tuple[int, int], best: top.Heap
+) -> None:
+    """The whole of a search: `push` into heaps, `lookup.pick` of what these hold, and the best of it.
+
+    blocks (b, groups, BLOCK, 4), of all rows. queries: tables of bytes, and not rounded. by: as in `push`,
+    and what multiplies all keys of a query in the end, (q,) or empty. sizes: rows, and how many of them are
+    picked. best (q, k), written, the best first.
+    """
+    (tables, values), ((terms, how, _), factors), (rows, count) = queries, by, sizes
+    shape = values.shape[0], count
+    keys, numbers, found = np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float64)
+    top.clear((keys, numbers))
+    push(blocks, tables, (0, rows, 0), by[0], (keys, numbers))
+    pick(blocks.transpose(0, 1, 3, 2), numbers, values, found)
+    for j in range(shape[0]):
+        for i in range(count):
+            key = np.float32(found[j, i])
+            if how == top.TIMES:
+                key *= terms[numbers[j, i]]
+            if factors.size:
+                key = np.float32(key * factors[j])
+            keys[j, i] = key
+    top.best((keys, numbers), best)

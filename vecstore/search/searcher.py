@@ -51,9 +51,11 @@ _RANGES = 4  # per thread, so that one that is slowed down is waited for less
 _ALONE = 1 << 15  # rows x queries that are not worth a second thread
 _RESCORED = 1 << 13  # rows decoded at a time
 _NO_TERMS = np.empty(0, np.float32)
+_NO_LENGTHS = np.empty(0)
 _ALL = np.empty(0, np.bool_)
 _HOW = {"ip": top.AS_THEY_ARE, "cosine": top.TIMES, "l2": top.PLUS}
 _LEAST = np.float32(-np.inf)
+_WHOLE = int | np.integer
 
 
 class Searcher:
@@ -120,6 +122,10 @@ class Searcher:
         if k == 0 or len(rows) == 0:
             return found, values
         terms = self.row_terms(by)
+        if self.scan.at_once and rough and finer is None and metric != "l2" and mix == 0:
+            if self._range_rows(len(rows)) >= len(self):
+                self._at_once(rows, count, (metric, terms, mask), (values, found))
+                return found, values
         step = max(_QUERIES, self.scan.queries)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
@@ -149,7 +155,7 @@ class Searcher:
         if metric not in METRICS:
             raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
         for name, value, least in (("k", k, 1), ("rerank", rerank, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
+            if not isinstance(value, _WHOLE) or value < least:
                 raise SpecError(f"{name} is {value!r}; expected a whole number, {least} or more")
         rows = as_float32(check_rows(queries, self.dim))
         if not within(rows, LARGEST):
@@ -187,6 +193,17 @@ class Searcher:
 
         spread(len(self), max(block_rows(self.dim), self.scan.step), work)
         return out
+
+    def _at_once(
+        self, queries: Rows, count: int, how: tuple[str, Rows, NDArray[np.bool_]], best: top.Heap
+    ) -> None:
+        """All of a search, of which no other thread takes a part, by the scan. how: metric, terms, mask."""
+        metric, terms, mask = how
+        lengths = _inverse_lengths(queries) if metric == "cosine" else _NO_LENGTHS
+        for start in range(0, len(queries), self.scan.queries):
+            group = slice(start, start + self.scan.queries)
+            ready, own = self.scan.prepare(queries[group]), (best[0][group], best[1][group])
+            self.scan.nearest(ready, (terms, _HOW[metric], mask), lengths[group], count, own)
 
     def _prepared(self, queries: Rows) -> list[Group]:
         """Queries in groups that the scan serves best."""
@@ -363,9 +380,13 @@ def _turn(keys: Rows, terms: Rows, how: int) -> None:
 
 def _over_length(keys: Rows, queries: Rows) -> Rows:
     """keys / |query|; of a query of length zero, zero."""
-    lengths = np.empty(len(queries))
-    scores.squares(queries, lengths)
-    with np.errstate(divide="ignore"):
-        turned = np.where(lengths > 0, lengths**-0.5, 0.0)
-    found: Rows = (keys * turned[:, None]).astype(np.float32)
+    found: Rows = (keys * _inverse_lengths(queries)[:, None]).astype(np.float32)
     return found
+
+
+def _inverse_lengths(queries: Rows) -> NDArray[np.float64]:
+    """1 / |query|, (q,), or zero."""
+    squares = np.empty(len(queries))
+    scores.squares(queries, squares)
+    with np.errstate(divide="ignore"):
+        return np.where(squares > 0, squares**-0.5, 0.0)
