@@ -69,9 +69,12 @@ def test_the_best_rows_are_found(spec, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("spec", ["sq:bits=8", "pq:m=6", "normalize+rotate+sq:bits=4", "f32"])
-def test_threads_and_batches_change_no_bit(spec, metric, monkeypatch):
+@pytest.mark.parametrize("enough", [0, 8])
+@pytest.mark.parametrize("spec", ["sq:bits=8", "pq:m=7,bits=4", "normalize+rotate+sq:bits=4", "f32"])
+def test_threads_and_batches_change_no_bit(spec, enough, metric, monkeypatch):
     monkeypatch.setattr(searcher, "_ALONE", 0)
+    monkeypatch.setattr(searcher, "_RANGE", 64)
+    monkeypatch.setattr(searcher, "_ENOUGH", enough)
     codec = vs.fit(spec, make(500))
     codes, queries = codec.encode(make(3001, seed=1)), make(70, seed=2)
     wanted = None
@@ -301,6 +304,7 @@ def test_a_symmetric_search_scores_the_best_again_by_the_metric(spec, metric):
 @pytest.mark.parametrize("spec", ["sign", "rbe:bits=3", "itq"])
 def test_threads_and_batches_change_no_bit_of_a_symmetric_search(spec, monkeypatch):
     monkeypatch.setattr(searcher, "_ALONE", 0)
+    monkeypatch.setattr(searcher, "_RANGE", 64)
     found, queries, _, _ = symmetric(spec, 3001)
     wanted = found.search(queries, 20)
     for threads, scores in ((2, 1 << 16), (3, 1 << 10)):
@@ -322,6 +326,7 @@ def test_a_codec_that_compares_no_codes_names_those_that_do(spec):
 @pytest.mark.parametrize("spec", ["rabitq", "rabitq:bits=4", "hadamard:bits=3", "normalize+hadamard:bits=2"])
 def test_bounds_lose_no_row_and_depend_on_nothing(spec, metric, monkeypatch):
     monkeypatch.setattr(searcher, "_ALONE", 0)
+    monkeypatch.setattr(searcher, "_RANGE", 64)
     codec = vs.fit(spec, make(500, 96))
     codes, queries = codec.encode(make(3001, 96, seed=1)), make(40, 96, seed=2)
     rows, where = codec.decode(codes), np.random.default_rng(3).random(3001) < 0.2

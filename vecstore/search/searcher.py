@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,13 @@ from vecstore.codecs.base import (
     block_rows,
     check_rows,
 )
-from vecstore.codecs.scan import Scan
+from vecstore.codecs.scan import By, Scan
 from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.kernels import scores, top
 from vecstore.kernels.finite import within
 from vecstore.kernels.threads import get_threads, spread
 from vecstore.registry import CODECS
+from vecstore.search.keys import HOW, as_scores, inverse_lengths, over_length, turn
 
 METRICS = ("ip", "cosine", "l2")
 RowNumbers = NDArray[np.int64]
@@ -48,14 +49,28 @@ _SCORES = 1 << 16  # of a block, float32: they stay in the second-level cache un
 _BOUNDS = 1 << 17  # the same, where more is done with a block
 _QUERIES = 64  # prepared at a time, or as many as a scan takes; of more its tables would take much memory
 _RANGES = 4  # per thread, so that one that is slowed down is waited for less
+_RANGE = 1 << 14  # rows at least
 _ALONE = 1 << 15  # rows x queries that are not worth a second thread
+_ENOUGH = 8  # times the queries that a thread has: as many as a call of a scan serves best
 _RESCORED = 1 << 13  # rows decoded at a time
 _NO_TERMS = np.empty(0, np.float32)
 _NO_LENGTHS = np.empty(0)
 _ALL = np.empty(0, np.bool_)
-_HOW = {"ip": top.AS_THEY_ARE, "cosine": top.TIMES, "l2": top.PLUS}
 _LEAST = np.float32(-np.inf)
 _WHOLE = int | np.integer
+
+
+class _Plan(NamedTuple):
+    """What a search does."""
+
+    metric: str
+    picked: int  # rows that a scan finds
+    again: bool  # whether these are scored once more
+    at_once: bool  # whether the scan does that too
+    terms: Rows
+    mask: NDArray[np.bool_]
+    finer: Decode | None
+    mix: float
 
 
 class Searcher:
@@ -121,29 +136,54 @@ class Searcher:
         values = np.empty((len(rows), k), np.float32)
         if k == 0 or len(rows) == 0:
             return found, values
-        terms = self.row_terms(by)
-        if self.scan.at_once and rough and finer is None and metric != "l2" and mix == 0:
-            if self._range_rows(len(rows)) >= len(self):
-                self._at_once(rows, count, (metric, terms, mask), (values, found))
-                return found, values
+        at_once = self.scan.at_once and rough and finer is None and metric != "l2" and mix == 0
+        plan = _Plan(metric, count, bool(again), at_once, self.row_terms(by), mask, finer, mix)
+
+        def work(start: int, stop: int) -> None:
+            self._find(rows[start:stop], plan, (values[start:stop], found[start:stop]), True)
+
+        if part := self._by_queries(len(rows), finer is not None):
+            spread(len(rows), part, work)
+        else:
+            self._find(rows, plan, (values, found), get_threads() == 1 or len(self) * len(rows) <= _ALONE)
+        if again and metric == "l2":
+            np.negative(values, out=values)
+        return found, values
+
+    def _by_queries(self, queries: int, finer: bool) -> int:
+        """How many queries a thread takes at a time, or 0: each is better scanned by all threads.
+
+        Queries share the reading of rows, and some scans their decoding, but threads that take rows have a
+        heap each to fill for every query. Finer rows are read by one thread.
+        """
+        threads = get_threads()
+        part = -(-queries // threads)
+        share = threads > 1 and not finer and len(self) * queries > _ALONE
+        return min(part, self.scan.queries) if share and part * _ENOUGH >= self.scan.queries else 0
+
+    def _find(self, rows: Rows, plan: _Plan, best: top.Heap, alone: bool) -> None:
+        """Writes keys and row numbers (q, k) of the best, the best first. alone: on this thread."""
+        values, found = best
+        if plan.at_once and alone:
+            self._at_once(rows, plan, best)
+            return
+        by = "ip" if self.symmetric else plan.metric
         step = max(_QUERIES, self.scan.queries)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             groups = self._prepared(rows[part])
-            keys, numbers = self._best(groups, count, _HOW[by], terms, mask)
-            if not again:
+            keys, numbers = self._best(groups, plan.picked, (plan.terms, HOW[by], plan.mask), alone)
+            if not plan.again:
                 top.sort((keys, numbers))
                 found[part] = numbers
-                values[part] = _over_length(keys, rows[part]) if by == "cosine" else keys
-            else:
-                coarse = _as_scores(keys, rows[part], metric) if mix and finer is not None else None
-                self._rescore(groups, rows[part], numbers, keys, (metric, finer))
-                if mix:  # Without finer rows, the code's score is the score.
-                    keys += np.float32(mix) * (keys if coarse is None else coarse)
-                top.best((keys, numbers), (values[part], found[part]))
-        if again and metric == "l2":
-            np.negative(values, out=values)
-        return found, values
+                values[part] = over_length(keys, rows[part]) if by == "cosine" else keys
+                continue
+            finer, mix, metric = plan.finer, plan.mix, plan.metric
+            coarse = as_scores(keys, rows[part], metric) if mix and finer is not None else None
+            self._rescore(groups, rows[part], numbers, keys, (metric, finer))
+            if mix:  # Without finer rows, the code's score is the score.
+                keys += np.float32(mix) * (keys if coarse is None else coarse)
+            top.best((keys, numbers), (values[part], found[part]))
 
     def _check_mix(self, mix: float) -> None:
         if not isinstance(mix, int | float | np.number) or not 0 <= mix < math.inf:
@@ -194,16 +234,14 @@ class Searcher:
         spread(len(self), max(block_rows(self.dim), self.scan.step), work)
         return out
 
-    def _at_once(
-        self, queries: Rows, count: int, how: tuple[str, Rows, NDArray[np.bool_]], best: top.Heap
-    ) -> None:
-        """All of a search, of which no other thread takes a part, by the scan. how: metric, terms, mask."""
-        metric, terms, mask = how
-        lengths = _inverse_lengths(queries) if metric == "cosine" else _NO_LENGTHS
+    def _at_once(self, queries: Rows, plan: _Plan, best: top.Heap) -> None:
+        """All of a search by the scan."""
+        lengths = inverse_lengths(queries) if plan.metric == "cosine" else _NO_LENGTHS
+        by = plan.terms, HOW[plan.metric], plan.mask
         for start in range(0, len(queries), self.scan.queries):
             group = slice(start, start + self.scan.queries)
             ready, own = self.scan.prepare(queries[group]), (best[0][group], best[1][group])
-            self.scan.nearest(ready, (terms, _HOW[metric], mask), lengths[group], count, own)
+            self.scan.nearest(ready, by, lengths[group], plan.picked, own)
 
     def _prepared(self, queries: Rows) -> list[Group]:
         """Queries in groups that the scan serves best."""
@@ -211,21 +249,19 @@ class Searcher:
         groups = [slice(start, min(start + step, len(queries))) for start in range(0, len(queries), step)]
         return [(group, self.scan.prepare(queries[group])) for group in groups]
 
-    def _best(
-        self, groups: list[Group], k: int, how: int, terms: Rows, mask: NDArray[np.bool_]
-    ) -> tuple[Rows, RowNumbers]:
+    def _best(self, groups: list[Group], k: int, by: By, alone: bool) -> tuple[Rows, RowNumbers]:
         """Keys and row numbers (q, k) of the best rows, in no order."""
         count = groups[-1][0].stop
         heaps = top.empty_heap(count, k)
-        step = self._range_rows(count)
+        step = len(self) if alone else self._range_rows()
         if step >= len(self):
-            self._scan_groups(groups, (0, len(self)), (terms, how, mask), heaps)
+            self._scan_groups(groups, (0, len(self)), by, heaps)
         else:
             parts: dict[int, top.Heap] = {}
 
             def work(start: int, stop: int) -> None:
                 own = parts[start] = top.empty_heap(count, k)
-                self._scan_groups(groups, (start, stop), (terms, how, mask), own)
+                self._scan_groups(groups, (start, stop), by, own)
 
             spread(len(self), step, work)
             for start in sorted(parts):
@@ -236,20 +272,19 @@ class Searcher:
         self,
         groups: list[Group],
         rows: tuple[int, int],
-        terms: tuple[Rows, int, NDArray[np.bool_]],
+        by: By,
         heaps: top.Heap,
     ) -> None:
         """Scores the rows [start, stop) for each group of queries into its heaps."""
         for group, ready in groups:
-            self._scan_range(ready, rows, terms, (heaps[0][group], heaps[1][group]))
+            self._scan_range(ready, rows, by, (heaps[0][group], heaps[1][group]))
 
-    def _range_rows(self, queries: int) -> int:
-        """Rows that one thread goes through before it asks for more."""
-        threads = get_threads()
-        if threads == 1 or len(self) * queries <= _ALONE:
-            return len(self)
+    def _range_rows(self) -> int:
+        """Rows that one thread goes through before it asks for more: not so few that its heaps are filled
+        for nothing."""
         step = self.scan.step
-        return max(-(-len(self) // (threads * _RANGES * step)) * step, step)
+        rows = max(-(-len(self) // (get_threads() * _RANGES)), _RANGE)
+        return max(-(-rows // step) * step, step)
 
     def _scan_range(
         self, prepared: Any, rows: tuple[int, int], terms: tuple[Rows, int, NDArray[np.bool_]], heap: top.Heap
@@ -288,7 +323,7 @@ class Searcher:
         A row's key is then the lesser of bound and score, so that it does not depend on other rows.
         """
         row_terms, how, wanted = terms
-        _turn(keys, row_terms[first : first + keys.shape[1]], how)
+        turn(keys, row_terms[first : first + keys.shape[1]], how)
         least = heap[0][:, 0]
         if not least.min() > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
             likely = top.empty_heap(*heap[0].shape)
@@ -307,7 +342,7 @@ class Searcher:
         assert found is not None
         keys = found.astype(np.float32)
         if how != top.AS_THEY_ARE:
-            _turn(keys, row_terms[bounded[1]], how)
+            turn(keys, row_terms[bounded[1]], how)
         return np.minimum(keys, bounded[0])
 
     def _rescore(
@@ -327,7 +362,7 @@ class Searcher:
         if not rows_needed and self._by_scan(groups, numbers, keys):
             if metric == "cosine":
                 keys *= self.row_terms(metric)[numbers]
-                keys[:] = _over_length(keys, queries)
+                keys[:] = over_length(keys, queries)
             return
         step = max(1, _RESCORED // numbers.shape[1])
         for start in range(0, len(queries), step):
@@ -345,18 +380,6 @@ class Searcher:
         return True
 
 
-def _as_scores(keys: Rows, queries: Rows, metric: str) -> Rows:
-    """Scores (q, n) by a metric of a scan's keys; those of distances are negative."""
-    if metric == "cosine":
-        return _over_length(keys, queries)
-    if metric == "ip":
-        return keys.copy()
-    lengths = np.empty(len(queries))
-    scores.squares(queries, lengths)
-    found: Rows = (2 * keys - lengths[:, None]).astype(np.float32)
-    return found
-
-
 def symmetric_scan(codec: Codec | BlockCodec, codes: Codes) -> Scan:
     """The scan that compares codes with codes; SpecError, with the codecs that have one, if there is none."""
     scan = codec.scan_symmetric(codes) if isinstance(codec, Codec) else None
@@ -368,25 +391,3 @@ def symmetric_scan(codec: Codec | BlockCodec, codes: Codes) -> Scan:
             "have, alone or behind transforms that keep nothing for each row"
         )
     return scan
-
-
-def _turn(keys: Rows, terms: Rows, how: int) -> None:
-    """Scores (q, n) become keys by terms that fit them, in place."""
-    if how == top.TIMES:
-        keys *= terms
-    elif how == top.PLUS:
-        keys += terms
-
-
-def _over_length(keys: Rows, queries: Rows) -> Rows:
-    """keys / |query|; of a query of length zero, zero."""
-    found: Rows = (keys * _inverse_lengths(queries)[:, None]).astype(np.float32)
-    return found
-
-
-def _inverse_lengths(queries: Rows) -> NDArray[np.float64]:
-    """1 / |query|, (q,), or zero."""
-    squares = np.empty(len(queries))
-    scores.squares(queries, squares)
-    with np.errstate(divide="ignore"):
-        return np.where(squares > 0, squares**-0.5, 0.0)
