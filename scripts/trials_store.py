@@ -51,6 +51,7 @@ def try_kills(folder: str, share: float) -> Records:
     """Writers that are killed while others read."""
     yield races.run_kills(os.path.join(folder, "x.store"), max(2, round(200 * share)))
     yield races.run_stream_kills(os.path.join(folder, "y.store"), max(2, round(100 * share)))
+    yield races.run_bulk_kills(folder, max(2, round(100 * share)), 100_000)
 
 
 def try_damage(folder: str, share: float) -> Records:

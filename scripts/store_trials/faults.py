@@ -10,11 +10,22 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from store_trials.life import STEPS, State, create, left_over, put_step, rewrite_step, state_of, tag_step
+from store_trials.life import (
+    STEPS,
+    State,
+    create,
+    files_of_ids,
+    left_over,
+    put_step,
+    rewrite_step,
+    state_of,
+    tag_step,
+)
 
 from vecstore import atomic
 from vecstore.errors import InputError, NotFoundError, StorageError
-from vecstore.store import Store
+from vecstore.kernels.threads import set_threads
+from vecstore.store import Store, layout
 
 KINDS = {  # kind -> (error, calls that give it, whether it stays until the call has failed)
     "disk full": (errno.ENOSPC, ("write", "create", "link", "mkdir"), False),
@@ -32,13 +43,15 @@ class Faults:
         self.at = at
         self.seen = 0
         self.hit = False
+        self.derived = False  # what was refused is about a file of ids, without which nothing is lost
         self.synced_again = False  # the descriptor whose fsync failed, before the call returned
 
-    def _pass(self, call: str) -> None:
+    def _pass(self, call: str, path: str) -> None:
         if call not in self.calls:
             return
         self.seen += 1
         if self.seen - 1 == self.at or (self.hit and self.stays):
+            self.derived |= not self.hit and f"/{layout.INDEX}" in path
             self.hit = True
             raise OSError(self.errno, os.strerror(self.errno))
 
@@ -54,7 +67,7 @@ class Faults:
                 if name == "fsync" and arguments[0] in failed:
                     self.synced_again = True
                 try:
-                    self._pass(name)
+                    self._pass(name, _path(*arguments, **options))
                 except OSError:
                     if name == "fsync":
                         failed.append(arguments[0])
@@ -65,7 +78,7 @@ class Faults:
 
         def opened(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
             if flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE:
-                self._pass("create")
+                self._pass("create", str(path))
             descriptor: int = real["open"](path, flags, *arguments, **options)
             if descriptor in failed:
                 failed.remove(descriptor)  # Another file by now.
@@ -73,7 +86,7 @@ class Faults:
 
         def written(file: Any, data: Any) -> int:
             with atomic.storage_errors(file.target):
-                self._pass("write")
+                self._pass("write", file.target)
             return write(file, data)
 
         try:
@@ -86,6 +99,14 @@ class Faults:
             for name, call in real.items():
                 setattr(os, name, call)
             atomic._Output.write = write  # type: ignore[method-assign]
+
+
+def _path(first: Any, second: Any = None, **folders: Any) -> str:
+    """Where the file of a call is, or the folder that it is in."""
+    for folder in (first, folders.get("dst_dir_fd"), folders.get("dir_fd")):
+        if isinstance(folder, int):
+            return os.readlink(f"/proc/self/fd/{folder}")
+    return str(first)
 
 
 def trial(root: str, kind: str, at: int) -> str | None:
@@ -122,7 +143,7 @@ def trial(root: str, kind: str, at: int) -> str | None:
         return None
     if faults.synced_again:
         return f"{kind} {at}: fsync was tried again on a descriptor whose fsync had failed"
-    if not failed:
+    if not failed and not faults.derived:
         return f"{kind} {at}: the error was not passed on"
     if (found := state_of(root)) != state:
         return f"{kind} {at}, in the end after {failed}: {found}; expected {state}"
@@ -133,11 +154,17 @@ def trial(root: str, kind: str, at: int) -> str | None:
 def run(root: str, kind: str, every: int = 1) -> dict[str, Any]:
     """All calls of a kind refused in turn, or each of so many: a record."""
     trials, wrong = 0, []
-    at = 0
-    while (found := trial(root, kind, at)) is not None:
-        trials += 1
-        wrong += [found] if found else []
-        at += every
+    try:
+        for threads in (1, 2):  # With one, calls have the same order each time.
+            set_threads(threads)
+            at = 0
+            with files_of_ids():
+                while (found := trial(root, kind, at)) is not None:
+                    trials += 1
+                    wrong += [found] if found else []
+                    at += every
+    finally:
+        set_threads(0)
     return {"task": "faults", "fault": kind, "trials": trials, "wrong": wrong}
 
 
@@ -147,7 +174,8 @@ def run_full_disk(folder: str, sizes: int) -> dict[str, Any]:
     for size in range(300, 300 + 7 * sizes, 7):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
         try:
-            wrong += _until_full(os.path.join(folder, "x.store"), size)
+            with files_of_ids():
+                wrong += _until_full(os.path.join(folder, "x.store"), size)
             trials += 1
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
-from vecstore.store import Store, collect, layout, tags, versions
+import vecstore as vs
+from vecstore.store import Store, collect, hashfile, index, layout, tags, versions
 
 ROWS = np.arange(800, dtype=np.float32).reshape(100, 8)  # float16 has them exactly
 SOURCE = "stream"
+ID_ROWS = 2  # more of them, and a file of ids is written
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,18 @@ def _untag(name: str) -> Step:
     return Step(f"untag {name}", lambda store: store.untag(name), after)
 
 
+@contextlib.contextmanager
+def files_of_ids(least: int = ID_ROWS) -> Iterator[None]:
+    """They are written for few rows, too, until the block ends."""
+    before, index.LEAST_ROWS = index.LEAST_ROWS, least
+    try:
+        yield
+    finally:
+        index.LEAST_ROWS = before
+
+
+# With `files_of_ids` such a file is written beside the first rows, behind a stream, at compaction, by gc in
+# place of one that has a deleted row, and in place of itself.
 STEPS = [
     put_step([1, 2, 3], 0),
     tag_step("first"),
@@ -91,6 +106,9 @@ STEPS = [
     _stream([6, 7], 30, 5),
     rewrite_step("compact", lambda store: store.compact()),
     Step("gc", lambda store: store.gc()),
+    _delete(6),
+    Step("gc", lambda store: store.gc()),
+    Step("reindex", lambda store: store.reindex()),
     rewrite_step("refit", lambda store: store.refit("center+f32")),
     tag_step("second"),
     put_step([5], 20),
@@ -113,8 +131,10 @@ def rows_of(store: Store) -> dict[int, float]:
 
 
 def state_of(root: str) -> State:
-    """What a reader finds now; raises if any version or tag cannot be read whole."""
+    """What a reader finds now; raises if any version or tag cannot be read whole, or a check has findings."""
     with Store.open(root, read_only=True) as store:
+        if findings := vs.check(root):
+            raise AssertionError(f"check: {findings}")
         held = {}
         for version in [*store.versions(), *store.tags()]:
             with Store.open(root, version=version) as old:
@@ -134,8 +154,9 @@ def state_of(root: str) -> State:
 
 
 def left_over(root: str) -> set[str]:
-    """Files that no version and no tag needs."""
+    """Files that no version and no tag needs, and files of ids but for one."""
     needed = {os.path.join(root, name) for name in (layout.FORMAT, layout.LOCK)}
+    needed |= set(hashfile.paths(root)[:1])
     for number in versions.numbers(root):
         needed |= {versions.path_of(root, number), *collect.paths_of(root, versions.read(root, number))}
     for name, manifest in tags.held(root).items():

@@ -20,12 +20,13 @@ that is not a `VecstoreError`.
 """
 FAULTS = """## Faults of the system
 
-A life of a store (create, put, upsert, tag, delete, stream, compact, gc, refit, untag) is lived once for
-each call that could fail, which then does: the call returns an error, the store is as before it (and can be
-opened so), the next call works, in the end everything is there and no file is left over. After a failed
-fsync none is tried again on the same descriptor, and what was not acknowledged is taken back. The full disk
-is tried once with a single refusal, once with all that follow refused too, and on a real file system of a
-few KiB (as root).
+A life of a store (create, put, upsert, tag, delete, stream, compact, gc, reindex, refit, untag) is lived
+once for each call that could fail, which then does, by one thread and once more by two: the call returns an
+error, the store is as before it (and can be opened so), the next call works, in the end everything is there
+and no file is left over. Files of ids are written for three rows and more in it; since they are derived, a
+commit stands without one. After a failed fsync none is tried again on the same descriptor, and what was not
+acknowledged is taken back. The full disk is tried once with a single refusal, once with all that follow
+refused too, and on a real file system of a few KiB (as root).
 
 """
 CUTS = """## Power cuts
@@ -33,9 +34,10 @@ CUTS = """## Power cuts
 The same life is recorded, call by call. After each call states are built that a disk may be in after a
 power cut: what was not made durable is there, lost, cut short or zeros; a name that was not may be there or
 not. Each must open at a version that was acknowledged, or at the one that was under way, with all its rows,
-tags and offsets; nothing that was removed may be back. Then each fsync is left out in turn, and states
-looked for that are wrong: if there is none, the fsync is not needed. Those are left that make a codec
-durable which is there already, or whose folder is made durable once more in the same commit.
+tags and offsets, and a check must find nothing; nothing that was removed may be back. Then each fsync is left
+out in turn, and states looked for that are wrong: if there is none, the fsync is not needed. Those are left
+that make a codec durable which is there already, or whose folder is made durable once more in the same
+commit, and those of the names of files of ids, which may be missing.
 
 """
 RACES = """## Several at once, and kills
@@ -44,7 +46,9 @@ Two writers put rows at the same time, in two processes, in two threads, and in 
 one of them gets a `ConflictError` and tries again. Readers, each a process, read while one writer commits,
 compacts and collects: rows, gets and searches must be those of the version that they say. Writers are
 killed with SIGKILL at random while others read: what they had said to be done is done, and at most one
-thing more. Stream writers go on at their last offset: in the end every row is there once.
+thing more. Stream writers go on at their last offset: in the end every row is there once. Writers that make
+one store after the other, of one put each with a file of ids beside, are killed too (bulk kills): of each
+store all rows are there or none.
 
 """
 DAMAGE = """## Damage
@@ -107,6 +111,9 @@ def _counts(record: Record) -> str:
         "versions_seen": lambda n: f"of {n:,} versions",
         "kills": lambda n: f"{n} kills",
         "acknowledged": lambda n: f"{n:,} acknowledged changes",
+        "rows": lambda n: f"of {n:,} rows each",
+        "stores": lambda n: f"{n:,} stores",
+        "files_of_ids": lambda n: f"{n:,} of them with a file of ids",
     }
     found = [words[key](value) for key, value in record.items() if key in words]
     return ", ".join(found + [f"{n:,} {key}" for key, n in record.items() if key.startswith("conflicts")])

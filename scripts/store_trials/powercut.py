@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from store_trials.life import STEPS, State, create, state_of
+from store_trials.life import STEPS, State, create, files_of_ids, state_of
 
 from vecstore.errors import InputError, NotFoundError, VecstoreError
 
@@ -140,12 +140,19 @@ class Recorder:
             if (known := inside(path)) is not None:
                 self.calls.append(("mkdir", known, FOLDER, b""))
 
-        def rename(*arguments: Any, **options: Any) -> None:
-            raise AssertionError("the model knows no renames")
+        def rename(source: Any, target: Any, **options: Any) -> None:
+            old = inside(source, options.get("src_dir_fd"))
+            self._serials.pop(os.stat(target, dir_fd=options.get("dst_dir_fd")).st_ino, None)
+            real["rename"](source, target, **options)
+            path = inside(target, options.get("dst_dir_fd"))
+            assert old is not None and path is not None and os.path.dirname(old) == os.path.dirname(path)
+            inode = os.stat(path).st_ino
+            # Both names at once is a state more than there is.
+            self.calls.append(("link", path, self._serial(inode), Path(path).read_bytes()))
+            self.calls.append(("unlink", old, GONE, b""))
 
-        for name, call in (("fsync", fsync), ("link", link), ("unlink", unlink), ("mkdir", mkdir)):
-            setattr(os, name, call)
-        os.rename = rename  # type: ignore[assignment]
+        for call in (fsync, link, unlink, mkdir, rename):
+            setattr(os, call.__name__, call)
         try:
             yield
         finally:
@@ -153,14 +160,16 @@ class Recorder:
                 setattr(os, name, call)
 
 
-def after_a_cut(disk: Disk, root: str, target: str, rng: np.random.Generator | None) -> None:
-    """Builds under `target` one of the states that the disk may be in; without rng the one with the fewest
-    durable names and without bytes that are not."""
+def after_a_cut(
+    disk: Disk, root: str, target: str, rng: np.random.Generator | None, last: str | None = None
+) -> None:
+    """Builds under `target` one of the states that the disk may be in; without rng the one with no bytes that
+    are not durable, and no names, but for the `last` one, which is as it is by now."""
     shutil.rmtree(target, ignore_errors=True)
     kept: dict[str, int] = {}
     for path in sorted({*disk.names, *disk.sure}):
         now, before = disk.names.get(path, GONE), disk.sure.get(path, GONE)
-        chosen = now if now == before or (rng is not None and rng.random() < 0.5) else before
+        chosen = now if path == last or (rng is not None and rng.random() < 0.5) else before
         if chosen != GONE:
             kept[path] = chosen
     for path, inode in kept.items():
@@ -194,7 +203,7 @@ def _content(disk: Disk, inode: int, rng: np.random.Generator | None) -> bytes:
 def record(root: str) -> tuple[Recorder, list[State]]:
     """Lives the life; gives the record, and what the store held after each acknowledged step."""
     recorder, held = Recorder(root), [State(), State()]
-    with recorder.watching():
+    with recorder.watching(), files_of_ids():
         store = create(root)
         recorder.mark()
         for step in STEPS:
@@ -244,15 +253,17 @@ def run(folder: str, states: int, seed: int = 0) -> dict[str, Any]:
 def needed(recorder: Recorder, held: list[State], target: str, skip: int) -> bool:
     """Whether a state without this fsync is wrong: looked for where a step has just been acknowledged, then
     soon after it."""
+    root = recorder.root
+
+    def wrong(disk: Disk, rng: np.random.Generator | None, last: str | None = None) -> bool:
+        after_a_cut(disk, root, target, rng, last)
+        return fault(disk, held, root, target) != ""
+
     for at, disk in enumerate(recorder.states(skip), skip):
-        if recorder.calls[at][0] == "mark":
-            after_a_cut(disk, recorder.root, target, None)
-            if fault(disk, held, recorder.root, target):
-                return True
+        if recorder.calls[at][0] == "mark" and wrong(disk, None):
+            return True
     rng = np.random.default_rng(skip)
-    for disk in itertools.islice(recorder.states(skip), 12):
-        for _ in range(5):
-            after_a_cut(disk, recorder.root, target, rng)
-            if fault(disk, held, recorder.root, target):
-                return True
+    for at, disk in enumerate(itertools.islice(recorder.states(skip), 12), skip):
+        if wrong(disk, None, recorder.calls[at][1]) or any(wrong(disk, rng) for _ in range(3)):
+            return True
     return False

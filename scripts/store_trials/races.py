@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+from store_trials.life import files_of_ids
 
-from vecstore.errors import ConflictError
-from vecstore.store import Store
+import vecstore as vs
+from vecstore.errors import ConflictError, InputError, NotFoundError
+from vecstore.store import Store, hashfile
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 SPAWN = multiprocessing.get_context("spawn")
@@ -27,8 +30,9 @@ WIDTH = 10  # rows of a commit that readers check
 STREAM = """
 import sys
 import numpy as np, pyarrow as pa
-from vecstore.store import Store
+from vecstore.store import Store, index
 
+index.LEAST_ROWS = 5
 store = Store.open(sys.argv[1])
 with store.writer(source="numbers") as writer:
     last = writer.last_offset
@@ -46,8 +50,9 @@ with store.writer(source="numbers") as writer:
 PUTS = """
 import sys
 import numpy as np
-from vecstore.store import Store
+from vecstore.store import Store, index
 
+index.LEAST_ROWS = 5
 store = Store.open(sys.argv[1])
 first = 0 if not len(store) else max(int(i) for ids, _ in store.scan() for i in ids) + 1
 for number in range(first, first + 10_000):
@@ -61,6 +66,23 @@ for number in range(first, first + 10_000):
     if number % 40 == 39:
         store.compact()
         store.gc()
+"""
+
+# Makes stores, each of one put of many rows, and says which are made.
+BULK = """
+import sys
+import numpy as np
+from vecstore.store import Store
+
+rows = np.repeat(np.arange(int(sys.argv[2]), dtype=np.float32), 2).reshape(-1, 2)
+number = 0
+while True:
+    store = Store.create(f"{sys.argv[1]}/{number}.store", dim=2, codec="f32", keep=None, metric="l2")
+    store.put(np.arange(len(rows)), rows)
+    if number == 0:
+        print("ready", flush=True)
+    print(number, flush=True)
+    number += 1
 """
 
 
@@ -142,14 +164,15 @@ def run_readers(path: str, commits: int, readers: int) -> dict[str, Any]:
     for _ in workers:
         out.get()
     truth: dict[int, set[float]] = {0: set()}
-    for number in range(1, commits + 1):
-        rows = np.stack([np.full(WIDTH, number), np.zeros(WIDTH)], axis=1).astype(np.float32)
-        store.put(np.arange(WIDTH), rows)
-        truth[store.version] = {float(number)}
-        if number % 25 == 0:
-            store.compact()
+    with files_of_ids(WIDTH // 2):
+        for number in range(1, commits + 1):
+            rows = np.stack([np.full(WIDTH, number), np.zeros(WIDTH)], axis=1).astype(np.float32)
+            store.put(np.arange(WIDTH), rows)
             truth[store.version] = {float(number)}
-            store.gc(keep=3)
+            if number % 25 == 0:
+                store.compact()
+                truth[store.version] = {float(number)}
+                store.gc(keep=3)
     stop.set()
     found = [out.get() for _ in workers]
     for worker in workers:
@@ -247,3 +270,32 @@ def run_kills(path: str, kills: int, seed: int = 0) -> dict[str, Any]:
     if acknowledged < 2 * kills:
         wrong.append(f"only {acknowledged} were acknowledged: writers were killed before they had begun")
     return {"task": "kills", "kills": kills, "acknowledged": acknowledged, "wrong": wrong}
+
+
+def run_bulk_kills(folder: str, kills: int, rows: int, seed: int = 0) -> dict[str, Any]:
+    """A writer of stores of one put each is killed: all rows of a store are there, or none, as it said."""
+    rng, wrong, stores, written = random.Random(seed), [], 0, 0
+    for kill in range(kills):
+        place = os.path.join(folder, str(kill))
+        os.mkdir(place)
+        process = _start(BULK, place, rows)
+        time.sleep(rng.uniform(0.0, 0.3))
+        said = len(_kill(process))
+        for number in range(said + 1):
+            path = os.path.join(place, f"{number}.store")
+            try:
+                with Store.open(path, read_only=True) as store:
+                    found, findings = len(store), vs.check(path)
+                    some = np.arange(found)[::97]
+                    same = np.array_equal(store.get(some), np.repeat(some, 2).reshape(-1, 2))
+                    written += len(hashfile.paths(path))
+            except (NotFoundError, InputError):
+                found, findings, same = 0, [], True
+            stores += 1
+            if found not in (rows, *([] if number < said else [0])) or findings or not same:
+                wrong.append(f"kill {kill}, store {number} of {said}: {found} rows, {findings}")
+        shutil.rmtree(place)
+    return {
+        "task": "bulk kills", "kills": kills, "rows": rows, "stores": stores, "files_of_ids": written,
+        "wrong": wrong,
+    }  # fmt: skip

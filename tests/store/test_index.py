@@ -193,6 +193,14 @@ def test_after_gc_it_holds_no_id_that_no_version_has(make, often, keep):
     }
 
 
+def test_gc_removes_what_is_left_of_one_that_was_being_written(make, often):
+    store, _, _ = filled(make)
+    (path,) = hashfile.paths(store.path)
+    left = f"{os.path.dirname(path)}/.vecstore-0123456789abcdef.tmp"
+    shutil.copy(path, left)  # with ids of deleted rows
+    assert left in store.gc() and not os.path.exists(left)
+
+
 def test_a_commit_stands_when_the_file_cannot_be_written(make, often, monkeypatch):
     def full(*_):
         raise vs.StorageError("no space left on device")

@@ -1,5 +1,7 @@
 """Whatever a power cut leaves, every acknowledged commit is there, and nothing that was never committed."""
 
+from collections import Counter
+
 import pytest
 from store_trials import powercut
 
@@ -16,9 +18,11 @@ def test_no_acknowledged_commit_tag_or_removal_is_lost(found):
 
 
 def test_without_any_one_of_its_fsyncs_one_is(found):
-    """But for codecs: one that a commit writes twice, or that is there already, is synced once more."""
-    assert found["fsyncs"] > 60 and len(found["fsyncs_not_missed"]) <= 3
-    assert set(found["fsyncs_not_missed"]) <= {"codecs"}
+    """But for codecs, one that a commit writes twice, or that is there already, is synced once more; and for
+    files of ids, whose names may be lost."""
+    needless = Counter(found["fsyncs_not_missed"])
+    assert found["fsyncs"] > 85 and set(needless) <= {"codecs", "index"}
+    assert needless["codecs"] <= 3 and needless["index"] <= 7
 
 
 def test_a_codec_that_is_there_is_made_durable_again(make, monkeypatch):

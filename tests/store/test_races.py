@@ -32,6 +32,11 @@ def test_a_killed_writer_has_done_what_it_said(tmp_path):
     assert races.run_kills(str(tmp_path / "x.store"), 5)["wrong"] == []
 
 
+def test_a_store_of_one_put_has_all_its_rows_or_none(tmp_path):
+    found = races.run_bulk_kills(str(tmp_path), 3, 70_000)
+    assert found["wrong"] == [] and found["files_of_ids"] >= 3
+
+
 def test_without_locks_one_of_two_writers_wins(make, monkeypatch):
     """A mount may have no locks; then the name of the version is what only one can have."""
     monkeypatch.setattr("vecstore.archive.places.fcntl.flock", lambda *arguments: None)

@@ -14,7 +14,7 @@ from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError, SpecError, VecstoreError
 from vecstore.formats.idkeys import repeats
 from vecstore.kernels.threads import spread
-from vecstore.store import files, index, layout, tags, versions
+from vecstore.store import files, hashfile, index, layout, tags, versions
 from vecstore.store.ids import U64
 from vecstore.store.manifest import Manifest, Segment
 from vecstore.store.view import View
@@ -47,13 +47,18 @@ def remove_unneeded(root: str, manifests: list[Manifest], old: Collection[int] =
     needed = {path for manifest in manifests for path in paths_of(root, manifest)}
     needed |= {layout.tag_path(root, name) for name in tags.names(root)}
     needed |= {versions.path_of(root, number) for number in versions.numbers(root) if number not in old}
+    needed |= set(hashfile.paths(root))  # but not what is left of one that was being written
     gone: list[str] = []
-    for name in layout.FOLDERS:
+    for name in (*layout.FOLDERS, layout.INDEX):
         folder = os.path.join(root, name)
+        if name == layout.INDEX and not os.path.isdir(folder):
+            break
         with storage_errors(folder, "read"):
             found = [os.path.join(folder, entry) for entry in sorted(os.listdir(folder))]
         unneeded = [path for path in found if path not in needed]
-        _remove(unneeded)
+        # One by one, or a power cut might leave versions with gaps, as if some had been lost.
+        for some in [[path] for path in unneeded] if name == layout.VERSIONS else [unneeded]:
+            _remove(some)
         gone += unneeded
     return gone
 
