@@ -9,8 +9,12 @@ import pytest
 import vecstore as vs
 from vecstore.bench.limit import gap_db
 from vecstore.bench.quality import relative_mse
+from vecstore.codecs.scan import JoinedScan, Scan
+from vecstore.codecs.tcq import scanning
 from vecstore.codecs.tcq.allocation import GROUP, LONGEST, Rates, allocate
 from vecstore.codecs.tcq.tables import normal_table, rates
+from vecstore.kernels import trellisdots
+from vecstore.search import METRICS, Searcher, searcher
 
 CELLS = Rates((1.0, 0.3, 0.085, 0.024, 0.007, 0.002), 0.54)
 
@@ -140,3 +144,32 @@ def test_state_that_does_not_fit_together_is_refused(field, change):
     codec = vs.fit("tcq:bytes=9,states=64,stages=2", spectrum_rows(300, 20))
     with pytest.raises(ValueError):
         dataclasses.replace(codec, **{field: change(getattr(codec, field))})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["stages=0", "stages=1", "stages=2", "stages=1,scale=mse", "stages=2,scale=length,renormalize=true"],
+)
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_search_finds_what_all_words_of_all_rows_find(spec, metric, monkeypatch):
+    rows, queries = spectrum_rows(5000, 96, 1.5), spectrum_rows(7, 96, 1.5, seed=1)
+    rows[2000:2100] = rows[:100]
+    codec = vs.fit(f"tcq:bytes=26,states=64,{spec}", rows[:1500])
+    codes = codec.encode(rows)
+    scan, joined = codec.scan(codes), JoinedScan([codec.scan(codes[:1984]), codec.scan(codes[1984:])])
+    assert not trellisdots.usable(64) or getattr(scan, "inner", scan)._held is not None
+
+    def search(scan, queries, k, where):
+        found = Searcher(scan, lambda numbers: codec.decode(codes[numbers]), 96)
+        return np.stack(found.search(queries, k, metric=metric, where=where))
+
+    for k, where in ((1, None), (50, rows[:, 0] > 0), (6000, None)):
+        with monkeypatch.context() as whole:
+            whole.setattr(scanning.RegisterScan, "push", Scan.push)
+            wanted = search(scan, queries, k, where)
+        assert np.array_equal(search(joined, queries, k, where), wanted)
+        assert np.array_equal(search(scan, queries[1:2], k, where), wanted[:, 1:2])
+        with monkeypatch.context() as threads:
+            threads.setattr(searcher, "_ALONE", 0)
+            threads.setattr(searcher, "get_threads", lambda: 3)
+            assert np.array_equal(search(scan, queries, k, where), wanted)

@@ -44,11 +44,6 @@ def check(starts):
             lookup.add_entries(blocks, start // 64, starts, tables, out)
             assert np.allclose(out, wanted[:, start:stop], rtol=1e-6, atol=1e-3)
             outputs += out.tobytes()
-            more = np.ones_like(out)
-            lookup.add_entries(blocks, start // 64, starts, tables, more, onto=True)
-            others = wanted[:, start:stop] - tables[2][:, None]
-            assert np.allclose(more, others + 1, rtol=1e-6, atol=1e-3)
-        outputs += more.tobytes()
     return outputs.hex()
 
 

@@ -23,11 +23,6 @@ class Prepared(NamedTuple):
     tables: lookup.Tables
     values: Values
 
-    @property
-    def offsets(self) -> Rows:
-        """What the scores of each query begin with, (q,)."""
-        return self.tables[2]
-
 
 class TableScan(Scan):
     """Rows whose inner product with a query is the sum of an entry for each of their codes.
@@ -47,7 +42,7 @@ class TableScan(Scan):
         `product.decode` has it. parts: bytes whose entries are of like size, if those of others are not."""
         self.rows = len(codes)
         self._fours = k == 16 and nibbles.USABLE and len(parts) <= 1
-        self._blocks = (bytedots if self._fours else bitsums).lay_out(codes)
+        self._blocks: Codes = (bytedots if self._fours else bitsums).lay_out(codes)
         self._bytes = (self._blocks if self._fours else self._blocks[..., None]).transpose(0, 1, 3, 2)
         self.nbytes = self._blocks.nbytes
         self._k = k
@@ -72,6 +67,11 @@ class TableScan(Scan):
     def nibbles(self) -> Codes | None:
         """The blocks as `nibbles.add` reads them, where it does."""
         return self._blocks if self._fours else None
+
+    @property
+    def blocks(self) -> Codes:
+        """Codes as `lookup.add_entries` reads them, where tables are of 256."""
+        return self._blocks
 
     def prepare(self, queries: Rows) -> Prepared:
         """The tables as bytes."""
@@ -109,10 +109,6 @@ class TableScan(Scan):
         nibbles.nearest(
             self._blocks, (prepared.tables, prepared.values), (by, lengths), (self.rows, count), best
         )
-
-    def add(self, prepared: Prepared, start: int, out: Rows) -> None:
-        """out[j, i] += the sums of row start + i, of tables of 256, without what `offsets` holds."""
-        lookup.add_entries(self._blocks, start // self.step, self._starts, prepared.tables, out, onto=True)
 
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Sums of entries that are not rounded, unless the bytes of a row lie too far from each other."""

@@ -222,28 +222,27 @@ def _products_plain(queries: F32, columns: F32, starts: I64, values: F32) -> Non
                     values[j, s, c] += value * columns[t, c]
 
 
-def add_entries(blocks: U8, first: int, starts: I64, tables: Tables, out: F32, onto: bool = False) -> None:
+def add_entries(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) -> None:
     """out[j, i] = offset + sum of step * (sum of table entries of row i's codes), section by section.
 
     blocks (b, m, BLOCK) from `bitsums.lay_out`, the rows those of blocks first, first + 1, ...; tables of
-    256; out (q, n), written. onto: what out holds takes the offset's place. Sums are exact integers, so that
-    all instruction sets give the same scores.
+    256; out (q, n), written. Sums are exact integers, so that all instruction sets give the same scores.
     """
     if VECTORS:
-        _add_vectors(blocks, first, starts, tables, (out, np.empty(BLOCK, np.float32)), onto)
+        add_in_registers(blocks, first, starts, tables, (out, np.empty(BLOCK, np.float32)))
     else:
-        _add_plain(blocks, first, starts, tables, out, onto)
+        _add_plain(blocks, first, starts, tables, out)
 
 
 @kernel
-def _add_plain(blocks: U8, first: int, starts: I64, tables: Tables, out: F32, onto: bool) -> None:
+def _add_plain(blocks: U8, first: int, starts: I64, tables: Tables, out: F32) -> None:
     """`add_entries` by plain loops."""
     book, steps, offsets = tables
     for at in range(0, out.shape[1], BLOCK):
         block = blocks[first + at // BLOCK]
         for j in range(out.shape[0]):
             for i in range(at, min(at + BLOCK, out.shape[1])):
-                total = out[j, i] if onto else offsets[j]
+                total = offsets[j]
                 for s in range(starts.size - 1):
                     levels = np.int64(0)
                     for t in range(starts[s], starts[s + 1]):
@@ -314,9 +313,7 @@ _start_one, _add_one, _save_one = _tile(1)
 
 
 @kernel
-def _add_vectors(
-    blocks: U8, first: int, starts: I64, tables: Tables, outs: tuple[F32, F32], onto: bool
-) -> None:
+def add_in_registers(blocks: U8, first: int, starts: I64, tables: Tables, outs: tuple[F32, F32]) -> None:
     """`add_entries`, GROUP blocks at a time; outs: out, and (BLOCK,) as scratch for the last block."""
     book, steps, offsets = tables
     out, found = outs
@@ -328,19 +325,17 @@ def _add_vectors(
         for j in range(out.shape[0]):
             table = address(book) + j * m * 256
             target = address(out) + (j * count + i) * 4 if i + BLOCK <= count else address(found)
-            if i + BLOCK > count:
-                found[: count - i] = out[j, i:]
             for s in range(starts.size - 1):
                 if many:
                     tile = _start_many()
                     for t in range(starts[s], starts[s + 1]):
                         tile = _add_many(tile, codes + t * BLOCK, stride, table + t * 256)
-                    _save_many(tile, steps[j, s], offsets[j], target, onto or s > 0)
+                    _save_many(tile, steps[j, s], offsets[j], target, s > 0)
                 else:
                     one = _start_one()
                     for t in range(starts[s], starts[s + 1]):
                         one = _add_one(one, codes + t * BLOCK, stride, table + t * 256)
-                    _save_one(one, steps[j, s], offsets[j], target, onto or s > 0)
+                    _save_one(one, steps[j, s], offsets[j], target, s > 0)
             if i + BLOCK > count:
                 for r in range(count - i):
                     out[j, i + r] = found[r]

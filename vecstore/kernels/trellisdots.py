@@ -275,7 +275,7 @@ def _look_up(block: int, windows: Windows, values: U8) -> None:
 
 
 @kernel
-def _scan_one(
+def scan_one(
     blocks: U64, first: int, windows: Windows, weights: tuple[U64, F32, F32], outs: tuple[F32, F32]
 ) -> None:
     """`dots` with one query. outs: out (n,); scratch for scores of a block that reaches beyond it."""
@@ -290,10 +290,8 @@ def _scan_one(
 
 
 @kernel
-def _scan_many(
-    blocks: U64, first: int, windows: Windows, weights: Weights, outs: tuple[F32, U8, F32]
-) -> None:
-    """`dots` with several. outs: out; scratch for the values of a block, and for scores as in `_scan_one`."""
+def scan_many(blocks: U64, first: int, windows: Windows, weights: Weights, outs: tuple[F32, U8, F32]) -> None:
+    """`dots` with several. outs: out; scratch for the values of a block, and for scores as in `scan_one`."""
     out, values, found = outs
     for i in range(0, out.shape[1], BLOCK):
         _look_up(address(blocks) + (first + i // BLOCK) * blocks.shape[1] * BLOCK * 8, windows, values)
@@ -310,10 +308,10 @@ def dots(blocks: U64, first: int, windows: Windows, weights: Weights, out: F32) 
     made, scales, offsets, _ = weights
     if len(out) == 1:
         upper = np.array(made[0, :, 0, 0], order="C").reshape(-1).view(np.uint64)
-        _scan_one(blocks, first, windows, (upper, scales, offsets), (out[0], found))
+        scan_one(blocks, first, windows, (upper, scales, offsets), (out[0], found))
     else:
         values = np.empty((2 * len(windows[0]), BLOCK, 4), np.uint8)
-        _scan_many(blocks, first, windows, weights, (out, values, found))
+        scan_many(blocks, first, windows, weights, (out, values, found))
 
 
 @kernel

@@ -18,7 +18,7 @@ from vecstore.codecs.scan import By, Codes, Places, Rows, ScaledScan, Scan
 from vecstore.codecs.tcq import fitting, stages
 from vecstore.codecs.tcq.allocation import GROUP
 from vecstore.codecs.transforms.center import offsets
-from vecstore.kernels import bytedots, scores, trellisdots, trellistails
+from vecstore.kernels import bytedots, lookup, scores, trellisdots, trellisheaps, trellistails
 from vecstore.kernels.top import Heap
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 512  # decoded at a time
 _TOP = 127  # of a rounded weight and, around _MIDDLE, of a table value
 _MIDDLE = 128
-_NEEDED = 2.2  # times the spread of scores: what a row's score must be to get in
+# Times the spread of scores: what a row's score must be to get in. Behind stages it is spread more than
+# `_spread` finds, as centroids are not alike frequent.
+_NEEDED, _NEEDED_BEHIND_STAGES = 2.2, 2.7
 _TAIL = 8.0  # times what it takes to look windows up of all rows in turn, for those of a few
 _WORTH = 0.9  # of the time with all words of all rows
+_NO_STAGES = np.empty((0, 0, trellisdots.BLOCK), np.uint8)
 
 
 def make_scan(codec: Tcq, codes: Codes) -> Scan:
@@ -97,8 +100,8 @@ class Prepared(NamedTuple):
     weights: bytedots.Weights  # of the dimensions of all groups, or of those of heads
     tails: trellistails.Queries | None
     exact: NDArray[np.float64]  # (q, g, 8): the same, not rounded
-    # (q,) each: <query, mean>, and that with what the tables of centroids begin with
-    constants: tuple[NDArray[np.float64], NDArray[np.float64]]
+    constants: NDArray[np.float64]  # (q,): <query, mean>
+    bases: lookup.Tables  # of centroids, and these constants, for `trellisheaps.settle`
     centroids: tablescan.Prepared | None
 
 
@@ -129,74 +132,85 @@ class RegisterScan(Scan):
             self._centroids = tablescan.TableScan(
                 own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries)
             )
+        self._stages = _NO_STAGES if self._centroids is None else self._centroids.blocks
         self._factors = codec.factors(codes) if codec.side_bytes else np.empty(0, np.float32)
         self._blocks = trellisdots.lay_out(*_words(codec, codes, order[:heads]))
-        rest = trellistails.lay_out(*_words(codec, codes, order[heads:]))
+        self._rest = trellistails.lay_out(*_words(codec, codes, order[heads:]))
         first = self._first = int(np.count_nonzero(groups[:, 0] < heads))
         self._windows = trellisdots.plan(groups[:first], controls[:first], tables)
-        self._words = rest
-        self._tails: trellistails.Tails | None = None
+        self._held: trellisheaps.Held | None = None
         if len(order) > heads:
             behind = trellisdots.plan(groups[first:] - (heads, 0), controls[first:], tables)
-            self._tails, self._lanes = trellistails.tails(rest, behind, units[first:].astype(np.float64))
-        held = (self._blocks, rest, self._factors, *(self._tails[-1:] if self._tails else ()))
-        self.nbytes = sum(part.nbytes for part in held)
-        self.nbytes += self._centroids.nbytes if self._centroids else 0
+            sizes = units[first:].astype(np.float64)
+            tails, self._lanes = trellistails.tails(self._rest, behind, sizes, self._factors)
+            self._held = trellisheaps.Held(self._blocks, self._windows, tails, self._factors, self._stages)
+        held = (self._blocks, self._rest, self._factors, self._stages)
+        self.nbytes = sum(part.nbytes for part in held) + (4 * self.rows if self._held else 0)
 
     def prepare(self, queries: Rows) -> Prepared:
         """The queries turned, as weights of the table's values."""
         codec, heads = self._codec, self._first * GROUP
         turned = _products(queries, codec.back).take(self._dims, axis=1)
-        centroids = self._centroids.prepare(queries) if self._centroids else None
-        constant = offsets(queries, codec.mean)
-        common = constant if centroids is None else constant + centroids.offsets
+        constants = offsets(queries, codec.mean)
+        centroids, bases = None, _no_tables(constants)
+        if self._centroids is not None:
+            centroids = self._centroids.prepare(queries)
+            book, steps, own = centroids.tables
+            bases = book, steps, (constants + own).astype(np.float32)
         weights = turned * self._units
         base = -_MIDDLE * offsets(turned[:, :heads], self._units[:heads])
-        if not self._factors.size:
-            base += common
+        if not self._settled:
+            base += constants
         folded = _folded(weights[:, :heads], base)
         tails = None
-        if self._tails is not None:
+        if self._held is not None:
             behind = _folded(weights[:, heads:], np.zeros(len(queries)))
             units = self._units[heads:].astype(np.float64)
             tails = trellistails.pack(folded, behind, units, self._lanes)
-        exact = turned * self._scales
-        return Prepared(folded, tails, exact.reshape(len(queries), -1, GROUP), (constant, common), centroids)
+        exact = (turned * self._scales).reshape(len(queries), -1, GROUP)
+        return Prepared(folded, tails, exact, constants, bases, centroids)
+
+    @property
+    def _settled(self) -> bool:
+        """Whether scores of cells have factors or bases."""
+        return bool(self._codec.side_bytes or self._codec.stages)
 
     def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Sums of products of whole numbers, and of entries of the stages' tables."""
+        if self._held is not None and prepared.tails is not None:
+            trellisheaps.dots(self._held, start, (prepared.tails, prepared.bases), out)
+            return
         first = start // self.step
-        if self._tails is not None and prepared.tails is not None:
-            trellistails.dots(self._blocks, first, self._windows, self._tails, prepared.tails, out)
-        else:
-            trellisdots.dots(self._blocks, first, self._windows, prepared.weights, out)
-        if self._factors.size:
-            out *= self._factors[start:stop]
-            out += prepared.constants[1].astype(np.float32)[:, None]
-        if self._centroids is not None and prepared.centroids is not None:
-            self._centroids.add(prepared.centroids, start, out)
+        trellisdots.dots(self._blocks, first, self._windows, prepared.weights, out)
+        if self._settled:
+            trellisheaps.settle(self._stages, first, self._factors[start:stop], prepared.bases, out)
 
     def push(self, prepared: Prepared, rows: Places, by: By, heap: Heap) -> bool:
         """Heads of all rows, and tails of those that may get in."""
-        if self._tails is None or prepared.tails is None:
+        if self._held is None or prepared.tails is None:
             return False
-        held = self._blocks, self._windows, self._tails, self._factors
-        common = prepared.constants[1].astype(np.float32)
-        trellistails.push(held, (prepared.tails, common), rows, by, heap)
+        trellisheaps.push(self._held, (prepared.tails, prepared.bases), rows, by, heap)
         return True
 
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Products along the axes, where a row need not be turned back."""
         found = np.empty(numbers.shape)
-        trellisdots.pick((self._blocks, self._words), numbers, self._exact, prepared.exact, found)
+        trellisdots.pick((self._blocks, self._rest), numbers, self._exact, prepared.exact, found)
         if self._factors.size:
             found *= self._factors[numbers]
-        found += prepared.constants[0][:, None]
+        found += prepared.constants[:, None]
         if self._centroids is not None and prepared.centroids is not None:
             of_stages = self._centroids.rescore(prepared.centroids, numbers)
             assert of_stages is not None  # They are a byte or two.
             found += of_stages
         return found
+
+
+def _no_tables(constants: NDArray[np.float64]) -> lookup.Tables:
+    """Those of no stages, which begin with constants."""
+    count = len(constants)
+    none = np.empty((count, 0, stages.CENTROIDS), np.uint8), np.empty((count, 0), np.float32)
+    return *none, constants.astype(np.float32)
 
 
 def _rounded(codec: Tcq) -> tuple[Codes, Rows]:
@@ -225,22 +239,35 @@ def _split(codec: Tcq) -> tuple[NDArray[np.int64], int]:
 
     Those with the largest axes come first, as many as make a search the fastest if queries are like rows: a
     score is then spread as much as the root of the sum of squared variances, and what the others add is at
-    most the sum of theirs. All words where stages have a part in scores, or none can be left out.
+    most the sum of theirs. All words where none can be left out.
     """
     variances = np.square(codec.scales.astype(np.float64))
     ends = np.cumsum(GROUP * codec.groups[:, 2])
     each = np.add.reduceat(variances, ends - GROUP * codec.groups[:, 2])
     words = codec.groups[:, 0]
     order = np.argsort(-np.bincount(words, each), kind="stable")
-    if codec.stages or not variances.any():
+    if not variances.any():
         return np.arange(len(order)), len(order)
-    spread = math.sqrt(np.square(variances).sum())
+    spread, needed = _spread(codec, variances), _NEEDED_BEHIND_STAGES if codec.stages else _NEEDED
     sizes = np.cumsum(np.bincount(words, codec.groups[:, 2])[order])
     rest = variances.sum() - np.cumsum(np.bincount(words, each)[order])
-    passing = [math.erfc((_NEEDED - max(left, 0) / spread) / math.sqrt(2)) / 2 for left in rest]
+    passing = [math.erfc((needed - max(left, 0) / spread) / math.sqrt(2)) / 2 for left in rest]
     cost = sizes + _TAIL * np.array(passing) * (sizes[-1] - sizes)
     heads = int(cost.argmin()) + 1
     return (order, heads) if cost[heads - 1] < _WORTH * cost[-1] else (np.arange(len(order)), len(order))
+
+
+def _spread(codec: Tcq, variances: NDArray[np.float64]) -> float:
+    """How much scores are spread: the size of the covariance of rows, of axes with these variances and of
+    the centroids of each stage, all of which are as frequent."""
+    squares = np.square(variances).sum()
+    if codec.stages:
+        books = codec.books.reshape(codec.stages, -1, codec.dim)
+        books = books - books.mean(axis=1, keepdims=True)
+        apart = (books / math.sqrt(books.shape[1])).reshape(-1, codec.dim).astype(np.float32)
+        squares += np.square(_products(apart, apart).astype(np.float64)).sum()
+        squares += 2 * (np.square(_products(apart, codec.back).astype(np.float64)) @ variances).sum()
+    return math.sqrt(squares)
 
 
 def _plan(
