@@ -73,3 +73,9 @@ class FormatError(VecstoreError):
     """A file of a newer format, or one that needs a codec or a package that is not installed."""
 
     exit_code = 7
+
+
+def said(error: Exception) -> str:
+    """An error in one line; the kind stands before those that vecstore does not raise on purpose."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, VecstoreError) else f"{type(error).__name__}: {words}"

@@ -157,6 +157,15 @@ def test_wrong_names_are_refused():
         list(codecs_task.cases(codecs_task.Plan(datasets=("classic3_minilm",))))
 
 
+def test_labels_that_are_not_measured_as_a_rule_are_tried_and_the_rest_goes_on():
+    said = []
+    plan = codecs_task.Plan(datasets=(TINY,), methods=("f32", "pq:m=7", "nonsense", "zip*"), quick=True)
+    found = {each["method"]: each for each in codecs_task.run(plan, say=said.append)}
+    assert found["f32"]["bytes_per_row"] == 64 and found["pq:m=7"]["bytes_per_row"] == 7
+    assert "unknown codec" in found["nonsense"]["error"] and len(found) == 3
+    assert "left out: no method is named like zip*" in said
+
+
 def test_sets_without_files_are_left_out_and_said():
     said = []
     found = list(codecs_task.cases(codecs_task.Plan(methods=("f32",), quick=True), said.append))

@@ -48,6 +48,16 @@ def test_a_contender_that_fails_is_a_record(monkeypatch):
     assert scan_worker.run(case) == [{"error": "RuntimeError: no memory"}]
 
 
+def test_a_label_that_no_pair_has_is_a_record_and_the_rest_goes_on():
+    said = []
+    plan = scan_task.Plan(methods=("pq:m=96", "nonsense", "zip*"), sizes=(500,), quick=True)
+    found = list(scan_task.run(plan, say=said.append))
+    assert {"nonsense"} == {each["method"] for each in found if "no pair is named" in each.get("error", "")}
+    assert any("scan_ratio" in each or "missing" in each for each in found)
+    assert "left out: no pair is named like zip*" in said
+    assert "no pair is named" in scan_page.page(found)
+
+
 def test_plans_that_cannot_be_are_refused():
     for plan, message in (
         (scan_task.Plan(methods=("nothing",)), "no pair"),

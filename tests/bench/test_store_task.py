@@ -66,6 +66,25 @@ def test_what_fails_is_a_record(tmp_path, monkeypatch):
     assert list(store_worker.run(case, str(tmp_path))) == [{"error": "RuntimeError: no space"}]
 
 
+def test_a_peer_that_fails_leaves_the_others(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr(PEERS[1], "build", fail)
+    case = {"topic": "get", "rows": 500, "segments": 1, "runs": 1}
+    found = {r["peer"]: r for r in store_worker.run(case, str(tmp_path))}
+    failed = found.pop(PEERS[1].label)
+    assert failed.get("missing") or failed["error"] == "RuntimeError: no space"
+    assert found[PEERS[0].label]["codes_ratio"] > 0 and "one row" in found
+    assert "no space" in store_page.page([record(**failed)]) or "missing" in failed
+
+
+def test_topics_that_are_none_are_said():
+    said = []
+    next(store_task.run(store_task.Plan(topics=("commits", "nothing"), quick=True), say=said.append))
+    assert "left out: no topic is named like nothing" in said
+
+
 def test_ids_come_once_and_in_no_order():
     ids = ids_of(1000)
     assert len(set(ids.tolist())) == 1000 and (ids[1:] < ids[:-1]).any()

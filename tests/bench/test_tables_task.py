@@ -165,7 +165,25 @@ def test_stopping_and_choosing_look_at_the_validation_part_alone():
 def test_what_cannot_be_is_a_record():
     pytest.importorskip("torch")
     assert "least budget" in worker.run(case("lowrank", 0.0001))["infeasible"]
-    assert "SpecError" in worker.run(case("unified:chunks=7", 0.1))["error"]
+    assert "not 7 equal chunks" in worker.run(case("unified:chunks=7", 0.1))["error"]
+    assert "least budget" in worker.run(case("hash", 0.0))["infeasible"]
+
+
+def test_methods_that_cannot_be_on_a_set_are_records_and_the_rest_goes_on():
+    pytest.importorskip("torch")
+    labels = ("unified:chunks=3,rows=int8", "hash", "nonsense", "hash:lr=abc", "hash+plain", "x*")
+    said = []
+    plan = task.Plan(datasets=("gmf",), methods=labels, budgets=(0.5,), seeds=(0,), quick=True)
+    found = {each["method"]: each for each in task.run(plan, say=said.append)}
+    assert found["hash"]["auc"] > 0 and set(found) == set(labels[:-1])
+    for label, why in zip(
+        labels, ("not 3 equal chunks", None, "unknown table method", "lr=abc", "is a chain"), strict=False
+    ):
+        assert why is None or why in found[label]["error"]
+    assert "left out: no method is named like x*" in said
+    shown = dict((title, lines) for title, _, lines in page.tables(list(found.values())))
+    told = [line[1] for line in shown["Failed or infeasible"]]
+    assert told == ["unified:chunks=3,rows=int8", *labels[2:-1]]
 
 
 def test_without_torch_it_is_said(monkeypatch):

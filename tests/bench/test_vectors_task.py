@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import vecstore as vs
 from vecstore.bench import capped, process
 from vecstore.bench.vectors import filtered, hops, methods, neighbours, page, probe, sets, task, words, worker
 from vecstore.bench.wordgraph import word_graph
 from vecstore.cli.main import main
-from vecstore.errors import NotFoundError, SpecError
+from vecstore.errors import InputError, NotFoundError, SpecError
 
 GRAPH = word_graph(["aa bb cc dd ee ff aa bb"], least=1, window=1)
 CASE = {
@@ -154,6 +153,30 @@ def test_a_contender_that_needs_more_memory_than_the_cap_is_said_to_have_died():
     assert not [name for name in groups if name.startswith(f"vecstore-bench-{os.getpid()}")]
 
 
+def test_a_budget_that_no_code_can_keep_is_said_and_others_are_kept():
+    plan = task.Plan(
+        datasets=("generated_16",), methods=("sign", "--budget*"), budgets=("0.5B/row", "2B/row"),
+        tasks=("reconstruction",), quick=True,
+    )  # fmt: skip
+    found = {each["method"]: each for each in task.run(plan)}
+    assert found["--budget 2B/row"]["bytes_per_row"] <= 2 == found["sign"]["bytes_per_row"]
+    assert "less than a byte a row" in found["--budget 0.5B/row"]["infeasible"]
+    assert "less than a byte a row" in page.page(list(found.values()))
+    judged = CASE | {"method": "f32", "budgets": ["0.5B/row"], "tasks": ["reconstruction"]}
+    assert worker.run(judged)["relative_mse"] == 0
+
+
+def test_judgments_that_are_all_of_others_leave_recall(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, count in (("rows", 300), ("asked", 5)):
+        np.save(tmp_path / f"{name}.npy", rng.standard_normal((count, 8), dtype=np.float32))
+    (tmp_path / "judged.tsv").write_text("query\trow\tscore\nnobody\t5\t1\n")
+    files = {"input": str(tmp_path / "rows.npy"), "queries": str(tmp_path / "asked.npy")}
+    record = worker.run(CASE | files | {"method": "f32", "judgments": str(tmp_path / "judged.tsv")})
+    assert record["recall_at_10"] == 1 and "ndcg_at_10" not in record
+    assert record["errors"] == {"judgments": "1 judgments name a query or a row that is not there"}
+
+
 def test_wrong_names_are_refused_and_sets_without_files_left_out():
     with pytest.raises(SpecError, match="unknown data set"):
         list(task.cases(task.Plan(datasets=("sift",))))
@@ -180,8 +203,12 @@ def test_the_command_measures_a_user_s_own_file(tmp_path):
     assert [record["dataset"] for record in records] == ["rows.npy"] * 2
     assert records[0]["recall_at_10"] == 1 > records[1]["recall_at_10"] > 0.5
     assert "| sq:bits=4 | 4.0 |" in shown.read_text()
-    wrong = CliRunner().invoke(main, [*arguments[:4], str(tmp_path / "other.npy")])
-    assert wrong.exit_code == vs.ShapeError.exit_code
+    wrong = [*arguments[:4], str(tmp_path / "other.npy"), *arguments[5:], "--json"]
+    done = CliRunner().invoke(main, wrong)
+    full, few = map(json.loads, done.stdout.splitlines())
+    assert "has 9 dimensions" in full["errors"]["queries"] and "recall_at_10" not in full
+    assert few["relative_mse"] > 0 and "has 9 dimensions" in done.stderr
+    assert "queries: " in shown.read_text().split("Failed in part")[1]
     again = CliRunner().invoke(main, ["bench", "limit", "--dims", "8", "--methods", "f32", "--json"])
     assert json.loads(again.stdout)["limit_sets"] > 500
 
@@ -206,5 +233,12 @@ def test_bad_input_is_said_in_record_and_page_and_the_rest_goes_on(tmp_path):
     np.save(few, rng.standard_normal((3, 8), dtype=np.float32))
     found = list(task.run(task.Plan(methods=("f32", "tcq:bits=2", "faiss pq:m=4"), source=str(few))))
     assert len(found) == 3 and "error" not in found[0]
+    none, wordy = tmp_path / "none.npy", tmp_path / "wordy.tsv"
+    np.save(none, np.empty((0, 8), np.float32))
+    with pytest.raises(InputError, match="no rows"):
+        sets.own(str(none), None, "ip")
+    wordy.write_text("query\trow\tscore\n0\t5\tgood\n")
+    with pytest.raises(InputError, match=r"line 2 of .* expected query, row, score"):
+        sets.judged(wordy, ["0"], ["5"])
     with pytest.raises(SpecError, match="judgments are of queries"):
         sets.own(str(few), None, "ip", judgments=str(tmp_path / "judged.tsv"))

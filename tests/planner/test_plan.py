@@ -180,3 +180,39 @@ def test_the_command_prints_a_table_or_json(tmp_path):
     assert {"spec", *NUMBERS} <= set(first)
     done = CliRunner().invoke(main, ["plan", str(tmp_path / "rows.npy"), "--budget", "1B"])
     assert done.exit_code == 2 and "the least is" in done.output
+
+
+@pytest.mark.parametrize("dies", ["fit", "measure"])
+def test_a_candidate_that_fails_in_any_way_leaves_the_others(monkeypatch, dies):
+    first = vs.plan(ROWS[:900], budget="8B/row")[0].spec
+    name = first.partition(":")[0]
+    real = planning.fit if dies == "fit" else planning.Trial.measure
+
+    def fit(spec, *rest, **more):
+        if spec.startswith(name):
+            raise MemoryError("no room")
+        return real(spec, *rest, **more)
+
+    def measure(self, codec):
+        if str(codec.spec).startswith(name):
+            raise MemoryError("no room")
+        return real(self, codec)
+
+    owner, method = (planning, fit) if dies == "fit" else (planning.Trial, measure)
+    monkeypatch.setattr(owner, dies, method)
+    found = vs.plan(ROWS[:900], budget="8B/row")
+    assert len(found) > 1 and not any(one.spec.startswith(name) for one in found)
+    assert "MemoryError: no room" in found.left_out.values()
+
+
+def test_where_no_candidate_can_be_fitted_the_reason_is_said(monkeypatch):
+    real = planning.fit
+
+    def fit(spec, *rest, **more):
+        if spec == "lossless":
+            return real(spec, *rest, **more)
+        raise np.linalg.LinAlgError("no axes")
+
+    monkeypatch.setattr(planning, "fit", fit)
+    with pytest.raises(vs.BudgetError, match=r"can be fitted; .*LinAlgError: no axes"):
+        vs.plan(ROWS[:900], budget="8B/row")

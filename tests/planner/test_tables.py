@@ -104,3 +104,17 @@ def test_a_plan_that_was_cut_short_goes_on_and_trains_nothing_twice(tmp_path, mo
         vs.plan_tables(LOG.slice(600, 600), terms, label="liked")
     with pytest.raises(vs.ConflictError, match="its dim differ"):
         vs.plan_tables(small, vs.TableTerms("60%", dim=8, resume=str(path)), label="liked")
+
+
+def test_a_method_that_fails_in_any_way_leaves_the_others(monkeypatch):
+    real = tables.make
+
+    def make(wish):
+        if wish.method in ("hash", "lowrank"):
+            raise {"hash": MemoryError, "lowrank": vs.SpecError}[wish.method]("no room")
+        return real(wish)
+
+    monkeypatch.setattr(tables, "make", make)
+    found = vs.plan_tables(LOG.slice(0, 400), vs.TableTerms("90%", dim=8), label="liked")
+    assert found.candidates
+    assert (found.left_out["hash"], found.left_out["lowrank"]) == ("MemoryError: no room", "no room")

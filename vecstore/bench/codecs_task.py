@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from vecstore.bench import datasets, machine
+from vecstore.bench.chosen import is_label, strangers
 from vecstore.bench.contenders import catalog, ladder
 from vecstore.bench.datasets import Dataset
 from vecstore.bench.fidelity import goal_sizes
-from vecstore.bench.process import empty_interpreter, record_of
+from vecstore.bench.process import empty_interpreter, record_of, trouble
 from vecstore.bench.timing import RUNS
 from vecstore.errors import NotFoundError, SpecError
 
 Record = dict[str, Any]
 TASK = "codecs"
 LIMIT = "limit"
+_KINDS = ("pairs", "quality")  # that are asked for as methods are
 QUICK_RUNS = 3
 _LONGEST_S = 900
 _LEAST_ROWS = 1000  # ratios on fewer rows would be of overheads
@@ -56,14 +58,15 @@ def run(
         against = f" against {case['peer']}" if "peer" in case else ""
         say(f"[{number}/{len(todo)}] {case['dataset']}: {case['method']}{against}, {case['threads']} threads")
         record = _result(case) | {"machine": stamp, "load_before": case["load"]}
-        if "error" in record:
-            say(f"    failed: {record['error']}")
+        if why := trouble(record):
+            say(f"    {why}")
         yield record
 
 
 def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterator[Record]:
     """Everything that a plan measures. Sets whose files are not there are left out and said."""
-    found = 0
+    found: list[str] = []
+    learning: list[str] = []  # sets that codecs are fitted on
     runs = QUICK_RUNS if plan.quick else RUNS
     common = {"quick": plan.quick, "seed": plan.seed, "data": plan.data, "runs": runs}
     for name in plan.datasets or datasets.names():
@@ -74,14 +77,23 @@ def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterato
                 raise
             say(f"left out: {error}")
             continue
+        learning += [name] * (not data.lossless_only)
         for threads in plan.threads:
             if threads > machine.cores():
                 raise SpecError(
                     f"{threads} threads on {machine.cores()} processors; expected at most as many"
                 )
             for case in _cases(plan, data, threads):
-                found += 1
+                found.append(case["method"])
                 yield {"task": TASK, "dataset": name, "threads": threads, **common, **case}
+    for pattern in strangers(plan.methods, [*found, *_KINDS]):
+        if not is_label(pattern):
+            say(f"left out: no method is named like {pattern}")
+            continue
+        for name in learning:
+            found.append(pattern)
+            case = {"kind": "method", "method": pattern}
+            yield {"task": TASK, "dataset": name, "threads": plan.threads[0], **common, **case}
     if not found:
         raise SpecError(f"no method is named like {' or '.join(plan.methods)}; try 'pq*' or 'faiss*'")
 

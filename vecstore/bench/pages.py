@@ -9,6 +9,7 @@ from typing import Any
 from vecstore.bench import fidelity, targets
 from vecstore.bench.line import Line
 from vecstore.bench.plots import Picture
+from vecstore.bench.process import trouble
 from vecstore.errors import FormatError
 
 Record = dict[str, Any]
@@ -168,7 +169,7 @@ def fill(text: str, block: str) -> str:
 
 def tables(records: Sequence[Record]) -> Iterator[Table]:
     """Two tables for each data set, speed and quality; one of the pairs, one of what was not measured."""
-    good = [record for record in records if "error" not in record and "missing" not in record]
+    good = [record for record in records if not trouble(record)]
     methods = [record for record in good if record["kind"] == "method"]
     both = {_case(record): record for record in methods if record["threads"] == 2}
     for name in dict.fromkeys(record["dataset"] for record in methods):
@@ -181,7 +182,7 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
         order = ("pq", "pq4", "additive", "sq", "rotated", "lossless")
         pairs.sort(key=lambda record: (record["threads"], order.index(record["topic"])))
         yield ("Pairs: ours against a peer, runs taken in turn", *_table(pairs, _PAIR_COLUMNS))
-    bad = [record for record in records if "error" in record or "missing" in record]
+    bad = [record for record in records if trouble(record)]
     if bad:
         header = ["method", "against", "data set", "threads", "what happened"]
         lines = [
@@ -190,7 +191,7 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
                 record.get("peer", "-"),
                 record["dataset"],
                 str(record["threads"]),
-                _trouble(record),
+                trouble(record),
             ]
             for record in bad
         ]
@@ -260,10 +261,6 @@ def _table(
     rows: list[Record], columns: list[tuple[str, Callable[[Record], str]]]
 ) -> tuple[list[str], list[list[str]]]:
     return [name for name, _ in columns], [[cell(row) for _, cell in columns] for row in rows]
-
-
-def _trouble(record: Record) -> str:
-    return f"{record['missing']} is not installed" if "missing" in record else f"failed: {record['error']}"
 
 
 def _number(value: float | None, digits: int, scale: float = 1.0, unit: str = "") -> str:

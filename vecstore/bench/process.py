@@ -1,4 +1,4 @@
-"""A measurement in a process of its own: a case goes in as JSON, its record comes out as JSON."""
+"""A measurement in a process of its own: a case goes in as JSON, its records come out as JSON lines."""
 
 from __future__ import annotations
 
@@ -10,24 +10,50 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vecstore.errors import BudgetError, said
+
 Record = dict[str, Any]
+_RECORD = '{"'  # how a record begins
+_LONGEST = 300  # characters of what went wrong
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
-def record_of(module: str, case: Record, longest_s: float) -> Record:
-    """What `python -m module` makes of a case; its `error`, in words, whatever happens to the process."""
+def record_of(module: str, case: Record, longest_s: float, **variables: str) -> Record:
+    """The one record, or `error`, that `records_of` has last."""
+    return records_of(module, case, longest_s, **variables)[-1]
+
+
+def records_of(module: str, case: Record, longest_s: float, **variables: str) -> list[Record]:
+    """What `python -m module` makes of a case; last an `error`, in words, whatever happens to the process.
+
+    variables: of its environment, beside ours.
+    """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module], input=json.dumps(case),
-            capture_output=True, text=True, timeout=longest_s, env=environment(),
+            [sys.executable, "-m", module], input=json.dumps(case), timeout=longest_s,
+            env=environment() | variables, capture_output=True, text=True, errors="replace",
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"error": f"took longer than {longest_s:g} s"}
-    if done.returncode:
+        return [{"error": f"took longer than {longest_s:g} s"}]
+    # Libraries of others may print what they like.
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(_RECORD)]
+    if done.returncode or not found:
         last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return {"error": f"the process ended with {done.returncode}: {last}"[:300]}
-    found: Record = json.loads(done.stdout.splitlines()[-1])
+        found.append({"error": f"the process ended with {done.returncode}: {last}"[:_LONGEST]})
     return found
+
+
+def failure(error: Exception) -> Record:
+    """What a record says of a case that ended in an error."""
+    return {"infeasible" if isinstance(error, BudgetError) else "error": said(error)[:_LONGEST]}
+
+
+def trouble(record: Record) -> str:
+    """Why a record has no figures; empty where it has."""
+    if "missing" in record and not isinstance(record["missing"], list):  # a list: of some peers
+        return f"{record['missing']} is not installed"
+    known = {"error": "failed", "infeasible": "infeasible"}
+    return next((f"{word}: {record[key]}" for key, word in known.items() if key in record), "")
 
 
 def environment() -> dict[str, str]:

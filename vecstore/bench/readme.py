@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vecstore.bench import codecs_task, pages, scan_page, scan_task, store_page, store_task
 from vecstore.bench.line import Line
-from vecstore.bench.process import Record
+from vecstore.bench.process import Record, trouble
 from vecstore.bench.tables import targets as tables_targets
 from vecstore.bench.tables import task as tables_task
 from vecstore.bench.vectors import task as vectors_task
@@ -48,7 +48,7 @@ def filled(text: str, folder: Path) -> str:
 
 def _targets(known: dict[str, list[Record]]) -> str:
     """Of each task how many targets are kept, and those that are not."""
-    stored = [r for r in store_task.latest(known["store"]) if "error" not in r and "missing" not in r]
+    stored = [r for r in store_task.latest(known["store"]) if not trouble(r)]
     judged: dict[str, Iterable[Line]] = {
         "scan": scan_page.judge(scan_task.latest(known["scan"])),
         "store": store_page.judge(stored),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from vecstore.bench.codecs_task import Record
 from vecstore.bench.line import Line
 from vecstore.bench.pages import Table, markdown
+from vecstore.bench.process import trouble
 from vecstore.bench.scan_task import PAIRS
 
 COMMAND = """\
@@ -93,7 +94,7 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
         )
     if bad := [record for record in records if "scan_ratio" not in record]:
         header = ["ours", "peer", "rows", "threads", "what happened"]
-        lines = [[r["method"], r["peer"], f"{r['rows']:,}", str(r["threads"]), _trouble(r)] for r in bad]
+        lines = [[r["method"], r["peer"], f"{r['rows']:,}", str(r["threads"]), trouble(r)] for r in bad]
         yield "Failed or missing", header, lines
 
 
@@ -110,10 +111,6 @@ def _line(record: Record) -> list[str]:
         f"{record['read_share']:.0%}" if record["queries"] == 1 else "-",
         f"{record['read_gb_s']:.1f}",
     ]
-
-
-def _trouble(record: Record) -> str:
-    return f"{record['missing']} is not installed" if "missing" in record else str(record["error"])
 
 
 def _target_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:

@@ -9,16 +9,13 @@ in each.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 
 from vecstore.bench import machine
+from vecstore.bench.chosen import is_label, strangers
 from vecstore.bench.codecs_task import Record
-from vecstore.bench.process import environment
+from vecstore.bench.process import records_of, trouble
 from vecstore.errors import SpecError
 
 TASK = "scan"
@@ -28,6 +25,7 @@ SIZES = (20_000, 1_000_000)
 _RUNS, _QUICK_RUNS = 5, 2
 _QUICK_SIZES = (4_000,)
 _LONGEST_S = 900
+_NOBODY = "-"  # the peer of a label that no pair has
 
 
 @dataclass(frozen=True)
@@ -89,30 +87,25 @@ def run(
     """Records of the plan's cases that are not among those done, one after the other."""
     finished = {case_key(record) for record in done}
     stamp = machine.describe()
-    todo = [case for case in cases(plan) if case_key(case) not in finished]
-    if not todo and not finished:
-        raise SpecError(f"no pair is named like {' or '.join(plan.methods)}; try 'pq*' or 'faiss*'")
+    todo = [case for case in cases(plan, say) if case_key(case) not in finished]
     for number, case in enumerate(todo, 1):
         what = f"{case['method']} against {case['peer']}, {case['rows']} rows, {case['threads']} threads"
         say(f"[{number}/{len(todo)}] {what}")
         for record in _records(case):
-            if "error" in record:
-                say(f"    failed: {record['error']}")
+            if why := trouble(record):
+                say(f"    {why}")
             yield record | {"machine": stamp}
 
 
-def cases(plan: Plan) -> Iterator[Record]:
+def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterator[Record]:
     """Everything that a plan measures."""
+    pairs = list(_pairs(plan.methods, say))
     sizes = plan.sizes or (_QUICK_SIZES if plan.quick else SIZES)
     for rows in sizes:
         for threads in plan.threads:
             if threads > machine.cores():
                 raise SpecError(f"{threads} threads on {machine.cores()} processors; expected at most these")
-            for pair in PAIRS:
-                if plan.methods and not any(
-                    fnmatch(label, pattern) for label in (pair.ours, pair.peer) for pattern in plan.methods
-                ):
-                    continue
+            for pair in pairs:
                 yield {
                     "task": TASK, "method": pair.ours, "peer": pair.peer, "dim": DIM, "rows": rows,
                     "threads": threads, "quick": plan.quick, "queries": QUERIES,
@@ -120,21 +113,25 @@ def cases(plan: Plan) -> Iterator[Record]:
                 }  # fmt: skip
 
 
+def _pairs(patterns: tuple[str, ...], say: Callable[[str], None]) -> Iterator[Pair]:
+    """Those of which a pattern names one side; a label that none has becomes one without a peer, to fail."""
+    found = [pair for pair in PAIRS if len(strangers(patterns, (pair.ours, pair.peer))) < len(patterns)]
+    if not found and patterns:
+        raise SpecError(f"no pair is named like {' or '.join(patterns)}; try 'pq*' or 'faiss*'")
+    yield from found or PAIRS
+    for pattern in strangers(patterns, (label for pair in found for label in (pair.ours, pair.peer))):
+        if is_label(pattern):
+            yield Pair(pattern, _NOBODY)
+        else:
+            say(f"left out: no pair is named like {pattern}")
+
+
 def _records(case: Record) -> list[Record]:
     """The records of a case, whatever happens to its process."""
     kept = {key: case[key] for key in ("task", "method", "peer", "dim", "rows", "threads", "quick")}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "vecstore.bench.scan_worker"],
-            input=json.dumps(case), capture_output=True, text=True, timeout=_LONGEST_S, env=environment(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return [kept | {"error": f"took longer than {_LONGEST_S} s"}]
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return [kept | {"error": f"the process ended with {done.returncode}: {last}"[:300]}]
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return [kept | json.loads(line) for line in lines]
+    if case["peer"] == _NOBODY:
+        return [kept | {"error": f"no pair is named like {case['method']!r}"}]
+    return [kept | record for record in records_of("vecstore.bench.scan_worker", case, _LONGEST_S)]
 
 
 def case_key(record: Record) -> tuple[object, ...]:

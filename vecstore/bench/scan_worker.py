@@ -15,6 +15,7 @@ import numpy as np
 
 from vecstore.bench import machine, timing
 from vecstore.bench.contenders.searchers import Searching, searching
+from vecstore.bench.process import failure
 from vecstore.codecs.base import Rows
 from vecstore.kernels.finite import largest
 from vecstore.kernels.threads import get_threads, spread
@@ -46,7 +47,7 @@ def run(case: Record) -> list[Record]:
         del rows
         return [_timed(both, case, queries) for queries in case["queries"]]
     except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
-        return [{"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}]
+        return [failure(error)]
 
 
 def _rows(count: int, dim: int, seed: int) -> Rows:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from vecstore.bench.codecs_task import Record
 from vecstore.bench.line import Line
 from vecstore.bench.pages import Table, markdown
+from vecstore.bench.process import trouble
 
 COMMAND = "vecstore bench store --out docs/benchmarks/store.jsonl --resume --page docs/benchmarks/store.md"
 NOT_SHOWN = """\
@@ -65,7 +66,7 @@ def page(records: Sequence[Record]) -> str:
 
 def tables(records: Sequence[Record]) -> Iterator[Table]:
     """A table for each topic, one of what could not be measured."""
-    good = [record for record in records if "error" not in record and "missing" not in record]
+    good = [record for record in records if not trouble(record)]
     pairs = [
         [
             f"{r['rows']:,} in {r['segments']:,}",
@@ -142,12 +143,12 @@ def _name(record: Record) -> str:
 
 
 def _trouble(record: Record) -> str:
-    return f"needs {record['missing']}" if "missing" in record else str(record["error"])
+    return f"needs {record['missing']}" if "missing" in record else trouble(record)
 
 
 def _target_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     """Each goal against what was reached."""
-    good = [record for record in records if "error" not in record and "missing" not in record]
+    good = [record for record in records if not trouble(record)]
     rows = [
         [line.what, line.found, line.verdict, f"`{line.command}`" if line.command else "all of it"]
         for line in judge(good)

@@ -8,17 +8,14 @@ median of 5 counts. Codes are 96 bytes. Records are JSON lines with the machine 
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
 
 from vecstore.bench import machine
+from vecstore.bench.chosen import strangers
 from vecstore.bench.codecs_task import Record
-from vecstore.bench.process import environment
+from vecstore.bench.process import records_of, trouble
 from vecstore.errors import SpecError
 
 TASK = "store"
@@ -62,12 +59,14 @@ def run(
             f"no topic is named like {' or '.join(plan.topics)}; there are "
             f"{', '.join(dict.fromkeys(case['topic'] for case in CASES))}"
         )
+    for pattern in strangers(plan.topics, (case["topic"] for case in known)):
+        say(f"left out: no topic is named like {pattern}")
     todo = [case for case in known if case_key(case) not in finished]
     for number, case in enumerate(todo, 1):
         say(f"[{number}/{len(todo)}] {case['topic']}: {case['rows']} rows")
         for record in _records(case):
-            if "error" in record:
-                say(f"    failed: {record['error']}")
+            if why := trouble(record):
+                say(f"    {why}")
             yield record | {"machine": stamp}
 
 
@@ -99,20 +98,7 @@ def cases(plan: Plan) -> Iterator[Record]:
 def _records(case: Record) -> list[Record]:
     """The records of a case, whatever happens to its process."""
     kept = {key: case[key] for key in ("task", "topic", "rows", "segments", "quick", "runs", "threads")}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "vecstore.bench.store_worker"],
-            input=json.dumps(case), capture_output=True, text=True, timeout=_LONGEST_S, env=environment(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return [kept | {"error": f"took longer than {_LONGEST_S} s"}]
-    found: list[dict[str, Any]] = [
-        json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")
-    ]
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        found.append({"error": f"the process ended with {done.returncode}: {last}"[:300]})
-    return [kept | record for record in found]
+    return [kept | record for record in records_of("vecstore.bench.store_worker", case, _LONGEST_S)]
 
 
 def case_key(record: Record) -> tuple[object, ...]:

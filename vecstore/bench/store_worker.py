@@ -22,6 +22,7 @@ import pyarrow as pa
 from vecstore.archive.pages import sums_of
 from vecstore.bench import capped, machine, timing
 from vecstore.bench.contenders.rowstores import DIM, I64, PEERS, WIDTH, ids_of, make_store, pieces
+from vecstore.bench.process import failure
 from vecstore.codecs.base import Array, Codec
 from vecstore.kernels.threads import get_threads
 from vecstore.store import Store, versions
@@ -53,7 +54,7 @@ def run(case: Record, folder: str) -> Iterator[Record]:
     try:
         yield from TOPICS[case["topic"]](case, folder)
     except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
-        yield {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+        yield failure(error)
 
 
 def _get(case: Record, folder: str) -> Iterator[Record]:
@@ -73,9 +74,13 @@ def _get(case: Record, folder: str) -> Iterator[Record]:
             if package := peer.missing():
                 yield {"peer": kind.label, "missing": package}
                 continue
-            peer.build(folder, rows)
-            if not np.array_equal(store.get_codes(sets[0][0]), _as_codes(peer.get(*sets[0]))):
-                raise AssertionError(f"{kind.label} has other rows")
+            try:
+                peer.build(folder, rows)
+                if not np.array_equal(store.get_codes(sets[0][0]), _as_codes(peer.get(*sets[0]))):
+                    raise AssertionError(f"{kind.label} has other rows")
+            except Exception as error:  # The others are measured without it.
+                yield {"peer": kind.label, **failure(error)}
+                continue
             jobs[kind.label] = _in_turn(peer.get, sets)
         times = timing.in_turn(jobs, runs=runs, clock=time.process_time)
         for label in list(jobs)[1:]:

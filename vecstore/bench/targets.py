@@ -9,6 +9,7 @@ from typing import Any
 
 from vecstore.bench import fidelity
 from vecstore.bench.line import Line
+from vecstore.bench.process import trouble
 
 Record = dict[str, Any]
 COMMAND = "--methods pairs"
@@ -23,7 +24,7 @@ def judge(records: Sequence[Record]) -> list[Line]:
 
 
 def _sound(record: Record) -> bool:
-    return "error" not in record and "missing" not in record and record["dataset"] != "limit_small_minilm"
+    return not trouble(record) and record["dataset"] != "limit_small_minilm"
 
 
 def _product(pairs: list[Record]) -> Iterator[Line]:

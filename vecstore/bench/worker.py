@@ -24,6 +24,7 @@ from vecstore.bench.contenders.catalog import CELLS, Pair, contenders
 from vecstore.bench.contenders.own import Own
 from vecstore.bench.datasets import Dataset
 from vecstore.bench.fidelity import goal_sizes
+from vecstore.bench.process import failure
 from vecstore.bench.quality import KS, inner_products, nearest, recalls, relative_mse, with_error
 from vecstore.codecs.base import Codec, Rows
 from vecstore.codecs.pq import Pq
@@ -48,8 +49,8 @@ def main() -> None:
     try:
         record = run(case)
     except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
-        record = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
-    json.dump(record, sys.stdout)
+        record = failure(error)
+    print(json.dumps(record))
 
 
 def run(case: Record) -> Record:
@@ -64,7 +65,8 @@ def run(case: Record) -> Record:
         chosen = [ladder.contender(case["method"], data.dim, wanted, data.metric)]
     else:
         known = contenders(data.dim)
-        chosen = [known[label] for label in (case["method"], case.get("peer")) if label]
+        labels = [label for label in (case["method"], case.get("peer")) if label]
+        chosen = [known[label] if label in known else Own(label) for label in labels]
     for contender in chosen:
         if package := contender.missing():
             return {"missing": package}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
-from vecstore.errors import BudgetError, VecstoreError
+from vecstore.errors import BudgetError, said
 from vecstore.planner.candidates import STATE_BYTES, candidates, infeasible
 from vecstore.planner.drawing import Draws, Interval
 from vecstore.planner.record import Measured, Record
@@ -142,8 +142,8 @@ class Search:
                 return None
             try:
                 codec = fit(spec, self.trial.rows[:rows], seed=self.terms.seed)
-            except VecstoreError as error:
-                self.left[spec] = " ".join(str(error).split())
+            except Exception as error:  # What one candidate cannot do leaves the others.
+                self.left[spec] = said(error)
                 return None
             if not room.holds(codec):
                 return None
@@ -164,8 +164,12 @@ class Search:
             elif self.found and self._late():
                 self._leave(spec)
             elif isinstance(codec := fitted(spec, None), Codec):
-                here.append(spec)
-                self.found[spec] = self._measured(spec, codec)
+                try:
+                    self.found[spec] = self._measured(spec, codec)
+                except Exception as error:
+                    self.left[spec] = said(error)
+                else:
+                    here.append(spec)
         report(len(worth), len(worth))
         return here
 
@@ -185,6 +189,10 @@ class Search:
     def ranked(self) -> list[Measured]:
         """By what the trial says; where that was not measured, by the error."""
         if not self.found:
+            if failed := next(iter(self.left.items()), None):
+                raise BudgetError(
+                    f"no codec that {self.room.budget.text!r} holds can be fitted; {failed[0]}: {failed[1]}"
+                )
             raise infeasible(self.room)
 
         def rank(one: Measured) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vecstore.codecs.base import Codec
+from vecstore.errors import said
 from vecstore.planner.trial import SCREEN_ROWS, Trial
 from vecstore.registry import AnyCodec
 
@@ -33,9 +34,13 @@ def promising(
         return list(sizes), {}
     slow = [spec for spec in sizes if spec.partition(":")[0] in _SLOW]
     found: dict[str, float] = {}
+    failed: dict[str, str] = {}
     for spec in sizes:
         if spec not in slow and isinstance(codec := fit(spec, SCREEN_ROWS), Codec):
-            found[spec] = trial.few.measure(codec).recall or 0.0
+            try:
+                found[spec] = trial.few.measure(codec).recall or 0.0
+            except Exception as error:  # What one candidate cannot do leaves the others.
+                failed[spec] = said(error)
     best = max((recall for spec, recall in found.items() if spec in sure), default=0.0)
     least = best - min(_MARGIN, _OF_MISSED * (1 - best))
     order = sorted(found, key=lambda spec: (-found[spec], spec))
@@ -44,7 +49,7 @@ def promising(
     worth = (
         worth[:_MOST] + [spec for spec in worth[_MOST:] if spec in sure and not sure & set(worth[:_MOST])][:1]
     )
-    left = {
+    left = failed | {
         spec: f"at a first look a search finds {found[spec]:.2f} of near rows, by another codec {best:.2f}"
         for spec in order
         if spec not in worth

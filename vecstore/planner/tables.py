@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.tables.making import Wish, make
 from vecstore.codecs.tables.presets import PRESETS
 from vecstore.codecs.tables.table import Table
-from vecstore.errors import BudgetError, VecstoreError
+from vecstore.errors import BudgetError, said
 from vecstore.planner.auc import F32, auc, logloss
 from vecstore.planner.clicks import Log, log_of
 from vecstore.planner.record import Journal, array_of, digest, text_of
@@ -118,8 +118,8 @@ def plan_tables(source: Any, terms: TableTerms, *, label: str | None = None) -> 
             size, logits = table.ledger().bound(terms.league), _logits(table, bias, log, test)
             found[method] = _Trained(method, size, logits, time.process_time() - started)
             journal.add(found[method].line())
-        except VecstoreError as error:
-            left[method] = " ".join(str(error).split())
+        except Exception as error:  # What one method cannot do leaves the others.
+            left[method] = said(error)
     report(len(PRESETS), len(PRESETS))
     if not found:
         raise BudgetError(f"budget {terms.budget!r} holds no table: {next(iter(left.values()))}")

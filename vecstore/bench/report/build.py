@@ -180,8 +180,15 @@ def _failed(records: Sequence[Record]) -> list[Trouble]:
                 ]
                 if record.get("budget") is not None:
                     names.append(f"budget {record['budget']}")
-                found.append(Trouble(", ".join(names), f"{what}: {record[key]}"))
+                found.append(Trouble(", ".join(names), f"{what}: {_listed(record[key])}"))
     return found
+
+
+def _listed(told: object) -> str:
+    """What a record says of what went wrong: words, names, or words by name."""
+    if isinstance(told, dict):
+        return "; ".join(f"{name}: {why}" for name, why in told.items())
+    return ", ".join(map(str, told)) if isinstance(told, list) else str(told)
 
 
 def _notes(records: Sequence[Record], machines: Sequence[Machine]) -> list[str]:

@@ -9,6 +9,7 @@ from statistics import median
 from vecstore.bench import fidelity, pages, targets
 from vecstore.bench.contenders.own import BUDGET
 from vecstore.bench.plots import FAMILIES, place_of
+from vecstore.bench.process import trouble
 from vecstore.bench.report import charts
 from vecstore.bench.report.charts import OTHERS, OURS, Axes, Bound, Point
 from vecstore.bench.report.model import NOTHING, Chart, Dot, Record, Scale, Section, Table, finite
@@ -31,7 +32,7 @@ def section(records: Sequence[Record]) -> Section:
     """Of the records of `bench codecs`."""
     found = Section("codecs", "Codecs: quality, bytes and speed", COMMAND)
     found.targets = targets.judge(records)
-    good = [r for r in records if "error" not in r and "missing" not in r]
+    good = [r for r in records if not trouble(r)]
     for name in dict.fromkeys(str(r["dataset"]) for r in good):
         own = [r for r in good if r["dataset"] == name]
         found.charts += quality(name, own, COMMAND)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from vecstore.bench import scan_page, store_page
+from vecstore.bench.process import trouble
 from vecstore.bench.report import charts
 from vecstore.bench.report.charts import OURS, Axes, Bound, Point
 from vecstore.bench.report.codecs_section import best, quality
@@ -79,7 +80,7 @@ def _ratios(what: str, own: Sequence[Record], command: str) -> Chart:
 def store(records: Sequence[Record]) -> Section:
     """Of the records of `bench store`."""
     found = Section("store", "Stores: rows found, read and written", "vecstore bench store")
-    good = [r for r in records if "error" not in r and "missing" not in r]
+    good = [r for r in records if not trouble(r)]
     found.targets = list(store_page.judge(good))
     kinds = ("codes", "rows", "load", "commit")
     drawn = [
@@ -182,7 +183,7 @@ def unknown(records: Sequence[Record]) -> Section:
     task = str(records[0]["task"])
     command = f"vecstore bench {shlex.quote(task)}"
     found = Section(task, f"{task}: a task that this version does not know", command)
-    good = [r for r in records if "error" not in r and "missing" not in r]
+    good = [r for r in records if not trouble(r)]
     for name in dict.fromkeys(str(r["dataset"]) for r in good if "dataset" in r and "method" in r):
         own = [r for r in good if str(r.get("dataset")) == name and "method" in r]
         found.charts += quality(name, own, command)

@@ -8,6 +8,7 @@ from typing import Any
 
 from vecstore.bench import plots
 from vecstore.bench.plots import Picture, file_name
+from vecstore.bench.process import trouble
 from vecstore.bench.report.build import Records
 from vecstore.bench.report.model import LABEL, Chart, Dots, Report
 from vecstore.bench.tables import pictures as tables_pictures
@@ -24,7 +25,7 @@ def draw(report: Report, records: Records, folder: Path) -> list[Picture]:
     if package := plots.missing():
         raise NotFoundError(f"pictures need {package}, which is not installed: pip install 'vecstore[plots]'")
     found: list[Picture] = []
-    if own := [r for r in records.get("codecs", ()) if "error" not in r and "missing" not in r]:
+    if own := [r for r in records.get("codecs", ()) if not trouble(r)]:
         found += plots.draw(own, folder, suffix=".png")
     cells = list(gather(records.get("tables", ())).values())
     found += tables_pictures.draw(cells, folder / "tables", suffix=".png")

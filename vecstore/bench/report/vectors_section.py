@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
+from vecstore.bench.process import trouble
 from vecstore.bench.report import charts
 from vecstore.bench.report.charts import Axes, Bound
 from vecstore.bench.report.codecs_section import NAMES, best, points_of
@@ -26,7 +27,7 @@ _FEWEST = 2  # points that a chart is drawn for
 def section(records: Sequence[Record]) -> Section:
     """Of records of either command."""
     found = Section("vectors", "Vectors: what compressed ones are still good for", "vecstore bench vectors")
-    good = [r for r in records if "error" not in r and "missing" not in r]
+    good = [r for r in records if not trouble(r)]
     for name in dict.fromkeys(str(r["dataset"]) for r in good):
         own = [r for r in good if r["dataset"] == name]
         found.charts += _charts(name, own)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from vecstore.codecs.tables.making import Wish, make
 from vecstore.codecs.tables.presets import PRESETS
 from vecstore.codecs.tables.shapes import Shape
 from vecstore.codecs.tables.table import Table
-from vecstore.errors import BudgetError, SpecError
+from vecstore.errors import BudgetError, SpecError, VecstoreError
 from vecstore.spec import parse, unknown
 
 NARROW = "narrow"  # the plain table with fewer values a row
@@ -64,9 +63,10 @@ class Method:
         if steps[0].name not in (NARROW, *PRESETS):
             raise unknown("table method", steps[0].name, (NARROW, *PRESETS))
         lr = own["lr"]
+        if not isinstance(lr, int | float | None):
+            raise SpecError(f"method {label!r} has lr={lr}; expected a number")
         return cls(
-            steps[0].name, options, str(own["optimizer"] or "adam"), None if lr is None else float(lr),
-            str(own["league"] or "serve"),
+            steps[0].name, options, str(own["optimizer"] or "adam"), lr, str(own["league"] or "serve"),
         )  # fmt: skip
 
     def sized(self, data: Clicks) -> bool:
@@ -93,7 +93,7 @@ class Method:
                     f"{4 * data.rows:,} B"
                 )
         counts = {field: count + 1e-3 for field, count in data.counts().items()}
-        budget = None if bound is None else f"{bound}B"
+        budget = None if bound is None else f"{max(bound, 1)}B"  # less cannot be said
         return make(
             Wish(
                 name,
@@ -109,10 +109,9 @@ class Method:
         )
 
 
-def known(patterns: tuple[str, ...], dim: int) -> Iterator[str]:
-    """Labels of a full run that a pattern names, and patterns that are labels of their own; empty: all."""
-    from fnmatch import fnmatchcase
-
-    every = labels(dim)
-    yield from (label for label in every if not patterns or any(fnmatchcase(label, p) for p in patterns))
-    yield from (p for p in patterns if p not in every and not any(letter in p for letter in "*?["))
+def sized(label: str, data: Clicks) -> bool:
+    """Whether a budget changes the method of a label; not that of a label that cannot be one for this set."""
+    try:
+        return Method.of(label).sized(data)
+    except VecstoreError:
+        return False

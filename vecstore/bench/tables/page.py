@@ -8,6 +8,7 @@ from pathlib import Path
 from vecstore.bench import plots
 from vecstore.bench.line import Line
 from vecstore.bench.pages import Table, markdown
+from vecstore.bench.process import trouble
 from vecstore.bench.tables import speed
 from vecstore.bench.tables.cells import Cell, Record, gather
 from vecstore.bench.tables.pictures import draw
@@ -92,18 +93,19 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
     timed = [record for record in records if record["task"] == speed.TASK and "times" in record]
     if timed:
         yield _speeds(timed)
-    bad = [record for record in records if "error" in record]
+    bad = [record for record in records if trouble(record)]
     if bad:
-        keys = ("dataset", "method", "budget", "seed", "error")
-        yield "What failed", list(keys), [[str(record.get(key, "-")) for key in keys] for record in bad]
+        keys = ("dataset", "method", "budget", "seed")
+        lines = [[*(str(record.get(key, "-")) for key in keys), trouble(record)] for record in bad]
+        yield "Failed or infeasible", [*keys, "what happened"], lines
 
 
 def _by_budget(dataset: str, cells: Sequence[Cell], records: Sequence[Record]) -> Table:
     """Methods by budgets, the best at the smallest common budget first."""
     budgets = sorted({cell.budget for cell in cells if cell.budget is not None}, reverse=True)
-    infeasible = {
+    infeasible = dict.fromkeys(
         (r["method"], r["budget"]) for r in records if "infeasible" in r and r["dataset"] == dataset
-    }
+    )
     places = {(cell.method, cell.budget): cell for cell in cells}
     methods = dict.fromkeys([cell.method for cell in cells] + [method for method, _ in infeasible])
 

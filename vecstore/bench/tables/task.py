@@ -9,18 +9,16 @@ machine in each.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from vecstore.bench import machine
+from vecstore.bench.chosen import chosen, strangers
 from vecstore.bench.codecs_task import Record
-from vecstore.bench.process import environment
+from vecstore.bench.process import record_of, trouble
 from vecstore.bench.tables import clicks, networks, speed
-from vecstore.bench.tables.methods import Method, known
+from vecstore.bench.tables.methods import labels, sized
 from vecstore.errors import NotFoundError, SpecError
 
 TASK = "tables"
@@ -60,11 +58,11 @@ def finished(todo: list[Record], done: Iterable[Record], say: Callable[[str], No
     for number, case in enumerate(todo, 1):
         say(f"[{number}/{len(todo)}] " + ", ".join(f"{case[key]}" for key in _KEY[1:-1] if key in case))
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        record = {key: case[key] for key in _KEY if key in case} | _result(case)
+        record = {key: case[key] for key in _KEY if key in case}
+        record |= record_of("vecstore.bench.tables.worker", case, _LONGEST_S, OMP_NUM_THREADS="1")
         record |= {"machine": stamp, "load_before": load}
-        for trouble in ("error", "infeasible"):
-            if trouble in record:
-                say(f"    {trouble}: {record[trouble]}")
+        if why := trouble(record):
+            say(f"    {why}")
         yield record
 
 
@@ -80,32 +78,17 @@ def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterato
                 raise
             say(f"left out: {error}")
     common = {"data": plan.data, "rates": list(plan.rates), "quick": plan.quick, "threads": 1}
-    found = 0
+    methods = {name: chosen(plan.methods, labels(data.recipe.dim)) for name, data in sets.items()}
+    if not any(methods.values()):
+        raise SpecError(f"no method is named like {' or '.join(plan.methods)}; try 'unified*' or 'int8'")
+    for pattern in strangers(plan.methods, (label for found in methods.values() for label in found)):
+        say(f"left out: no method is named like {pattern}")
     for seed in plan.seeds or (_QUICK_SEEDS if plan.quick else SEEDS):
         for name, data in sets.items():
-            for label in known(plan.methods, data.recipe.dim):
-                for budget in budgets if Method.of(label).sized(data) else (None,):
-                    found += 1
+            for label in methods[name]:
+                for budget in budgets if sized(label, data) else (None,):
                     case = {"dataset": name, "method": label, "budget": budget, "seed": seed}
                     yield {"task": TASK, **case, **common}
-    if not found:
-        raise SpecError(f"no method is named like {' or '.join(plan.methods)}; try 'unified*' or 'int8'")
-
-
-def _result(case: Record) -> Record:
-    """What a case's process measured, whatever happens to it."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "vecstore.bench.tables.worker"], input=json.dumps(case),
-            capture_output=True, text=True, timeout=_LONGEST_S, env=environment() | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"error": f"took longer than {_LONGEST_S} s"}
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return {"error": f"the process ended with {done.returncode}: {last}"[:300]}
-    found: Record = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def case_key(record: Record) -> tuple[object, ...]:

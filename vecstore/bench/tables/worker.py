@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from vecstore.bench import machine
+from vecstore.bench.process import failure
 from vecstore.bench.tables import clicks, networks, speed
 from vecstore.bench.tables.clicks import Clicks
 from vecstore.bench.tables.methods import Method
 from vecstore.bench.tables.scores import auc, logloss, tail
 from vecstore.bench.tables.training import Trained, logits, train
 from vecstore.codecs.tables.table import Table
-from vecstore.errors import BudgetError
 from vecstore.kernels.threads import set_threads
 
 Record = dict[str, Any]
@@ -30,7 +30,7 @@ def main() -> None:
     """Reads the case from stdin, writes the record to stdout."""
     case = json.load(sys.stdin)
     machine.pin(case.get("threads", 1))
-    json.dump(run(case), sys.stdout)
+    print(json.dumps(run(case)))
 
 
 def run(case: Record) -> Record:
@@ -41,10 +41,8 @@ def run(case: Record) -> Record:
             return speed.run(case)
         set_threads(1)
         return _measured(clicks.load(case["dataset"], case["data"], quick=case["quick"]), case)
-    except BudgetError as error:
-        return {"infeasible": " ".join(str(error).split())[:300]}
     except Exception as error:  # A method may fail in any way; the run goes on and the page says so.
-        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+        return failure(error)
 
 
 def _measured(data: Clicks, case: Record) -> Record:

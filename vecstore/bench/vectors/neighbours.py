@@ -26,7 +26,7 @@ def measure(stored: Stored) -> Record:
     for k, shares in recalls(data.base, order, data.queries, data.metric).items():
         mean, error = (None, None) if shares is None else with_error(shares)
         found |= {f"recall_at_{k}": mean, f"recall_at_{k}_error": error}
-    if data.relevant is not None:
+    if data.relevant:
         gains = [ndcg(order[query], rows) for query, rows in data.relevant.items() if query < len(order)]
         found["ndcg_at_10"], found["ndcg_at_10_error"] = with_error(np.array(gains))
     return found

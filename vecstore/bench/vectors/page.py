@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vecstore.bench.pages import Table, markdown
-from vecstore.bench.process import Record
+from vecstore.bench.process import Record, trouble
 from vecstore.bench.vectors.filtered import SELECTIVITIES
 
 COMMAND = """\
@@ -76,10 +76,8 @@ def _figures(name: str, here: list[Record]) -> Table:
     header += ["fit s", "peak MB"]
     lines = []
     for record in sorted(here, key=lambda r: (-r.get("bytes_per_row", 0), str(r["method"]))):
-        if trouble := record.get("error") or (
-            record.get("missing") and f"{record['missing']} is not installed"
-        ):
-            lines.append([record["method"], str(trouble), *[""] * (len(header) - 2)])
+        if why := trouble(record):
+            lines.append([record["method"], why, *[""] * (len(header) - 2)])
             continue
         line = [record["method"], _number(record["bytes_per_row"], 1)]
         if loss:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from gzip import open as gunzip
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from vecstore.bench import capacity, datasets
 from vecstore.bench.fastrp import fastrp
 from vecstore.bench.wordgraph import Graph, manual, word_graph
 from vecstore.codecs.base import Rows
-from vecstore.errors import InputError, NotFoundError, ShapeError, SpecError
+from vecstore.errors import InputError, NotFoundError, SpecError
 from vecstore.spec import unknown
 from vecstore.stream.sources import as_source, rows_of
 
@@ -43,7 +43,7 @@ class VectorSet:
     held: NDArray[np.int64]  # numbers of base's rows; all of them where none is left
     queries: Rows  # (q, dim)
     relevant: Mapping[int, frozenset[int]] | None = None  # {query: rows of base}, as people judged
-    unknown: int = 0  # judgments that name no query or no row
+    troubles: Mapping[str, str] = field(default_factory=dict)  # {what of it cannot be used: why}
     pairs: NDArray[np.int64] | None = None  # (q, 2): the two rows that a query should find first
     words: list[str] | None = None  # of base's rows
     graph: Graph | None = None  # whose nodes base's rows are
@@ -89,12 +89,17 @@ def own(
     """Rows of a file of any format; without queries, some rows are left out to be asked for.
 
     judgments: a file as `judged` reads it, of the ids of queries and rows, or of their numbers from 0.
+    Queries of other dimensions are a trouble of the set, of which all but searches can still be measured.
     """
     rows, names = _read(path)
+    if not len(rows):
+        raise InputError(f"{path} has no rows; there is nothing to measure")
+    troubles: dict[str, str] = {}
     if queries is not None:
         asked, asked_names = _read(queries)
         if asked.shape[1] != rows.shape[1]:
-            raise ShapeError(f"{queries} has {asked.shape[1]} dimensions; {path} has {rows.shape[1]}")
+            troubles["queries"] = f"{queries} has {asked.shape[1]} dimensions; {path} has {rows.shape[1]}"
+            asked, asked_names = np.empty((0, rows.shape[1]), np.float32), []
     else:
         order = np.random.default_rng(_SEED).permutation(len(rows))
         count = min(_QUERIES, len(rows) // 4)
@@ -103,8 +108,10 @@ def own(
     if judgments is not None:
         if queries is None:
             raise SpecError("judgments are of queries; give these, too (--queries)")
-        more["relevant"], more["unknown"] = judged(judgments, asked_names, names)
-    found = _halved(Path(path).name, metric, rows, asked, **more)
+        if "queries" not in troubles:
+            more["relevant"], strange = judged(judgments, asked_names, names)
+            troubles |= _unknown(strange)
+    found = _halved(Path(path).name, metric, rows, asked, troubles=troubles, **more)
     return _few(found) if quick else found
 
 
@@ -118,13 +125,24 @@ def judged(path: str | Path, queries: Sequence[str], rows: Sequence[str]) -> tup
     unknown = 0
     with open(path, encoding="utf-8", newline="") as file:
         for number, line in enumerate(list(csv.reader(file, delimiter="\t"))[1:], 2):
-            if len(line) < 3:
-                raise InputError(f"line {number} of {path} is {line}; expected query, row, score, with tabs")
+            try:
+                score = float(line[2])
+            except (IndexError, ValueError):
+                raise InputError(
+                    f"line {number} of {path} is {line}; expected query, row, score, with tabs"
+                ) from None
             if line[0] not in query or line[1] not in row:
                 unknown += 1
-            elif float(line[2]) > 0:
+            elif score > 0:
                 relevant.setdefault(query[line[0]], set()).add(row[line[1]])
     return {number: frozenset(found) for number, found in relevant.items()}, unknown
+
+
+def _unknown(judgments: int) -> dict[str, str]:
+    """The trouble with so many that name what is not there."""
+    return (
+        {"judgments": f"{judgments} judgments name a query or a row that is not there"} if judgments else {}
+    )
 
 
 def _read(path: str) -> tuple[Rows, list[str]]:
@@ -187,8 +205,8 @@ def _classic3(folder: Path) -> VectorSet:
     at = folder / "retrieval" / "classic3_minilm"
     ids = [_key(line) for line in gunzip(at / "corpus.jsonl.gz", "rt", encoding="utf-8")]
     asked = [_key(line) for line in gunzip(at / "queries.jsonl.gz", "rt", encoding="utf-8")]
-    relevant, unknown = judged(at / "qrels.tsv", asked, ids)
-    more = {"relevant": relevant, "unknown": unknown}
+    relevant, strange = judged(at / "qrels.tsv", asked, ids)
+    more: dict[str, Any] = {"relevant": relevant, "troubles": _unknown(strange)}
     return _halved(
         "classic3_minilm", "cosine", np.load(at / "corpus.npy"), np.load(at / "queries.npy"), **more
     )

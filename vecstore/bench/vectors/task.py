@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from vecstore.bench import capped, machine
-from vecstore.bench.process import Record, empty_interpreter, record_of
+from vecstore.bench.chosen import strangers
+from vecstore.bench.process import Record, empty_interpreter, record_of, trouble
 from vecstore.bench.vectors import methods, sets
 from vecstore.bench.vectors.sets import CAPACITY
 from vecstore.bench.vectors.worker import TASKS, loaded
@@ -68,9 +69,9 @@ def run(
             full[case["dataset"]] = record
         record |= _drops(record, full.get(case["dataset"], {}))
         record |= {"machine": stamp, "load_before": load}
-        for trouble in ("error", "missing", "errors"):
-            if trouble in record:
-                say(f"    {trouble}: {record[trouble]}")
+        for why in (trouble(record), *(f"{name}: {told}" for name, told in record.get("errors", {}).items())):
+            if why:
+                say(f"    {why}")
         yield record
 
 
@@ -86,7 +87,7 @@ def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterato
         "tasks": list(plan.tasks), "budgets": list(plan.budgets), "input": plan.source,
         "queries": plan.queries, "metric": plan.metric, "judgments": plan.judgments,
     }  # fmt: skip
-    found = 0
+    found: list[str] = []
     for name in (plan.source,) if plan.source else plan.datasets or sets.names():
         try:
             data = loaded(common | {"dataset": name})
@@ -96,8 +97,10 @@ def cases(plan: Plan, say: Callable[[str], None] = lambda line: None) -> Iterato
             say(f"left out: {error}")
             continue
         for label in methods.labels(data, plan.budgets, plan.methods):
-            found += 1
+            found.append(label)
             yield common | {"dataset": data.name, "method": label}
+    for pattern in strangers(plan.methods, found):
+        say(f"left out: no method is named like {pattern}")
     if not found:
         raise SpecError(f"no method is named like {' or '.join(plan.methods)}; try 'tcq*' or 'faiss*'")
 

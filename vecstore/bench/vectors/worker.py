@@ -19,7 +19,7 @@ import numpy as np
 
 from vecstore.bench import capped, limit, machine
 from vecstore.bench.contenders.base import Contender
-from vecstore.bench.process import Record
+from vecstore.bench.process import Record, failure
 from vecstore.bench.vectors import (
     filtered,
     hops,
@@ -52,8 +52,8 @@ def main() -> None:
     try:
         record = run(case)
     except Exception as error:  # A contender may fail in any way; the run goes on and the page says so.
-        record = {"error": _words(error)}
-    json.dump(record, sys.stdout)
+        record = failure(error)
+    print(json.dumps(record))
 
 
 def loaded(case: Record) -> VectorSet:
@@ -74,15 +74,13 @@ def run(case: Record) -> Record:
     if case["memory"] is not None:
         capped.join(case["memory"], os.getppid())
     record, stored = _kept(contender, data, case)
-    errors: dict[str, str] = {}
-    if data.unknown:
-        errors["judgments"] = f"{data.unknown} judgments name a query or a row that is not there"
+    errors = dict(data.troubles)
     for name, task in TASKS.items():
         if task.applies(data) and (not case["tasks"] or name in case["tasks"]):
             try:
                 record |= task.measure(stored)
             except Exception as error:  # One task that a contender cannot do leaves the others.
-                errors[name] = _words(error)
+                errors[name] = next(iter(failure(error).values()))
     if record.get("relative_mse") is not None:
         values = limit.spectrum(data.base)
         bits = 8 * record["ledger"]["total"] / len(data.base)
@@ -115,10 +113,6 @@ def _kept(contender: Contender, data: VectorSet, case: Record) -> tuple[Record, 
         "peak_bytes": None if peak is None else peak - case["empty_bytes"],
     }  # fmt: skip
     return record, Stored(data, contender, coded, back, case["seed"])
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
 if __name__ == "__main__":
