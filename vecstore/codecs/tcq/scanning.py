@@ -29,7 +29,7 @@ _TOP = 127  # of a rounded weight and, around _MIDDLE, of a table value
 _MIDDLE = 128
 # Times the spread of scores: what a row's score must be to get in. Behind stages it is spread more than
 # `_spread` finds, as centroids are not alike frequent.
-_NEEDED, _NEEDED_BEHIND_STAGES = 2.2, 2.7
+_NEEDED, _NEEDED_BEHIND_STAGES = 2.4, 2.7
 _TAIL = 8.0  # times what it takes to look windows up of all rows in turn, for those of a few
 _WORTH = 0.9  # of the time with all words of all rows
 _NO_STAGES = np.empty((0, 0, trellisdots.BLOCK), np.uint8)
@@ -237,7 +237,7 @@ def _words(codec: Tcq, codes: Codes, chosen: NDArray[np.int64]) -> tuple[Codes, 
 def _split(codec: Tcq) -> tuple[NDArray[np.int64], int]:
     """The words in the order in which they are read, and how many of them are read of all rows.
 
-    Those with the largest axes come first, as many as make a search the fastest if queries are like rows: a
+    Those with the largest axes come first, by what a group of these adds, as many as make a search the fastest if queries are like rows: a
     score is then spread as much as the root of the sum of squared variances, and what the others add is at
     most the sum of theirs. All words where none can be left out.
     """
@@ -245,12 +245,13 @@ def _split(codec: Tcq) -> tuple[NDArray[np.int64], int]:
     ends = np.cumsum(GROUP * codec.groups[:, 2])
     each = np.add.reduceat(variances, ends - GROUP * codec.groups[:, 2])
     words = codec.groups[:, 0]
-    order = np.argsort(-np.bincount(words, each), kind="stable")
+    whole, groups = np.bincount(words, each), np.bincount(words, codec.groups[:, 2])
+    order = np.argsort(-whole / groups, kind="stable")
     if not variances.any():
         return np.arange(len(order)), len(order)
     spread, needed = _spread(codec, variances), _NEEDED_BEHIND_STAGES if codec.stages else _NEEDED
-    sizes = np.cumsum(np.bincount(words, codec.groups[:, 2])[order])
-    rest = variances.sum() - np.cumsum(np.bincount(words, each)[order])
+    sizes = np.cumsum(groups[order])
+    rest = variances.sum() - np.cumsum(whole[order])
     passing = [math.erfc((needed - max(left, 0) / spread) / math.sqrt(2)) / 2 for left in rest]
     cost = sizes + _TAIL * np.array(passing) * (sizes[-1] - sizes)
     heads = int(cost.argmin()) + 1
