@@ -237,9 +237,9 @@ def _words(codec: Tcq, codes: Codes, chosen: NDArray[np.int64]) -> tuple[Codes, 
 def _split(codec: Tcq) -> tuple[NDArray[np.int64], int]:
     """The words in the order in which they are read, and how many of them are read of all rows.
 
-    Those with the largest axes come first, by what a group of these adds, as many as make a search the fastest if queries are like rows: a
-    score is then spread as much as the root of the sum of squared variances, and what the others add is at
-    most the sum of theirs. All words where none can be left out.
+    Those whose groups have the largest axes come first, as many as make a search the fastest if queries are
+    like rows: a score is then spread as much as the root of the sum of squared variances, and what the others
+    add is at most the sum of theirs. All words where none can be left out.
     """
     variances = np.square(codec.scales.astype(np.float64))
     ends = np.cumsum(GROUP * codec.groups[:, 2])
