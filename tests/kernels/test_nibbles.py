@@ -70,9 +70,7 @@ def test_a_search_at_once_is_one_in_steps(count, how):
             heap, exact = top.empty_heap(count, picked), np.empty((count, picked))
             nibbles.push(blocks, laid, (0, n, 0), (terms, how, wanted), heap)
             lookup.pick(blocks.transpose(0, 1, 3, 2), heap[1], values, exact)
-            keys = exact.astype(np.float32)
-            if terms.size:
-                keys *= terms[heap[1]]
+            keys = (exact * (terms[heap[1]] if terms.size else 1)).astype(np.float32)
             if lengths.size:
                 keys = (keys * lengths[:, None]).astype(np.float32)
             best = np.lexsort((heap[1], -keys))[:, :k]

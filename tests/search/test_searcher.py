@@ -9,6 +9,7 @@ import vecstore as vs
 from vecstore.codecs.scan import DecodedScan, JoinedScan
 from vecstore.kernels.threads import get_threads, set_threads
 from vecstore.search import METRICS, Searcher, searcher
+from vecstore.search.keys import HOW
 
 DIM = 24
 SPECS = [
@@ -90,18 +91,26 @@ def test_threads_and_batches_change_no_bit(spec, enough, metric, monkeypatch):
 
 
 @pytest.mark.parametrize("metric", ["ip", "cosine"])
-@pytest.mark.parametrize("spec", ["pq:m=7,bits=4", "pq:m=24,bits=4"])
-def test_a_search_at_once_changes_no_bit(spec, metric):
-    codec = vs.fit(spec, make(500))
-    rows, queries = make(900, seed=1), np.concatenate([make(69, seed=2), np.zeros((1, DIM), np.float32)])
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize(
+    "spec", ["pq:m=7,bits=4", "pq:m=24,bits=4", "klt:bits=4", "tcq:bits=2,stages=0,states=64"]
+)
+def test_a_search_at_once_changes_no_bit(spec, unit, metric):
+    rows, queries = (
+        make(1500, 64, seed=1),
+        np.concatenate([make(69, 64, seed=2), np.zeros((1, 64), np.float32)]),
+    )
+    rows *= np.arange(1, 65, dtype=np.float32) ** -0.7
     rows[100:120] = rows[50]
-    found = Searcher.of(codec, codec.encode(rows))
-    if not found.scan.at_once:
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True) if unit else 1
+    codec = vs.fit(spec, rows)
+    codes = codec.encode(rows)
+    found, in_steps = Searcher.of(codec, codes), Searcher.of(codec, codes)
+    if not found.scan.at_once(HOW[metric]):
         pytest.skip("this scan is not made for it on this machine")
-    in_steps = Searcher.of(codec, codec.encode(rows))
-    in_steps.scan.at_once = False
-    where = np.random.default_rng(3).random(900) < 0.02
-    for asked in ({}, {"k": 900}, {"where": where}, {"rerank": 200}, {"rerank": 3}):
+    in_steps.scan.at_once = lambda how: False
+    where = np.random.default_rng(3).random(1500) < 0.02
+    for asked in ({}, {"k": 1500}, {"where": where}, {"rerank": 200}, {"rerank": 3}):
         a, b = (one.search(queries, **({"k": 12} | asked), metric=metric) for one in (found, in_steps))
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 

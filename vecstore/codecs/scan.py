@@ -36,7 +36,6 @@ class Scan(ABC):
     query was rounded to integers), search scores the best rows once more.
     bounds: whether `dots` gives what the inner product is below, almost surely; then `rescore` gives the
     inner products, and search asks for those of the rows that their bounds let in.
-    at_once: whether `nearest` does all of a search, in less time than calls of its parts take.
     step: `dots` is called for starts that are multiples of it.
     queries: how many of them a call of `dots` serves best; more are split.
     alike: whether what `prepare` gives is of the codec alone, and so does for other scans of it, too.
@@ -46,7 +45,6 @@ class Scan(ABC):
     exact: bool = True
     bounds: bool = False
     alike: bool = False
-    at_once: bool = False
     step: int = 1
     queries: int = 32
     rows: int
@@ -75,11 +73,15 @@ class Scan(ABC):
         """
         return False
 
-    def nearest(self, prepared: Any, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
-        """The best of the `count` rows that `push` finds among all, by what `rescore` gives, as keys, times
-        `lengths` (q,) if there are any; only where a scan is made for it, `at_once`.
+    def at_once(self, how: int) -> bool:
+        """Whether `nearest` does all of a search by terms of this kind, in less time than its parts take."""
+        return False
 
-        best (q, k), written, the best first.
+    def nearest(self, queries: Rows, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
+        """The best of the `count` rows that `push` finds among all, by what `rescore` gives; keys are times
+        terms, of kinds that `at_once` takes, and then times lengths (q,) if there are any.
+
+        queries (q, dim); best (q, k), written, the best first.
         """
         raise NotImplementedError
 
@@ -193,6 +195,14 @@ class ScaledScan(AroundScan):
         if self.bounds or by[1] != AS_THEY_ARE:
             return False
         return self.inner.push(prepared, rows, (self._factors[rows[0] : rows[1]], TIMES, by[2]), heap)
+
+    def at_once(self, how: int) -> bool:
+        """As `push`."""
+        return how == AS_THEY_ARE and not self.bounds and self.inner.at_once(TIMES)
+
+    def nearest(self, queries: Rows, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
+        """The inner scan's."""
+        self.inner.nearest(queries, (self._factors, TIMES, by[2]), lengths, count, best)
 
     def rescore(self, prepared: Any, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """The inner scan's, times the factor of each row."""

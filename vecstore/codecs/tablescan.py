@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.scan import By, Codes, Places, Rows, Scan
 from vecstore.kernels import bitsums, bytedots, lookup, nibbles, product
-from vecstore.kernels.top import Heap
+from vecstore.kernels.top import PLUS, Heap
 
 Values = NDArray[np.float32]  # (q, m, k): what code c of subspace or stage t adds to query j's score
 _FEW = 32  # lines of the cache in which a row lies, from which on it is rather decoded
@@ -46,7 +46,6 @@ class TableScan(Scan):
         self._bytes = (self._blocks if self._fours else self._blocks[..., None]).transpose(0, 1, 3, 2)
         self.nbytes = self._blocks.nbytes
         self._k = k
-        self.at_once = self._fours and self._blocks.shape[1] <= _FEW
         most = lookup.LARGEST_SECTION if k == 256 else bitsums.LARGEST_SECTION
         width = codes.shape[1]
         self._starts = bitsums.sections(list(parts) or [width], width if self._fours else most)
@@ -102,13 +101,14 @@ class TableScan(Scan):
         nibbles.push(self._blocks, prepared.tables, rows, by, heap)
         return True
 
-    def nearest(
-        self, prepared: Prepared, by: By, lengths: NDArray[np.float64], count: int, best: Heap
-    ) -> None:
+    def at_once(self, how: int) -> bool:
+        """Where it does `push` and `rescore`."""
+        return self._fours and self._blocks.shape[1] <= _FEW and how != PLUS
+
+    def nearest(self, queries: Rows, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
         """`push`, `rescore` and the order of what these find."""
-        nibbles.nearest(
-            self._blocks, (prepared.tables, prepared.values), (by, lengths), (self.rows, count), best
-        )
+        tables, values = self.prepare(queries)
+        nibbles.nearest(self._blocks, (tables, values), (by, lengths), (self.rows, count), best)
 
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Sums of entries that are not rounded, unless the bytes of a row lie too far from each other."""

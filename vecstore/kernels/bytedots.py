@@ -87,12 +87,12 @@ def fold(weights: F32, offsets: F64, halves: int, largest: int, even: float = EV
     made = np.zeros((count, -(-dim // (4 * halves)), halves, 2, 4), np.int8)
     scales, sums = np.empty(count, np.float32), np.empty(count, np.float32)
     coarse = np.empty(count, np.bool_)
-    _fold(weights, offsets, (largest / 2, even), made, (scales, sums, coarse))
+    fold_into(weights, offsets, (largest / 2, even), made, (scales, sums, coarse))
     return made, scales, sums, coarse
 
 
 @kernel
-def _fold(
+def fold_into(
     weights: F32, offsets: F64, given: tuple[float, float], made: I8, out: tuple[F32, F32, NDArray[np.bool_]]
 ) -> None:
     """256 made[j, g, h, 0, b] + made[j, g, h, 1, b] = weights[j, (4 g + b) halves + h] / scale, rounded.

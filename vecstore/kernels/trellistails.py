@@ -174,13 +174,14 @@ def plan_of(tails: Tails) -> tuple[I64, int, int, int]:
     return tails.batches, address(tails.lanes), address(tails.tables), tails.tables.shape[1]
 
 
+@kernel
 def pack(heads: Weights, tails: Weights, units: F64, numbers: I64) -> Queries:
     """Weights from `bytedots.fold` of 8 dimensions for each group of heads and of tails, of which lower bytes
     are zero; what `fold` has in the offsets of tails is left out, as their middles are.
 
     units (8 g,): what a step of a dimension's table in a tail is; numbers (b, 8): from `tails`.
     """
-    count, groups = len(heads[0]), heads[0].shape[1] // 2
+    count, groups = heads[0].shape[0], heads[0].shape[1] // 2
     ones, own = np.empty((count, groups), np.uint64), np.zeros((count, *numbers.shape), np.uint64)
     steps, reaches = np.empty(count, np.float32), np.empty(count, np.float32)
     middles = np.empty(count, np.int64)

@@ -136,7 +136,7 @@ class Searcher:
         values = np.empty((len(rows), k), np.float32)
         if k == 0 or len(rows) == 0:
             return found, values
-        at_once = self.scan.at_once and rough and finer is None and metric != "l2" and mix == 0
+        at_once = rough and finer is None and metric != "l2" and mix == 0 and self.scan.at_once(HOW[metric])
         plan = _Plan(metric, count, bool(again), at_once, self.row_terms(by), mask, finer, mix)
 
         def work(start: int, stop: int) -> None:
@@ -240,8 +240,8 @@ class Searcher:
         by = plan.terms, HOW[plan.metric], plan.mask
         for start in range(0, len(queries), self.scan.queries):
             group = slice(start, start + self.scan.queries)
-            ready, own = self.scan.prepare(queries[group]), (best[0][group], best[1][group])
-            self.scan.nearest(ready, by, lengths[group], plan.picked, own)
+            own = best[0][group], best[1][group]
+            self.scan.nearest(queries[group], by, lengths[group], plan.picked, own)
 
     def _prepared(self, queries: Rows) -> list[Group]:
         """Queries in groups that the scan serves best."""
@@ -359,9 +359,8 @@ class Searcher:
         """
         metric, finer = how
         rows_needed = self.symmetric or finer is not None or metric == "l2"
-        if not rows_needed and self._by_scan(groups, numbers, keys):
+        if not rows_needed and self._by_scan(groups, numbers, keys, self.row_terms(metric)):
             if metric == "cosine":
-                keys *= self.row_terms(metric)[numbers]
                 keys[:] = over_length(keys, queries)
             return
         step = max(1, _RESCORED // numbers.shape[1])
@@ -370,13 +369,13 @@ class Searcher:
             rows = (finer or self._decode)(numbers[part].reshape(-1))
             scores.exact(rows, queries[part], METRICS.index(metric), keys[part])
 
-    def _by_scan(self, groups: list[Group], numbers: RowNumbers, keys: Rows) -> bool:
-        """Whether the scan could score these rows itself; then keys (q, n) are inner products."""
+    def _by_scan(self, groups: list[Group], numbers: RowNumbers, keys: Rows, terms: Rows) -> bool:
+        """Whether the scan could score these rows itself; then keys (q, n) are its scores times terms."""
         for group, ready in groups:
             found = self.scan.rescore(ready, numbers[group])
             if found is None:
                 return False
-            keys[group] = found
+            keys[group] = found * terms[numbers[group]] if terms.size else found
         return True
 
 

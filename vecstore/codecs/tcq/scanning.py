@@ -18,15 +18,14 @@ from vecstore.codecs.scan import By, Codes, Places, Rows, ScaledScan, Scan
 from vecstore.codecs.tcq import fitting, stages
 from vecstore.codecs.tcq.allocation import GROUP
 from vecstore.codecs.transforms.center import offsets
-from vecstore.kernels import bytedots, lookup, scores, trellisdots, trellisheaps, trellistails
+from vecstore.kernels import lookup, scores, trellisasks, trellisdots, trellisheaps, trellistails
 from vecstore.kernels.top import Heap
 
 if TYPE_CHECKING:
     from vecstore.codecs.tcq import Tcq
 
 _BLOCK_ROWS = 512  # decoded at a time
-_TOP = 127  # of a rounded weight and, around _MIDDLE, of a table value
-_MIDDLE = 128
+_TOP = 127  # of a rounded weight and, around trellisasks.MIDDLE, of a table value
 # Times the spread of scores: what a row's score must be to get in. Behind stages it is spread more than
 # `_spread` finds, as centroids are not alike frequent.
 _NEEDED, _NEEDED_BEHIND_STAGES = 2.4, 2.7
@@ -97,8 +96,7 @@ def _products(queries: Rows, rows: Rows) -> Rows:
 class Prepared(NamedTuple):
     """Queries as `RegisterScan` takes them."""
 
-    weights: bytedots.Weights  # of the dimensions of all groups, or of those of heads
-    tails: trellistails.Queries | None
+    weights: trellistails.Queries
     exact: NDArray[np.float64]  # (q, g, 8): the same, not rounded
     constants: NDArray[np.float64]  # (q,): <query, mean>
     bases: lookup.Tables  # of centroids, and these constants, for `trellisheaps.settle`
@@ -120,11 +118,8 @@ class RegisterScan(Scan):
         self._codec = codec
         order, heads = _split(codec)
         groups, controls, dims = _plan(codec, order)
-        self._dims = dims.reshape(-1)
-        self._scales = codec.scales[self._dims].astype(np.float64)
         tables, units = _rounded(codec)
         units = codec.scales[dims] * units[groups[:, 1], None]
-        self._units = units.reshape(-1)
         self._exact = groups, controls, codec.tables.reshape(-1, codec.states).astype(np.float64)
         self._centroids: tablescan.TableScan | None = None
         if codec.stages:
@@ -136,39 +131,36 @@ class RegisterScan(Scan):
         self._factors = codec.factors(codes) if codec.side_bytes else np.empty(0, np.float32)
         self._blocks = trellisdots.lay_out(*_words(codec, codes, order[:heads]))
         self._rest = trellistails.lay_out(*_words(codec, codes, order[heads:]))
-        first = self._first = int(np.count_nonzero(groups[:, 0] < heads))
+        first = int(np.count_nonzero(groups[:, 0] < heads))
         self._windows = trellisdots.plan(groups[:first], controls[:first], tables)
         self._held: trellisheaps.Held | None = None
+        lanes = np.empty((0, GROUP), np.int64)
         if len(order) > heads:
             behind = trellisdots.plan(groups[first:] - (heads, 0), controls[first:], tables)
             sizes = units[first:].astype(np.float64)
-            tails, self._lanes = trellistails.tails(self._rest, behind, sizes, self._factors)
+            tails, lanes = trellistails.tails(self._rest, behind, sizes, self._factors)
             self._held = trellisheaps.Held(self._blocks, self._windows, tails, self._factors, self._stages)
+        scales = codec.scales[dims].astype(np.float64)
+        self._axes = dims.reshape(-1), units.reshape(-1), scales.reshape(-1), first * GROUP, lanes
         held = (self._blocks, self._rest, self._factors, self._stages)
         self.nbytes = sum(part.nbytes for part in held) + (4 * self.rows if self._held else 0)
 
     def prepare(self, queries: Rows) -> Prepared:
         """The queries turned, as weights of the table's values."""
-        codec, heads = self._codec, self._first * GROUP
-        turned = _products(queries, codec.back).take(self._dims, axis=1)
-        constants = offsets(queries, codec.mean)
+        turned, constants = self._turned(queries)
         centroids, bases = None, _no_tables(constants)
         if self._centroids is not None:
             centroids = self._centroids.prepare(queries)
             book, steps, own = centroids.tables
             bases = book, steps, (constants + own).astype(np.float32)
-        weights = turned * self._units
-        base = -_MIDDLE * offsets(turned[:, :heads], self._units[:heads])
-        if not self._settled:
-            base += constants
-        folded = _folded(weights[:, :heads], base)
-        tails = None
-        if self._held is not None:
-            behind = _folded(weights[:, heads:], np.zeros(len(queries)))
-            units = self._units[heads:].astype(np.float64)
-            tails = trellistails.pack(folded, behind, units, self._lanes)
-        exact = (turned * self._scales).reshape(len(queries), -1, GROUP)
-        return Prepared(folded, tails, exact, constants, bases, centroids)
+        weights, exact = trellisasks.weigh(
+            turned, np.zeros(len(queries)) if self._settled else constants, self._axes
+        )
+        return Prepared(weights, exact, constants, bases, centroids)
+
+    def _turned(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """Along the axes, and what the mean adds."""
+        return _products(queries, self._codec.back), offsets(queries, self._codec.mean)
 
     @property
     def _settled(self) -> bool:
@@ -177,20 +169,30 @@ class RegisterScan(Scan):
 
     def dots(self, prepared: Prepared, start: int, stop: int, out: Rows) -> None:
         """Sums of products of whole numbers, and of entries of the stages' tables."""
-        if self._held is not None and prepared.tails is not None:
-            trellisheaps.dots(self._held, start, (prepared.tails, prepared.bases), out)
+        if self._held is not None:
+            trellisheaps.dots(self._held, start, (prepared.weights, prepared.bases), out)
             return
         first = start // self.step
-        trellisdots.dots(self._blocks, first, self._windows, prepared.weights, out)
+        trellisdots.dots(self._blocks, first, self._windows, prepared.weights.heads, out)
         if self._settled:
             trellisheaps.settle(self._stages, first, self._factors[start:stop], prepared.bases, out)
 
     def push(self, prepared: Prepared, rows: Places, by: By, heap: Heap) -> bool:
         """Heads of all rows, and tails of those that may get in."""
-        if self._held is None or prepared.tails is None:
+        if self._held is None:
             return False
-        trellisheaps.push(self._held, (prepared.tails, prepared.bases), rows, by, heap)
+        trellisheaps.push(self._held, (prepared.weights, prepared.bases), rows, by, heap)
         return True
+
+    def at_once(self, how: int) -> bool:
+        """With bounds, and without stages."""
+        return self._held is not None and not self._codec.stages
+
+    def nearest(self, queries: Rows, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
+        """`push`, `rescore` and the order of what these find."""
+        assert self._held is not None
+        held = self._held, self._rest, self._exact
+        trellisasks.nearest(held, (*self._turned(queries), self._axes), (by, lengths), count, best)
 
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Products along the axes, where a row need not be turned back."""
@@ -216,13 +218,8 @@ def _no_tables(constants: NDArray[np.float64]) -> lookup.Tables:
 def _rounded(codec: Tcq) -> tuple[Codes, Rows]:
     """Tables (t, states) as bytes, and the step of each (t,)."""
     largest = np.abs(codec.tables).max(axis=2, keepdims=True).clip(1e-30)
-    bytes_ = (np.rint(codec.tables / largest * _TOP) + _MIDDLE).astype(np.uint8)
+    bytes_ = (np.rint(codec.tables / largest * _TOP) + trellisasks.MIDDLE).astype(np.uint8)
     return bytes_.reshape(-1, codec.states), (largest / _TOP).reshape(-1)
-
-
-def _folded(weights: Rows, base: NDArray[np.float64]) -> bytedots.Weights:
-    """Weights (q, d) for tables' bytes, whatever their sizes in one byte each."""
-    return bytedots.fold(np.ascontiguousarray(weights, np.float32), base, 1, 2 * _MIDDLE, weights.shape[1])
 
 
 def _words(codec: Tcq, codes: Codes, chosen: NDArray[np.int64]) -> tuple[Codes, NDArray[np.int64]]:

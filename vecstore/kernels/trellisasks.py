@@ -1,0 +1,93 @@
+"""Queries of trellis codes: weights of theirs along the axes, and the whole of a search by one call."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecstore.kernels import top
+from vecstore.kernels.bytedots import Weights, fold_into
+from vecstore.kernels.jit import kernel
+from vecstore.kernels.trellisdots import pick
+from vecstore.kernels.trellisheaps import By, Held, push
+from vecstore.kernels.trellistails import Queries, pack
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+U8 = NDArray[np.uint8]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+# Of the dimensions of all groups, heads first: which of the axes each is (d,), what a step of its table of
+# bytes is (d,), what its values are times (d,). How many are of heads; the lanes of tails, from `tails`.
+Axes = tuple[I64, F32, F64, int, I64]
+MIDDLE = 128  # of a table's bytes
+
+
+@kernel
+def weigh(turned: F32, bases: F64, axes: Axes) -> tuple[Queries, F64]:
+    """Queries along the axes (q, a) as `trellisheaps.push` and as `trellisdots.pick` take them; bases (q,):
+    what heads begin with."""
+    dims, units, scales, heads, numbers = axes
+    count = turned.shape[0]
+    upper, lower = np.empty((count, heads), np.float32), np.empty((count, dims.size - heads), np.float32)
+    exact, sums = np.empty((count, dims.size // 8, 8), np.float64), np.empty(count, np.float64)
+    for j in range(count):
+        middles, own = 0.0, exact[j].reshape(-1)
+        for t in range(dims.size):
+            value = turned[j, dims[t]]
+            own[t] = np.float64(value) * scales[t]
+            if t < heads:
+                upper[j, t] = value * units[t]
+                middles += np.float64(upper[j, t])
+            else:
+                lower[j, t - heads] = value * units[t]
+        sums[j] = bases[j] - MIDDLE * middles
+    behind = _folded(lower, np.zeros(count, np.float64))
+    return pack(_folded(upper, sums), behind, units[heads:].astype(np.float64), numbers), exact
+
+
+@kernel
+def _folded(weights: F32, bases: F64) -> Weights:
+    """`bytedots.fold` for tables' bytes, of weights whatever their sizes in one byte each."""
+    count, dims = weights.shape
+    made, coarse = np.zeros((count, dims // 4, 1, 2, 4), np.int8), np.empty(count, np.bool_)
+    steps, offsets = np.empty(count, np.float32), np.empty(count, np.float32)
+    fold_into(weights, bases, (float(MIDDLE), float(dims)), made, (steps, offsets, coarse))
+    return made, steps, offsets, coarse
+
+
+@kernel
+def nearest(
+    held: tuple[Held, U64, tuple[I64, U64, F64]],
+    queries: tuple[F32, F64, Axes],
+    by: tuple[By, F64],
+    picked: int,
+    best: top.Heap,
+) -> None:
+    """The whole of a search: `push` into heaps of `picked`, `trellisdots.pick` of what these hold, the best.
+
+    held: rows without stages, the words of their tails, and windows as `pick` takes them. queries: along the
+    axes (q, a), what is added to their scores (q,), and the axes. by: as in `push`, of all rows, and what
+    multiplies all keys of a query in the end, (q,) or empty. best (q, k), written, the best first.
+    """
+    (rows, rest, windows), (turned, constants, axes), ((terms, how, wanted), lengths) = held, queries, by
+    shape, factors = (turned.shape[0], picked), rows.factors
+    weights, exact = weigh(turned, np.zeros(shape[0]) if factors.size else constants, axes)
+    none = np.empty((shape[0], 0, 256), np.uint8), np.empty((shape[0], 0), np.float32)
+    tables = none[0], none[1], constants.astype(np.float32)
+    keys, numbers, found = np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float64)
+    top.clear((keys, numbers))
+    push(rows, (weights, tables), (0, rest.shape[0], 0), (terms, how, wanted), (keys, numbers))
+    pick((rows.blocks, rest), numbers, windows, exact, found)
+    for j in range(shape[0]):
+        for i in range(picked):
+            key, row = found[j, i], numbers[j, i]
+            if factors.size:
+                key *= factors[row]
+            key += constants[j]
+            if how == top.TIMES:
+                key *= terms[row]
+            keys[j, i] = np.float32(key)
+            if lengths.size:
+                keys[j, i] = np.float32(keys[j, i] * lengths[j])
+    top.best((keys, numbers), best)
