@@ -40,8 +40,8 @@ class _OneField(TableModule):
             raise SpecError("sparse is for torch.optim; steps in the backward pass never see dense gradients")
         padding = pooling.padding_idx
         if padding is not None:
-            if not -self.num_embeddings <= padding < self.num_embeddings:
-                raise SpecError(f"padding_idx={padding}; expected an id, below {self.num_embeddings}")
+            if not isinstance(padding, int) or not -self.num_embeddings <= padding < self.num_embeddings:
+                raise SpecError(f"padding_idx={padding!r}; expected an id, below {self.num_embeddings}")
             padding %= self.num_embeddings
         self.padding_idx = padding
         self.pooling = dataclasses.replace(pooling, padding_idx=padding if self._native else None)
@@ -63,6 +63,8 @@ class _OneField(TableModule):
                 "method='plain' can, also in rows='f16', 'int8' or 'int4'"
             )
         wanted = (self.num_embeddings, self.embedding_dim)
+        if not isinstance(weight, Tensor):
+            raise ShapeError(f"the rows are a {type(weight).__name__}; expected a tensor {wanted}")
         if tuple(weight.shape) != wanted:
             raise ShapeError(f"the rows are {tuple(weight.shape)}; expected {wanted}")
         self._write(np.arange(self.num_embeddings), weight)
@@ -143,6 +145,10 @@ class EmbeddingBag(_OneField, nn.EmbeddingBag):
         if per_sample_weights is not None:
             if self.mode != "sum":
                 raise SpecError(f"per_sample_weights are for mode='sum', not {self.mode!r}")
+            if not isinstance(per_sample_weights, Tensor):
+                raise ShapeError(
+                    f"per_sample_weights are a {type(per_sample_weights).__name__}; expected a tensor"
+                )
             if per_sample_weights.shape != input.shape:
                 raise ShapeError(
                     f"per_sample_weights are {tuple(per_sample_weights.shape)}; expected the shape of the "

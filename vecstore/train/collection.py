@@ -16,7 +16,7 @@ from vecstore.train.bags import wish_of
 from vecstore.train.fused import joined
 from vecstore.train.inputs import Asked, Door
 from vecstore.train.lookups import Pooling
-from vecstore.train.module import Learning, TableModule, uncompiled
+from vecstore.train.module import Learning, TableModule, guarded, uncompiled
 
 
 @dataclass
@@ -148,7 +148,10 @@ class EmbeddingBagCollection(TableModule):
         looked = self.look({name: each for name, (each, _) in asked.items()}, self._pooling)
         found: dict[str, Tensor] = {}
         for name, (_, counts) in asked.items():
-            found |= dict(zip(self._features[name], looked[name].split(counts), strict=True))
+            parts = looked[name].split(counts)
+            if len(parts) > 1:  # so that a gradient that is no number is named by its feature
+                parts = tuple(map(guarded, self._features[name], parts))
+            found |= dict(zip(self._features[name], parts, strict=True))
         sizes = {feature: len(rows) for feature, rows in found.items()}
         if len(set(sizes.values())) > 1:
             raise ShapeError(f"features have different numbers of bags: {sizes}")
@@ -177,6 +180,8 @@ def bags_of(features: Any) -> dict[str, tuple[Any, Any, Any]]:
     """{feature: (ids, offsets or None, weights or None)} of what `forward` takes."""
     if isinstance(features, Mapping):
         return {name: _bags(name, given) for name, given in features.items()}
+    if not all(hasattr(features, name) for name in ("keys", "values", "offsets", "weights_or_none")):
+        raise ShapeError(f"features are a {type(features).__name__}; expected a KeyedJaggedTensor or a dict")
     keys, offsets = list(features.keys()), features.offsets()
     if (len(offsets) - 1) % max(len(keys), 1):
         raise ShapeError(f"{len(keys)} features have {len(offsets) - 1} bags together; expected as many each")
@@ -197,6 +202,8 @@ def bags_of(features: Any) -> dict[str, tuple[Any, Any, Any]]:
 
 def _bags(name: str, given: Any) -> tuple[Any, Any, Any]:
     if isinstance(given, Tensor):
+        if given.dim() == 0:
+            raise ShapeError(f"feature {name!r} has ids (); expected (n,), or (n, k) bags of k")
         if given.dim() != 2:
             return given, torch.arange(len(given) + 1, device=given.device), None
         bags, each = given.shape
@@ -207,7 +214,14 @@ def _bags(name: str, given: Any) -> tuple[Any, Any, Any]:
                 f"feature {name!r} is given {len(given)} tensors; expected ids, offsets, weights"
             )
         ids, offsets, weights = (*given, None)[:3]
+        if offsets is None:
+            raise ShapeError(f"feature {name!r} has offsets that are None; expected (bags + 1,)")
         return ids, offsets, weights
+    if not all(hasattr(given, part) for part in ("values", "offsets", "weights_or_none")):
+        raise ShapeError(
+            f"feature {name!r} is given a {type(given).__name__}; expected a tensor, a tuple of tensors, or "
+            "a jagged tensor"
+        )
     return given.values(), given.offsets(), given.weights_or_none()
 
 

@@ -97,19 +97,21 @@ class _Looked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, anchor: Tensor, learner: Learner, batches: dict[str, Batch]) -> Any:  # type: ignore[override]
         ctx.set_materialize_grads(False)
-        ctx.learner, ctx.seen, ctx.anchor = learner, learner.table.trace(batches), anchor.detach()
+        ctx.learner, ctx.seen = learner, learner.table.trace(batches)
+        ctx.save_for_backward(anchor)  # so that torch refuses to come back twice
         return tuple(torch.from_numpy(seen.rows) for seen in ctx.seen.values())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *given: Tensor | None) -> Any:
+        (anchor,) = ctx.saved_tensors
         gradients = {
             field: gradient.float().numpy()
             for field, gradient in zip(ctx.seen, given, strict=True)
             if gradient is not None
         }
         ctx.learner.learn(ctx.seen, gradients)
-        return torch.zeros_like(ctx.anchor), None, None
+        return torch.zeros_like(anchor), None, None
 
 
 def joined(batches: list[Batch]) -> Batch:

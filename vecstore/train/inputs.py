@@ -71,6 +71,8 @@ class Door:
         if whole == given.is_floating_point() or given.dtype == torch.bool:
             wanted = "integers" if whole else "floating point numbers"
             raise ShapeError(f"field {name!r}: {what} are {given.dtype}; expected {wanted}")
+        if given.layout != torch.strided:
+            raise ShapeError(f"field {name!r}: {what} are {given.layout}; expected a dense tensor")
         there = given.detach().cpu()
         return there.numpy() if whole else there.float().numpy()
 

@@ -188,9 +188,7 @@ class TableModule(nn.Module):
         found = {}
         for field, each in asked.items():
             rows = look(self.table.branch(field), stores, each, pooling[field])  # type: ignore[arg-type]
-            if rows.requires_grad and rows.device.type == "cpu":
-                rows.register_hook(_finite(field))
-            found[field] = rows
+            found[field] = guarded(field, rows)
         return found
 
     def _look_fused(self, asked: Mapping[str, Asked], pooling: Mapping[str, Pooling]) -> dict[str, Tensor]:
@@ -205,7 +203,7 @@ class TableModule(nn.Module):
         found = self._learner.look(anchor, batches)
         for field, given in asked.items():
             if field in each:
-                found[field] = pooled(found[field], given, pooling[field].mode)
+                found[field] = guarded(field, pooled(found[field], given, pooling[field].mode))
             elif pooling[field].mode == "mean" and len(given.batch.offsets):
                 found[field] = found[field] / torch.from_numpy(given.counts)
         return found
@@ -252,7 +250,9 @@ class TableModule(nn.Module):
                 given[key] = rows[name].float() if rows[name].is_floating_point() else rows[name]
             arrays = {name: _array(tensor, extra["dtypes"][name]) for name, tensor in given.items()}
             found = TableState.from_parts(extra["config"], arrays)
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+            if isinstance(error, VecstoreError):
+                raise
             raise FormatError(f"the state has no table in it that this vecstore knows: {error!r}") from error
         found.fits(self.table.setup, arrays)
         return found
@@ -349,8 +349,14 @@ def _on_cpu(learning: Learning) -> bool:
     return device.type == "cpu" and learning.dtype in (None, torch.float32)
 
 
+def guarded(field: str, rows: Tensor) -> Tensor:
+    """The rows, whose gradients are refused where they are no numbers, before anything learns of them."""
+    if rows.requires_grad and rows.device.type == "cpu":
+        rows.register_hook(_finite(field))
+    return rows
+
+
 def _finite(field: str) -> Callable[[Tensor | None], None]:
-    """Refuses gradients that are no numbers, before anything learns of them."""
 
     def check(gradient: Tensor | None) -> None:
         if gradient is None:

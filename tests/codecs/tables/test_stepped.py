@@ -98,7 +98,7 @@ def test_what_is_learned_is_what_is_served():
 
 @pytest.mark.parametrize("bits", [0, 9, -1])
 def test_other_widths_are_refused(bits):
-    with pytest.raises(vs.SpecError, match=f"bits={bits}; expected 1 to 8"):
+    with pytest.raises(vs.SpecError, match=f"bits={bits}; expected a whole number from 1 to 8"):
         vs.table("lowbit", {"item": 50}, dim=8, budget="10%", bits=bits)
 
 
@@ -190,7 +190,7 @@ def test_decay_adds_to_the_gradient_of_rows_that_are_touched():
     assert np.allclose(table.stores[0].inner.values, expected, atol=1e-7)
     with pytest.raises(vs.SpecError, match=r"decay=0\.1 is for rows of lsq1 to lsq8; these are f32"):
         vs.table("plain", {"item": 9}, decay=0.1)
-    with pytest.raises(vs.SpecError, match=r"decay=-1\.0; expected 0 or more"):
+    with pytest.raises(vs.SpecError, match=r"decay=-1\.0; expected a number from 0"):
         vs.table("plain", {"item": 9}, rows="lsq2", decay=-1.0)
 
 

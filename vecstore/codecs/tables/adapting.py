@@ -93,6 +93,7 @@ def clustered(shape: Shape, knobs: Knobs) -> Layout:
     )
     layout.learners.append(learner)
     for field in shape.fields:
+        field.check_few()
         terms = (Term(Pointed(learner, field.name), pointed), Term(Rehashed(learner, field.name), hashed))
         layout.branches[field.name] = Branch(field, terms)
     return layout

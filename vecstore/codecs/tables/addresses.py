@@ -106,7 +106,7 @@ class Digits(Address):
         out = np.empty((len(keys), len(self.bases)), np.int64)
         keys = keys // self.below if self.below > 1 else keys
         split_digits(keys, np.array(self.firsts, np.int64), np.array(self.bases, np.int64), out)
-        return out.reshape(len(keys), -1, 1) if self.across else out.reshape(len(keys), 1, -1)
+        return out.reshape(*out.shape, 1) if self.across else out.reshape(len(keys), 1, len(self.bases))
 
 
 @dataclass

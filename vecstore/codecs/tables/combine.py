@@ -122,24 +122,25 @@ class TensorTrain(Combiner):
 
     def forward(self, parts: Sequence[F32], shared: Sequence[F32]) -> F32:
         first, second, third = self._cores(parts)
-        left = np.einsum("nar,nrs->nas", first, second).reshape(len(first), -1, self.rank)
-        vectors: F32 = np.einsum("npr,nrc->npc", left, third).reshape(len(first), -1)
+        n, (a, b, c) = len(first), self.dims
+        left = np.einsum("nar,nrs->nas", first, second).reshape(n, a * b, self.rank)
+        vectors: F32 = np.einsum("npr,nrc->npc", left, third).reshape(n, a * b * c)
         return vectors
 
     def backward(
         self, parts: Sequence[F32], shared: Sequence[F32], gradient: F32
     ) -> tuple[list[F32], list[F32]]:
         first, second, third = self._cores(parts)
-        n = len(first)
-        left = np.einsum("nar,nrs->nas", first, second).reshape(n, -1, self.rank)
-        slope = gradient.reshape(n, -1, self.dims[2])
-        back = np.einsum("npc,nrc->npr", slope, third).reshape(n, self.dims[0], -1)
+        n, (a, b, c) = len(first), self.dims
+        left = np.einsum("nar,nrs->nas", first, second).reshape(n, a * b, self.rank)
+        slope = gradient.reshape(n, a * b, c)
+        back = np.einsum("npc,nrc->npr", slope, third).reshape(n, a, b * self.rank)
         slopes = [
             np.einsum("nas,nrs->nar", back, second),
             np.einsum("nar,nas->nrs", first, back),
             np.einsum("npr,npc->nrc", left, slope),
         ]
-        return [part.reshape(n, 1, -1) for part in slopes], []
+        return [slope.reshape(part.shape) for slope, part in zip(slopes, parts, strict=True)], []
 
 
 @dataclass(frozen=True)

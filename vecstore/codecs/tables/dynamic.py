@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -162,8 +162,17 @@ class DynamicIds(Learner):
         rows, lost = fresh[:, 1], fresh[:, 2] == 1
         gone = fresh[lost, 3].copy()
         self.gone.append(gone)
-        if self.keeper is not None and len(gone):
-            self.keeper.put(gone, store.packed(rows[lost]))
+        try:
+            if self.keeper is not None and len(gone):
+                self.keeper.put(gone, store.packed(rows[lost]))
+        finally:  # ids have their rows by now: if the keeper fails, at least not those of others
+            self._begin(keys, rows, store, seed)
+        if self.keeper is not None:
+            there, packed = self.keeper.get(keys)
+            if there.any():
+                store.unpack(rows[there], packed[there])
+
+    def _begin(self, keys: I64, rows: I64, store: RowStore, seed: int) -> None:
         shared = self.shared(keys)[:, 0]
         if self.rules.first == "shared":
             store.write(rows, store.gather(shared)[:, 0], seed)
@@ -172,10 +181,6 @@ class DynamicIds(Learner):
             values, state = self._first(rows, store)
             store.write(rows, np.repeat(values[None], len(rows), 0), seed)
             store.state[rows] = state
-        if self.keeper is not None:
-            there, packed = self.keeper.get(keys)
-            if there.any():
-                store.unpack(rows[there], packed[there])
 
     def _first(self, fresh: I64, store: RowStore) -> tuple[F32, F32]:
         """What new rows begin as, and their state: zeros, or means of rows in use."""
@@ -217,13 +222,21 @@ class DynamicIds(Learner):
         self.rows = self.shared.first = rows
         self._kept = None
 
-    def fit(self, arrays: Mapping[str, NDArray[Any]], stores: Sequence[Store]) -> None:
-        rows = len(arrays.get("maps.ids", ()))
+    def fit(self, arrays: Mapping[str, NDArray[Any]], stores: Sequence[Store]) -> Callable[[], None]:
+        rows, store = len(arrays.get("maps.ids", ())), stores[self.store]
+        assert isinstance(store, RowStore)
+        before = (self.rows, self._moves, self._kept, store.plan, store.data, store.state)
+
+        def undo() -> None:
+            self.rows, self._moves, self._kept, store.plan, store.data, store.state = before
+            self.shared.first = self.rows
+
         if self.grows and min(self.start, self.most) <= rows <= self.most and rows != self.rows:
-            store, nothing = stores[self.store], np.empty(0, np.int64)
-            assert isinstance(store, RowStore)
+            nothing = np.empty(0, np.int64)
             store.move(store.plan.count - self.rows + rows, nothing, nothing)
             self._resize(rows)
+            self._moves += 1
+        return undo
 
     def _admitted(self, keys: I64, lesson: Lesson) -> NDArray[np.bool_]:
         """Which ids may have a row now."""

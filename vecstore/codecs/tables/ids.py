@@ -64,12 +64,22 @@ class Batch:
                 )
         weights = _weights(field, parts[2], len(ids)) if len(parts) == 3 else NO_WEIGHTS
         hashed = ids.dtype.kind in "USO"
-        return cls(string_keys(ids) if hashed else _whole(field, ids), offsets, weights, hashed)
+        if hashed and ids.dtype.kind == "O" and len(ids) and isinstance(ids[0], int | np.integer):
+            ids, hashed = _unboxed(field, ids), False
+        return cls(
+            _strings(field, ids) if hashed else _whole(f"field {field!r} has ids", ids),
+            offsets,
+            weights,
+            hashed,
+        )
 
 
 def string_keys(ids: NDArray[Any]) -> I64:
-    """The first 64 bits of `hash_strings` of each id's UTF-8 bytes, (n,)."""
-    strings = pa.array(ids, pa.large_string())
+    """The first 64 bits of `hash_strings` of each id's UTF-8 bytes, (n,); ValueError where one has none."""
+    # Arrow takes the zeros that numpy fills bytes up with for a part of them.
+    strings = pa.array(ids.astype(object) if ids.dtype.kind == "S" else ids, pa.large_string())
+    if strings.null_count:
+        raise ValueError("there are ids that are missing")
     buffers = strings.buffers()
     offsets = np.frombuffer(buffers[1], np.int64, len(strings) + 1)
     data = np.frombuffer(buffers[2], np.uint8) if buffers[2] is not None else np.empty(0, np.uint8)
@@ -78,24 +88,70 @@ def string_keys(ids: NDArray[Any]) -> I64:
     return np.ascontiguousarray(keys[:, 0]).view(np.int64)
 
 
-def _array(field: str, ids: Any) -> NDArray[Any]:
-    if isinstance(ids, pa.Array | pa.ChunkedArray):
-        ids = ids.to_numpy(zero_copy_only=False)
+def _array(field: str, given: Any, what: str = "ids") -> NDArray[Any]:
+    if isinstance(given, pa.Array | pa.ChunkedArray):
+        given = given.to_numpy(zero_copy_only=False)
     try:
-        found = np.asarray(ids)
+        found = np.asarray(given)
     except ValueError as error:
-        raise ShapeError(f"field {field!r}: ids are no array: {error}") from error
+        raise ShapeError(f"field {field!r}: {what} are no array: {error}") from error
     return found.astype(np.int64) if found.size == 0 else found
 
 
-def _whole(field: str, ids: NDArray[Any]) -> I64:
-    if ids.dtype.kind not in "iu":
-        raise ShapeError(f"field {field!r} has ids of {ids.dtype}; expected integers or strings")
-    return np.ascontiguousarray(ids).astype(np.int64, copy=False)
+def _strings(field: str, ids: NDArray[Any]) -> I64:
+    """`string_keys`; InputError names the first id that is no text."""
+    try:
+        return string_keys(ids)
+    except (ValueError, TypeError):  # of Arrow, which does not say where
+        at, wrong = next((at, each) for at, each in enumerate(ids.tolist()) if not _is_text(each))
+        raise InputError(
+            f"field {field!r}: id {wrong!r} at position {at} is no text; expected all ids to be strings, or "
+            "all integers"
+        ) from None
+
+
+def _is_text(given: Any) -> bool:
+    try:
+        (str.encode if isinstance(given, str) else bytes.decode)(given)
+    except (TypeError, UnicodeError):
+        return False
+    return True
+
+
+def _unboxed(field: str, ids: NDArray[Any]) -> NDArray[Any]:
+    """Integers that came as objects, (n,)."""
+    for at, each in enumerate(ids):
+        if isinstance(each, bool) or not isinstance(each, int | np.integer):
+            raise InputError(
+                f"field {field!r}: id {each!r} at position {at} is no integer; expected all ids to be "
+                "integers, or all strings"
+            )
+        if not -(1 << 63) <= each < 1 << 63:
+            raise InputError(f"field {field!r}: id {each} at position {at} needs more than 64 bits")
+    return ids.astype(np.int64)
+
+
+def _whole(what: str, given: NDArray[Any], wanted: str = "integers or strings") -> I64:
+    if given.dtype.kind not in "iu":
+        raise ShapeError(f"{what} of {given.dtype}; expected {wanted}")
+    return np.ascontiguousarray(given).astype(np.int64, copy=False)
+
+
+def numbers(what: str, given: Any) -> F32:
+    """Numbers of any kind as float32; ShapeError, which begins with `what`, for anything else."""
+    try:
+        found = np.asarray(given)
+    except ValueError as error:
+        raise ShapeError(f"{what} no array: {error}") from error
+    if not np.can_cast(found.dtype, np.float32, "same_kind"):
+        raise ShapeError(f"{what} {found.dtype}; expected floating point numbers")
+    with np.errstate(over="ignore"):  # what is too large is infinite, and found as that
+        return np.ascontiguousarray(found, np.float32)
 
 
 def _offsets(field: str, given: Any, count: int) -> I64:
-    offsets = _whole(field, np.asarray(given))
+    found = np.asarray(_array(field, given, "offsets"))
+    offsets = _whole(f"field {field!r} has offsets", found, "integers")
     if offsets.ndim != 1 or len(offsets) == 0:
         raise ShapeError(f"field {field!r} has offsets {offsets.shape}; expected (bags + 1,)")
     if offsets[0] != 0:
@@ -115,7 +171,7 @@ def _offsets(field: str, given: Any, count: int) -> I64:
 
 
 def _weights(field: str, given: Any, count: int) -> F32:
-    weights = np.ascontiguousarray(given, np.float32)
+    weights = numbers(f"weights of field {field!r} are", given)
     if weights.shape != (count,):
         raise ShapeError(f"field {field!r} has weights {weights.shape}; expected ({count},), one for each id")
     bad = np.flatnonzero(~np.isfinite(weights))

@@ -15,6 +15,7 @@ from vecstore.codecs.tables.combine import Combiner
 from vecstore.codecs.tables.learners import Learner
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.rows import Plan
+from vecstore.errors import BudgetError
 from vecstore.ledger import TableLedger
 
 
@@ -30,9 +31,18 @@ class Field:
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Ids, those that come most often first; without frequencies as they are numbered."""
+        self.check_few()
         if self.frequencies is None:
             return np.arange(self.cardinality)
         return np.argsort(-self.frequencies, kind="stable")
+
+    def check_few(self) -> None:
+        """BudgetError for more ids than a store has rows, where something is kept for each id."""
+        if self.cardinality >= 1 << 32:
+            raise BudgetError(
+                f"field {self.name!r} has {self.cardinality:,} ids, and this method has something of its own "
+                "for each; take one that hashes"
+            )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +62,9 @@ class Learner:
     def begin(self) -> None:
         """Before the first lookup: a learner that grows becomes small."""
 
-    def fit(self, arrays: Mapping[str, NDArray[Any]], stores: Sequence[Store]) -> None:
-        """Takes the sizes of arrays that are to be taken over, where it grows."""
+    def fit(self, arrays: Mapping[str, NDArray[Any]], stores: Sequence[Store]) -> Callable[[], None]:
+        """Takes the sizes of arrays that are to be taken over, where it grows; gives what undoes that."""
+        return lambda: None
 
 
 @dataclass

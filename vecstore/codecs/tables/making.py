@@ -16,14 +16,15 @@ from vecstore.codecs.tables.budgets import bytes_of, solve
 from vecstore.codecs.tables.deltas import Delta, Saved
 from vecstore.codecs.tables.layout import Field
 from vecstore.codecs.tables.optimizers import Optimizer
-from vecstore.codecs.tables.presets import PRESETS, Preset
+from vecstore.codecs.tables.presets import PRESETS, Preset, checked
 from vecstore.codecs.tables.shapes import Shape
 from vecstore.codecs.tables.state import Setup, TableState, identity_of, load, read_part
 from vecstore.codecs.tables.table import Table
-from vecstore.errors import ConflictError, InputError, ShapeError, SpecError
+from vecstore.errors import ConflictError, FormatError, InputError, ShapeError, SpecError
 
 LEAGUES = ("serve", "train")
 _MAX_DIM = 1 << 20
+_MAX_IDS = (1 << 63) - 1
 
 
 @dataclass
@@ -91,7 +92,12 @@ def open_table(path: str | os.PathLike[str], *deltas: str | os.PathLike[str]) ->
 def table_of(state: TableState) -> Table:
     """The table whose `state` this is."""
     setup = state.setup
-    preset = _preset(setup.method)
+    if setup.method not in PRESETS or not setup.options.keys() <= PRESETS[setup.method].options.keys():
+        raise FormatError(
+            f"a table of method {setup.method!r} with options {', '.join(setup.options)}; this vecstore has "
+            "no such method or option: upgrade"
+        )
+    preset = PRESETS[setup.method]
     # Options that are younger than the table are what they are by default.
     options = {**preset.options, **setup.options}
     shape = Shape([Field(*each) for each in setup.fields], setup.seed, options)
@@ -101,8 +107,8 @@ def table_of(state: TableState) -> Table:
 
 
 def _preset(method: str) -> Preset:
-    if method not in PRESETS:
-        near = difflib.get_close_matches(method, PRESETS, 3) or list(PRESETS)
+    if str(method) not in PRESETS:
+        near = difflib.get_close_matches(str(method), PRESETS, 3) or list(PRESETS)
         raise SpecError(f"there is no table method {method!r}; did you mean {' or '.join(near)}?")
     return PRESETS[method]
 
@@ -113,33 +119,50 @@ def _options(method: str, preset: Preset, given: Mapping[str, Any]) -> dict[str,
         raise SpecError(
             f"{method!r} has no option {unknown[0]!r}; it has {', '.join(sorted(preset.options))}"
         )
-    return {**preset.options, **given}
+    return {**preset.options, **{name: checked(name, value) for name, value in given.items()}}
 
 
 def _seed(seed: int) -> int:
-    if not 0 <= seed < 1 << 63:
-        raise SpecError(f"seed={seed}; expected 0 to 2**63 - 1")
-    return int(seed)
+    return _whole(seed, f"seed={seed!r}", 0, (1 << 63) - 1)
+
+
+def _whole(given: Any, what: str, low: int, high: int) -> int:
+    """A whole number; SpecError unless it is one from low to high."""
+    try:
+        if int(given) == given and low <= given <= high:
+            return int(given)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise SpecError(f"{what}; expected a whole number from {low} to {high}")
 
 
 def _fields(wish: Wish) -> list[Field]:
     if not wish.fields:
         raise SpecError("a table needs a field: fields={'user': 6040, 'item': 3706}")
+    if not isinstance(wish.fields, Mapping) or not all(isinstance(name, str) for name in wish.fields):
+        raise SpecError(f"fields={wish.fields!r}; expected {{name: number of ids}}")
+    if not isinstance(wish.frequencies, Mapping | None):
+        raise SpecError("frequencies are to be {field: counts}")
     found = []
     for name, count in wish.fields.items():
-        if int(count) != count or count < 1:
-            raise SpecError(f"field {name!r} has {count} ids; expected a whole number from 1")
+        size = _whole(count, f"field {name!r} has {count!r} ids", 1, _MAX_IDS)
         dim = wish.dim.get(name, 0) if isinstance(wish.dim, Mapping) else wish.dim
-        if int(dim) != dim or not 1 <= dim <= _MAX_DIM:
-            raise SpecError(f"field {name!r} has dim {dim}; expected a whole number from 1")
-        found.append(Field(name, int(count), int(dim), _frequencies(name, int(count), wish.frequencies)))
+        width = _whole(dim, f"field {name!r} has dim {dim!r}", 1, _MAX_DIM)
+        found.append(Field(name, size, width, _frequencies(name, size, wish.frequencies)))
+    for what, given in (("dim", wish.dim), ("frequencies", wish.frequencies)):
+        others = [name for name in given if name not in wish.fields] if isinstance(given, Mapping) else []
+        if others:
+            raise SpecError(f"{what} of field {others[0]!r}, which is none of {', '.join(wish.fields)}")
     return found
 
 
 def _frequencies(name: str, count: int, given: Mapping[str, ArrayLike] | None) -> NDArray[np.float64] | None:
     if given is None or name not in given:
         return None
-    found = np.asarray(given[name], np.float64)
+    try:
+        found = np.asarray(given[name], np.float64)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"frequencies of field {name!r} are no numbers: {error}") from error
     if found.shape != (count,):
         raise ShapeError(f"frequencies of field {name!r} are {found.shape}; expected ({count},)")
     if not (np.isfinite(found).all() and (found >= 0).all() and found.any()):

@@ -9,6 +9,7 @@ from typing import Any
 from vecstore.codecs.tables import adapting, finishing, owning, sharing
 from vecstore.codecs.tables.layout import Layout
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, each_rows, nothing
+from vecstore.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,44 @@ class Preset:
     layout: Callable[[Shape, Knobs], Layout]
     knobs: Callable[[Shape], list[Knob]]
     options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an option may be: a number from low to high, whole or not; or None, where that says the method."""
+
+    low: float
+    high: float
+    whole: bool = False
+    none: bool = False
+
+
+_SHARE, _RATE, _COUNT = Limits(0, 1), Limits(0, 1e6), Limits(1, 1 << 30, whole=True)
+_PARTS, _SINCE = Limits(1, 1 << 20, whole=True, none=True), Limits(0, 1 << 62, whole=True)
+
+LIMITS: Mapping[str, Limits] = {
+    "init": _RATE, "decay": _RATE, "threshold_rate": _RATE, "gate_rate": _RATE, "alpha": _RATE, "near": _RATE,
+    "pull": _RATE, "threshold": Limits(-1e6, 1e6), "damping": _SHARE, "fine": _SHARE, "own": _SHARE,
+    "frequent": _SHARE, "shared": _SHARE, "chance": _SHARE, "hot": Limits(0, 0.999),
+    "half": Limits(0, 1, whole=True), "probes": Limits(1, 64, whole=True), "chunks": _PARTS, "parts": _PARTS,
+    "digits": Limits(2, 64, whole=True), "block": _COUNT, "hashes": _COUNT, "every": _COUNT,
+    "layers": Limits(0, 64, whole=True), "bits": Limits(1, 8, whole=True), "warm": _SINCE, "turns": _SINCE,
+    "ttl": _SINCE, "start": _SINCE, "admit": Limits(1, 255, whole=True),
+}  # fmt: skip
+
+
+def checked(name: str, value: Any) -> Any:
+    """The value of an option; SpecError unless it is within its limits. Options that are words have none."""
+    limits = LIMITS.get(name)
+    if limits is None or (value is None and limits.none):
+        return value
+    try:
+        if limits.low <= value <= limits.high and not (limits.whole and int(value) != value):
+            return int(value) if limits.whole else float(value)
+    except (TypeError, ValueError):
+        pass
+    kind = "a whole number" if limits.whole else "a number"
+    raise SpecError(f"{name}={value!r}; expected {kind} from {limits.low:g} to {limits.high:g}")
 
 
 _ANY = {"rows": "f32", "init": 0.05, "decay": 0.0}

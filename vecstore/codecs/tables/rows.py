@@ -36,7 +36,7 @@ _MAX_ROWS = (1 << 32) - 1  # what keys of a step hold
 
 def kind_of(name: str) -> int:
     """The number of a format of rows; SpecError for a name that is none."""
-    if name not in KINDS:
+    if str(name) not in KINDS:
         raise SpecError(
             f"rows={name!r} is no format of rows; expected one of {', '.join(KINDS)}, or lsq1 to lsq8 "
             "where rows stay where they are"

@@ -41,7 +41,7 @@ class Shape:
         high = self.options["init"] if high is None else high
         name = self.options.get("rows", "f32")
         decay = self.options.get("decay", 0.0)
-        if re.fullmatch("lsq[0-9]+", name):
+        if re.fullmatch("lsq[0-9]+", str(name)):
             return SteppedPlan(count, width, high, int(name.removeprefix("lsq")), decay)
         if decay:
             raise SpecError(f"decay={decay} is for rows of lsq1 to lsq8; these are {name}")

@@ -18,6 +18,9 @@ from vecstore.errors import CorruptError, FormatError, NotFoundError
 
 _VERSION = 1
 
+# Options without which the same bytes would be other rows; tables that were saved have all of them.
+_MEANINGS = ("rows", "combine", "digits", "chunks", "probes", "block", "hashes", "layers", "bits", "parts")
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -31,6 +34,11 @@ class Setup:
     league: str
     seed: int
     empty_bags: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What has to be the same for arrays to mean the same: not what only decides how they learn."""
+        found = {name: getattr(self, name) for name in ("method", "fields", "knobs", "optimizer", "seed")}
+        return found | {name: self.options[name] for name in _MEANINGS if name in self.options}
 
 
 class TableState(Part):
@@ -69,17 +77,18 @@ class TableState(Part):
 
     def fits(self, setup: Setup, arrays: Mapping[str, NDArray[Any]]) -> None:
         """FormatError unless this is the state of a table with this setup and arrays of these shapes."""
-        for name in ("method", "fields", "knobs", "optimizer", "seed"):
-            found, wanted = getattr(self.setup, name), getattr(setup, name)
+        mine, yours = self.setup.identity(), setup.identity()
+        for name in mine | yours:
+            found, wanted = mine.get(name), yours.get(name)
             if found != wanted:
                 raise FormatError(f"the state of a table with {name} {found!r}; this one has {wanted!r}")
-        mine = {key: (array.dtype, array.shape) for key, array in self._arrays.items()}
-        yours = {key: (array.dtype, array.shape) for key, array in arrays.items()}
-        if mine != yours:
-            odd = sorted(key for key in {*mine, *yours} if mine.get(key) != yours.get(key))
-            raise FormatError(
-                f"the state of another table: {odd[0]} is {mine.get(odd[0])}, not {yours.get(odd[0])}"
+        for name in sorted({*self._arrays, *arrays}):
+            given, own = (
+                (each[name].dtype.name, each[name].shape) if name in each else None
+                for each in (self._arrays, arrays)
             )
+            if given != own:
+                raise FormatError(f"the state of another table: {name} is {given}, not {own}")
 
 
 def save(part: Part, path: str | os.PathLike[str], *, force: bool) -> str:

@@ -35,8 +35,8 @@ class SteppedPlan(DensePlan):
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MOST_BITS:
             raise SpecError(f"rows have bits={self.bits}; expected 1 to {MOST_BITS}")
-        if not 0 <= self.decay < math.inf:
-            raise SpecError(f"decay={self.decay}; expected 0 or more")
+        if not self.init > 0:
+            raise SpecError(f"init={self.init}; values of few bits have steps, which begin as a part of it")
 
     @property
     def bytes(self) -> int:

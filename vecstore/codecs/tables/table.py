@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.tables.deltas import Saved
 from vecstore.codecs.tables.dynamic import DynamicIds, Keeper
-from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch
+from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch, numbers
 from vecstore.codecs.tables.layout import Branch, Field, Layout
 from vecstore.codecs.tables.learners import Lesson
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.rows import Job, sum_bags
 from vecstore.codecs.tables.state import Setup, TableState, save
-from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.errors import FormatError, InputError, ShapeError, SpecError
 from vecstore.kernels.finite import largest
 from vecstore.kernels.tablehash import first_outside, sequence
 from vecstore.ledger import TableLedger
@@ -27,11 +27,14 @@ from vecstore.ledger import TableLedger
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
+_MOST_RATE = float(np.finfo(np.float32).max)
+
 
 @dataclass
 class Seen:
     """A lookup of one field, as its gradients need it."""
 
+    table: Table
     batch: Batch
     rows: F32  # (bags, dim), what came out
     addresses: list[I64]  # of each term
@@ -80,20 +83,22 @@ class Table:
         the last update, or where a gradient is no number; ShapeError for another shape; nothing is
         changed then.
         """
-        if self.finished:
-            raise InputError("this table is finished; it takes no more gradients")
-        if self._seen is None:
+        if self._seen is None and not self.finished:
             raise InputError("there was no lookup since the last update; gradients are of a lookup's rows")
-        self.apply(self._seen, gradients, lr)
+        self.apply(self._seen or {}, gradients, lr)
         self._seen = None
 
     def trace(self, batch: Mapping[str, Bags | Batch]) -> dict[str, Seen]:
         """A lookup that `apply` takes back later; several may be under way. A Batch is taken as it is."""
+        _check_fields("a lookup", batch)
         return {field: self._look(field, given) for field, given in batch.items()}
 
     def apply(self, seen: Mapping[str, Seen], gradients: Mapping[str, Any], lr: float) -> None:
         """As `update`, for a lookup of `trace`."""
-        if not 0 <= lr < float("inf"):
+        if self.finished:
+            raise InputError("this table is finished; it takes no more gradients")
+        _check_fields("an update", gradients)
+        if not _is_rate(lr):
             raise InputError(f"lr is {lr}; expected a positive number")
         checked = {field: self._gradient(field, seen, given) for field, given in gradients.items()}
         jobs: dict[int, list[Job]] = {}
@@ -147,13 +152,22 @@ class Table:
         return TableState(self.setup, self.updates, self.finished, self.arrays())
 
     def restore(self, state: TableState) -> None:
-        """Takes over what `state` of an equal table gave; FormatError for one of another make."""
+        """Takes over what `state` of an equal table gave; FormatError for one of another make, which changes
+        nothing."""
+        state.fits(self.setup, state.arrays())
+        undo = []
         for at, learner in enumerate(self.layout.learners):
             mine = {key.replace(f"learner{at}.", ""): array for key, array in state.arrays().items()}
-            learner.fit(mine, self.stores)
+            undo.append(learner.fit(mine, self.stores))
+        try:
+            ends = ("optimizer.", "training.") if state.finished else ()
+            state.fits(self.setup, {k: a for k, a in self.arrays().items() if not k.startswith(ends)})
+        except FormatError:
+            for back in undo:
+                back()
+            raise
         if state.finished and not self.finished:
             self.finish()
-        state.fits(self.setup, self.arrays())
         self.updates = state.updates
         kept = self.arrays()
         for name, array in state.arrays().items():
@@ -221,12 +235,14 @@ class Table:
         batch = given if isinstance(given, Batch) else Batch.of(field, given, empty=self.setup.empty_bags)
         if branch.closed:
             check_ids(branch.field, batch)
+        if not len(batch.keys):
+            return Seen(self, batch, np.zeros((batch.bags, branch.field.dim), np.float32), [], 0, [])
         addresses = [term.address(batch.keys) for term in branch.terms]
         rows = np.empty((batch.bags, branch.field.dim), np.float32)
         if branch.combiner is None:
             for at, term in enumerate(branch.terms):
                 self.stores[term.store].pool(addresses[at], batch, rows, adds=at > 0)
-            return Seen(batch, rows, addresses, self._moves, [])
+            return Seen(self, batch, rows, addresses, self._moves, [])
         parts = [
             self.stores[term.store].gather(found.reshape(len(found), -1))
             for term, found in zip(branch.terms, addresses, strict=True)
@@ -236,7 +252,7 @@ class Table:
             sum_bags(vectors, batch, rows)
         else:
             rows = vectors
-        return Seen(batch, rows, addresses, self._moves, parts)
+        return Seen(self, batch, rows, addresses, self._moves, parts)
 
     def _learn(self, seen: Mapping[str, Seen], gradients: Mapping[str, F32], seed: int) -> None:
         """Tells learners what an update was."""
@@ -255,7 +271,9 @@ class Table:
     def _gradient(self, field: str, seen: Mapping[str, Seen], given: Any) -> F32:
         if field not in seen:
             raise InputError(f"there is a gradient for field {field!r}, which was not looked up")
-        gradient = np.ascontiguousarray(given, np.float32)
+        if seen[field].table is not self:
+            raise InputError(f"there is a gradient for field {field!r} of a lookup in another table")
+        gradient = numbers(f"the gradient of field {field!r} is", given)
         if gradient.shape != seen[field].rows.shape:
             raise ShapeError(
                 f"the gradient of field {field!r} is {gradient.shape}; its rows were {seen[field].rows.shape}"
@@ -271,6 +289,10 @@ class Table:
     def _back(self, branch: Branch, seen: Seen, gradient: F32) -> list[tuple[int, Job]]:
         """The gradients of stores of the gradient of a field's rows."""
         batch, offsets = seen.batch, seen.batch.offsets
+        if not len(batch.keys):
+            return []
+        if branch.closed:
+            check_ids(branch.field, batch)  # again: the caller's array may hold others by now
         if seen.moves != self._moves:
             seen.addresses = [term.address(batch.keys) for term in branch.terms]
         if len(batch.weights) or (branch.combiner is not None and len(offsets)):
@@ -290,6 +312,18 @@ class Table:
             every = np.arange(len(slope), dtype=np.int64).reshape(-1, 1, 1)
             found.append((store, Job(every, NO_OFFSETS, np.ascontiguousarray(slope))))
         return found
+
+
+def _check_fields(what: str, given: Any) -> None:
+    if not isinstance(given, Mapping):
+        raise ShapeError(f"{what} is given a {type(given).__name__}; expected a mapping of fields")
+
+
+def _is_rate(given: Any) -> bool:
+    try:
+        return bool(0 <= given <= _MOST_RATE)
+    except (TypeError, ValueError):
+        return False
 
 
 def check_ids(field: Field, batch: Batch) -> None:
