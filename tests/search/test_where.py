@@ -105,6 +105,8 @@ TYPED = pa.table(
         "clock": pa.array([*(datetime.time(hour, 30) for hour in (1, 2, 3)), None], pa.time32("s")),
         "price": pa.array([*map(Decimal, ("1.25", "2.50", "3.00")), None], pa.decimal128(10, 2)),
         "name": ["2024-05-01", "b", None, "c"],
+        "key": pa.array([5, 2**63 + 5, None, 2**64 - 1], pa.uint64()),
+        "half": pa.array(np.array([0.5, 1, 2, np.nan], np.float16)),
     }
 )
 
@@ -135,6 +137,15 @@ TYPED = pa.table(
         ("price in (1.25, '3', 7.777)", [0, 2]),
         ("price in (7.777)", []),
         ("name = '2024-05-01'", [0]),
+        ("key = 5", [0]),
+        ("key > 5.5 and key < 1e19", [1]),
+        ("key > -1", [0, 1, 3]),
+        ("key in (5, -1, 5.5, 9223372036854775813)", [0, 1]),
+        ("key between 9223372036854775809 and 18446744073709551615", [1, 3]),
+        ("row < 9223372036854775813", [0, 1, 2, 3]),
+        ("row in (1, 9223372036854775813)", [1]),
+        ("half >= 1", [1, 2]),
+        ("half in (0.5, 2)", [0, 2]),
     ],
 )
 def test_a_text_is_taken_as_the_column_is(text, rows):
@@ -153,6 +164,7 @@ def test_a_text_is_taken_as_the_column_is(text, rows):
         ("price > 'much'", "which is decimal.* such as 1.25"),
         ("price > 1e400", "with '1e400'"),
         ("price between 1 and 'nan'", "with 'nan'"),
+        ("key = 'x'", "which is uint64, with 'x', .* such as 125"),
     ],
 )
 def test_a_text_that_is_none_of_the_columns_values_is_refused(text, message):

@@ -136,6 +136,8 @@ def as_ids(ids: Ids, kind: pa.DataType, path: str) -> NDArray[np.int64] | pa.Arr
         given = given.reshape(-1)
         if kind == pa.int64() and given.dtype.kind == "i":
             return np.ascontiguousarray(given, np.int64)
+        if given.dtype.kind == "U" and _cut_short(given):
+            given = given.tolist()
     if kind != pa.string():
         return np.array([_integer(item, path) for item in given], np.int64)
     if not set(map(type, given)) <= {str, np.str_}:
@@ -145,6 +147,12 @@ def as_ids(ids: Ids, kind: pa.DataType, path: str) -> NDArray[np.int64] | pa.Arr
         return pa.array(given, pa.string())
     except UnicodeEncodeError as error:
         raise InputError(f"{path} has strings for ids; {error.object!r} is not proper Unicode") from error
+
+
+def _cut_short(texts: NDArray[np.str_]) -> bool:
+    """Whether Arrow would end one of them at a zero that stands within it."""
+    points = np.ascontiguousarray(texts).view(np.uint32).reshape(len(texts), -1)
+    return bool(((points[:, :-1] == 0) & (points[:, 1:] != 0)).any())
 
 
 def _integer(item: Any, path: str) -> int:

@@ -112,13 +112,22 @@ def schema_of(
 
 
 def plain_type(kind: pa.DataType, name: str) -> pa.DataType:
-    """The type a carried column is stored in: a dictionary's values are written out."""
+    """The type a carried column is stored in: a dictionary's values are written out, views are copied.
+
+    Arrow cannot pick rows of a view or of runs, so what was stored so could never be written anew.
+    """
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type, name)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_run_end_encoded(kind):
+        raise InputError(f"column {name!r} is {kind}; cast it to plain values")
     inner = [kind.field(i).type for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
     if any(plain_type(field, name) != field for field in inner):
         # An Arrow file may hold each dictionary once only, and batches bring their own.
-        raise InputError(f"column {name!r} has a dictionary inside {kind}; cast it to plain values")
+        raise InputError(f"column {name!r} has a dictionary or a view inside {kind}; cast it to plain values")
     return kind
 
 

@@ -72,6 +72,13 @@ def as_float32(rows: Array) -> Rows:
     return np.ascontiguousarray(rows, dtype=np.float32)
 
 
+def overflows(rows: Array) -> NDArray[np.bool_]:
+    """True for the rows (n,) of a real dtype that hold a number which float32 does not."""
+    if rows.dtype.kind != "f" or rows.dtype.itemsize <= 4:
+        return np.zeros(len(rows), np.bool_)
+    return np.asarray((np.isinf(as_float32(rows)) & np.isfinite(rows)).any(axis=1))
+
+
 def block_rows(dim: int) -> int:
     """How many float32 rows of this width make one block of work."""
     return max(_LEAST_BLOCK, _BLOCK_BYTES // (4 * dim))

@@ -71,7 +71,8 @@ def _typed(given: str, kind: pa.DataType) -> pa.Scalar | None:
         return pa.scalar(date.fromisoformat(given))
     if pa.types.is_time(kind):
         return pa.scalar(time.fromisoformat(given), pa.time64("us"))
-    if pa.types.is_decimal(kind):
+    # Of uint64 and a number of another type Arrow makes no common one but by way of decimals.
+    if pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
         return pa.scalar(Decimal(given))
     if not pa.types.is_timestamp(kind):
         return None
@@ -86,8 +87,8 @@ def _typed(given: str, kind: pa.DataType) -> pa.Scalar | None:
 
 
 def _example(kind: pa.DataType) -> str:
-    if pa.types.is_decimal(kind):
-        return "1.25"
+    if pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
+        return "1.25" if pa.types.is_decimal(kind) else "125"
     if pa.types.is_time(kind):
         return "'12:30:00'"
     return "'2020-01-31'" if pa.types.is_date(kind) else "'2020-01-31 12:30:00'"
@@ -257,7 +258,11 @@ class _Reader:
 
     def _column(self, name: str) -> _Side:
         at = self._schema.get_field_index(name)
-        return _Side(pc.field(name), self._schema.field(at) if at >= 0 else None)
+        if at < 0:
+            return _Side(pc.field(name))
+        field = self._schema.field(at)
+        half = pa.types.is_float16(field.type)  # Arrow does not compare these.
+        return _Side(pc.field(name).cast(pa.float32()) if half else pc.field(name), field)
 
     def _time(self, kind: type[date]) -> date:
         try:
@@ -281,5 +286,6 @@ class _Reader:
         if token.lstrip("+-").isdigit():
             if not -(2**63) <= int(token) < 2**64:
                 raise SpecError(f"where {self._text!r} has {token}, which no column can hold")
-            return int(token)
+            # Larger numbers Arrow compares as decimals.
+            return int(token) if int(token) < 2**63 else Decimal(token)
         return float(token)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vecstore.archive.ids import as_ids
 from vecstore.archive.layout import RESERVED, plain_type
-from vecstore.codecs.base import Array, check_rows
+from vecstore.codecs.base import Array, check_rows, overflows
 from vecstore.errors import InputError, ShapeError
 from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import keys_of
@@ -45,6 +45,8 @@ def checked(manifest: Manifest, ids: Any, rows: Array, columns: Mapping[str, Any
     names = wanted if isinstance(wanted, pa.Array) else pa.array(wanted)
     if len(names) != len(rows):
         raise ShapeError(f"there are {len(names)} ids for {len(rows)} rows; expected one each")
+    if (over := overflows(rows)).any():
+        raise InputError(f"row {int(over.argmax())} is {rows.dtype}, too large for float32")
     if names.null_count:
         raise InputError(f"row {int(np.asarray(names.is_null()).argmax())} has no id; every row needs one")
     keys = keys_of(names)
@@ -74,8 +76,21 @@ def _kind_of(ids: Any) -> pa.DataType:
     return pa.string() if first.dtype.kind in "UO" and not isinstance(first[:1].item(), int) else pa.int64()
 
 
+def _is_text(name: object) -> bool:
+    """Whether Arrow takes it for a name."""
+    try:
+        str.encode(name)  # type: ignore[arg-type]
+    except (TypeError, UnicodeError):
+        return False
+    return True
+
+
 def _columns(manifest: Manifest, given: Mapping[str, Any], rows: int) -> pa.RecordBatch | None:
     """The carried values as the store has them, or None where it has none."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"columns is a {type(given).__name__}; expected a dict, name -> one value a row")
+    if odd := [name for name in given if not _is_text(name)]:
+        raise InputError(f"columns are named by text; {odd[0]!r} is none")
     names = list(given) if manifest.columns is None else manifest.columns.names
     if set(names) != set(given):
         raise InputError(f"the rows carry the columns {sorted(given)}; this store has {sorted(names)}")
@@ -83,6 +98,8 @@ def _columns(manifest: Manifest, given: Mapping[str, Any], rows: int) -> pa.Reco
     for name in names:
         if name in RESERVED:
             raise InputError(f"column {name!r} cannot be carried: that name is taken; rename or drop it")
+        if isinstance(given[name], str | bytes):  # which Arrow takes for a list of its characters
+            raise InputError(f"column {name!r} is one {type(given[name]).__name__}; expected one value a row")
         try:
             array = pa.array(given[name])
             kind = (
@@ -92,7 +109,7 @@ def _columns(manifest: Manifest, given: Mapping[str, Any], rows: int) -> pa.Reco
             )
             array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
             arrays.append(array.cast(kind))
-        except (pa.ArrowException, TypeError) as error:
+        except (pa.ArrowException, TypeError, OverflowError, UnicodeError) as error:
             raise InputError(f"column {name!r} cannot be taken: {error}") from error
         if len(arrays[-1]) != rows:
             raise InputError(f"column {name!r} has {len(arrays[-1])} values for {rows} rows")

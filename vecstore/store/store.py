@@ -83,7 +83,7 @@ class Store(StoreReader):
             raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
         if type(dim) is not int or not 1 <= dim <= MAX_DIM:
             raise SpecError(f"dim is {dim!r}; expected a whole number, 1 to {MAX_DIM}")
-        for spec in filter(None, (codec, keep)):
+        for spec in (codec,) if keep is None else (codec, keep):
             writing.check_spec(spec, dim)
         root = os.fspath(path)
         card = {"dim": dim, "metric": metric, **Claim(model, revision).names()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vecstore import registry
 from vecstore.archive.ids import Ids, as_ids
 from vecstore.archive.reader import Archive, CodeBatch
-from vecstore.codecs.base import Array, Codec, as_float32
+from vecstore.codecs.base import Array, Codec, as_float32, block_rows
 from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import keys_of
 from vecstore.registry import AnyCodec
@@ -63,7 +63,13 @@ def put(view: View, given: Given, sources: Mapping[str, int] = MappingProxyType(
     pair = codecs_of(view, manifest)
     if pair is None:
         waiting = view.manifest.rows - int((before != NONE).sum()) + len(batch)
-        if waiting >= FIT_ROWS or not _learns(manifest):
+        enough = waiting >= FIT_ROWS
+        if view.parts or not enough:
+            learns, probes = _probes(manifest)
+            for probe in probes:
+                _admit(probe, batch.rows)
+            enough = enough or not learns
+        if enough:
             return _first_fit(view, manifest, given, dead)
         pair = Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
         files.write_codec(view.root, pair.coarse)
@@ -122,12 +128,21 @@ def codecs_of(view: View, manifest: Manifest) -> Codecs | None:
     return Codecs(known[manifest.codec], fine)
 
 
-def _learns(manifest: Manifest) -> bool:
-    """Whether the codec is another on other rows."""
+def _probes(manifest: Manifest) -> tuple[bool, list[AnyCodec]]:
+    """Whether the codecs to be are others on other rows, and codecs like them, fitted on any numbers."""
     rng = np.random.default_rng(0)
     probes = rng.standard_normal((2, _PROBE_ROWS, manifest.dim), dtype=np.float32)
     specs = [manifest.spec, *([manifest.keep] if manifest.keep else [])]
-    return any(len({registry.fit(spec, probe).identity for probe in probes}) > 1 for spec in specs)
+    found = [[registry.fit(spec, probe) for probe in probes] for spec in specs]
+    return any(one.identity != other.identity for one, other in found), [one for one, _ in found]
+
+
+def _admit(probe: AnyCodec, rows: Array) -> None:
+    """InputError for a row that codecs like this one do not take: as long as it waited, none could be fitted."""
+    if isinstance(probe, Codec):
+        step = block_rows(probe.dim)
+        for at in range(0, len(rows), step):
+            probe.admit(as_float32(rows[at : at + step]), at)
 
 
 def fit_codecs(view: View, manifest: Manifest, sample: Array) -> Manifest:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import BlockCodec, Codec, as_float32, block_rows, refusal
+from vecstore.codecs.base import BlockCodec, Codec, as_float32, block_rows, overflows, refusal
 from vecstore.errors import InputError
 from vecstore.formats.base import Batch
 from vecstore.kernels.finite import largest
@@ -80,8 +80,8 @@ class Cleaner:
         bad = np.zeros(len(batch), bool)
         if isinstance(self.codec, Codec) and not self.codec.keeps_nonfinite:
             bad |= self._refused(batch, self.codec)
-        elif batch.rows.dtype.kind == "f" and batch.rows.dtype.itemsize > 4:
-            over = (np.isinf(as_float32(batch.rows)) & np.isfinite(batch.rows)).any(axis=1)
+        else:
+            over = overflows(batch.rows)
             if over.any() and not self.skip:
                 raise _error(batch, int(over.argmax()), f"is {batch.rows.dtype}, too large for float32")
             bad |= over
