@@ -138,7 +138,7 @@ def _probes(manifest: Manifest) -> tuple[bool, list[AnyCodec]]:
 
 
 def _admit(probe: AnyCodec, rows: Array) -> None:
-    """InputError for a row that codecs like this one do not take: as long as it waited, none could be fitted."""
+    """InputError for a row that codecs like this one do not take: while it waited, none could be fitted."""
     if isinstance(probe, Codec):
         step = block_rows(probe.dim)
         for at in range(0, len(rows), step):
