@@ -63,7 +63,10 @@ from vecstore.errors import CorruptError, FormatError, InputError, SpecError
 from vecstore.kernels.finite import largest
 from vecstore.spec import Spec, Step, parse, unknown
 
-__all__ = ["CODECS", "TRANSFORMS", "dumps", "find", "fit", "list_codecs", "loads", "names", "register"]
+__all__ = [
+    "CODECS", "TRANSFORMS", "check_sample", "dumps", "find", "fit", "learns", "list_codecs", "loads", "names",
+    "register",
+]  # fmt: skip
 
 AnyCodec = Codec | BlockCodec
 
@@ -144,7 +147,7 @@ def fit(
         return _fit_grouped(spec, sample, columns or {}, seed)
     rows = as_float32(check_rows(sample))
     if any(not issubclass(part, BlockCodec | F32 | F16 | BF16) for part in classes):
-        _check_sample(spec, rows)
+        check_sample(spec, rows)
     transforms: list[Transform] = []
     for step, part in zip(spec.steps[:-1], classes[:-1], strict=True):
         transform = _fit(part, step, rows, seed)
@@ -163,7 +166,12 @@ def fit(
     return Chain(tuple(transforms), codec)
 
 
-def _check_sample(spec: Spec, rows: Rows) -> None:
+def learns(spec: str | Spec) -> bool:
+    """Whether a codec of this spec is another one on other rows, where that is known without two of them."""
+    return any(part.learns for part in _classes(spec if isinstance(spec, Spec) else parse(spec)))
+
+
+def check_sample(spec: str | Spec, rows: Rows) -> None:
     """InputError for a sample (n, dim) that nothing can be learned from."""
     if not len(rows):
         raise InputError(f"{spec} is fitted on rows, and there are none")
@@ -184,7 +192,7 @@ def _fit_ragged(spec: Spec, part: type[RaggedTransform], sample: Ragged, seed: i
 def _fit_grouped(spec: Spec, sample: Array, columns: Mapping[str, Any], seed: int) -> Grouped:
     """Group means, and the codec of what they leave."""
     rows = as_float32(check_rows(sample))
-    _check_sample(spec, rows)
+    check_sample(spec, rows)
     options: dict[str, Any] = dict(_typed(GroupCenter, spec.steps[0]))
     center = GroupCenter.fit(rows, seed=seed, groups=columns.get(options.get("by", "")), **options)
     *between, last = spec.steps[1:]

@@ -85,6 +85,12 @@ def test_threads_do_not_change_a_bit(spec):
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if registry.learns(spec)])
+def test_a_codec_that_says_so_is_another_one_on_other_rows(spec):
+    one, other = (vs.fit(spec, make_rows(16, 6, seed=seed)) for seed in (1, 2))
+    assert one.identity != other.identity
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_same_sample_and_seed_give_the_same_bytes(spec):
     sample = make_rows(400, 12)

@@ -252,3 +252,15 @@ def test_a_version_in_between_that_is_missing_is_noticed(make):
         store.put([i], some_rows(1))
     os.unlink(os.path.join(store.path, "versions", f"{2:020d}.json"))
     assert any("no version 2" in finding for finding in vs.check(store.path))
+
+
+def test_a_store_that_was_opened_by_a_relative_path_is_the_same_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    store = Store.create("x.store", dim=8, codec="f16")
+    monkeypatch.chdir(tmp_path / "b")
+    Store.create("x.store", dim=8, codec="f16")
+    store.put([1], some_rows(1))
+    assert len(pickle.loads(pickle.dumps(store))) == 1 and store.gc() and store.check() == []
+    assert len(Store.open("x.store")) == 0 and len(Store.open(tmp_path / "a" / "x.store")) == 1

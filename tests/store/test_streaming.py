@@ -48,6 +48,44 @@ def test_offsets_rise_and_batches_have_ids(make):
         make("y.store").writer(source="")
 
 
+@pytest.mark.parametrize("codec", ["f32", "pq:m=2"])
+def test_batches_without_rows_move_the_offset(make, codec):
+    store = make(codec=codec)
+    writer = store.writer(source="clicks")
+    for number, ids in enumerate(([], [1], [], [2, 3])):
+        writer.write(batch(ids), offset=number)
+        writer.commit()
+        assert writer.last_offset == number and store.version == number + 1
+    assert np.allclose(store.get([1, 2]), some_rows(2)[[0, 0]]) and len(store) == 3 and store.check() == []
+
+
+@pytest.mark.parametrize("codec", ["sq:bits=8", "f16"])
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_batch_that_the_store_does_not_take_is_refused_at_once_and_the_stream_goes_on(make, codec, filled):
+    store = make(codec=codec)
+    if filled:
+        store.put(range(9000), some_rows(9000), {"lang": ["de"] * 9000})
+    writer = store.writer(source="clicks")
+    writer.write(batch([1, 2]), offset=1)
+    good = batch([3])
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array([1.0] * 7 + [np.nan], pa.float32()), 8)
+    wide = pa.FixedSizeListArray.from_arrays(pa.array([1.0] * 9, pa.float32()), 9)
+    for wrong, error, message in (
+        (good.set_column(0, "id", pa.array(["x"])), vs.InputError, "whole numbers"),
+        (good.set_column(1, "vector", vectors), vs.InputError, "row 0 holds nan"),
+        (good.set_column(1, "vector", wide), vs.ShapeError, "9 dimensions"),
+        (good.set_column(2, "lang", pa.array([[5]])), vs.InputError, "'lang' cannot be taken"),
+        (good.select(["id", "vector"]), vs.InputError, "columns"),
+        (pa.Table.from_batches([good]), vs.InputError, "RecordBatch"),
+    ):
+        with pytest.raises(error, match=message):
+            writer.write(wrong, offset=2)
+    writer.write(good.set_column(2, "lang", good["lang"].dictionary_encode()), offset=2)
+    writer.commit()
+    assert writer.last_offset == 2 and len(store) == (9000 if filled else 3)
+    assert np.allclose(store.get([3]), some_rows(1), atol=0.05) and store.check() == []
+
+
 def test_of_two_producers_of_a_stream_one_is_told(make):
     store = make()
     other = Store.open(store.path)

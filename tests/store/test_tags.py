@@ -106,8 +106,13 @@ def test_what_was_the_newest_within_the_age_stays(make, monkeypatch):
     assert store.versions() == [5, 6, 7, 8]  # 5 was the newest from six hours to five hours ago
     store.gc(keep=2, older_than=0)
     assert store.versions() == [7, 8]
-    with pytest.raises(vs.SpecError, match="older_than"):
-        store.gc(older_than=-1)
+    for wrong in (-1, float("nan"), "7d"):
+        with pytest.raises(vs.SpecError, match="older_than"):
+            store.gc(older_than=wrong)
+    before = store.versions()
+    for ages in (1e300, float("inf"), 10**9 * 86_400):
+        store.gc(older_than=ages)
+    assert store.versions() == before
 
 
 @pytest.mark.parametrize("text", [True, False])

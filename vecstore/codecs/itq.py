@@ -34,6 +34,7 @@ class Itq(Codec):
     """Iterative quantization: bits= signs along principal axes, turned towards the corners of a cube."""
 
     name: ClassVar[str] = "itq"
+    learns: ClassVar[bool] = True
     dim: int
     bits: int
     mean: NDArray[np.float32]  # (dim,)

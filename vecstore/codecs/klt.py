@@ -34,6 +34,7 @@ class Klt(Tcq):
     """Scalar quantization of principal axes: any number of bytes=, or bits= per dimension; fast to encode."""
 
     name: ClassVar[str] = "klt"
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,6 +39,7 @@ class Part:
     """What can stand in a chain: a frozen dataclass of scalars (configuration) and arrays (state)."""
 
     name: ClassVar[str]  # on disk for ever: other bytes need another name
+    learns: ClassVar[bool] = False  # True where it is another one on other rows, whatever its options
 
     def config(self) -> dict[str, Scalar]:
         """The scalar fields."""

@@ -31,6 +31,7 @@ class Pq(Codec):
     """Product quantization: m= subspaces, 256 or 16 (bits=4) centroids each."""
 
     name: ClassVar[str] = "pq"
+    learns: ClassVar[bool] = True
     dim: int
     m: int
     bits: int

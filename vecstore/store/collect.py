@@ -32,11 +32,11 @@ def collect(root: str, keep: int, older_than: float | None = None) -> list[str]:
     known = versions.numbers(root)
     first = max(0, len(known) - keep)
     if older_than is not None:
-        if not older_than >= 0:
+        if not isinstance(older_than, int | float) or not older_than >= 0:
             raise SpecError(f"older_than is {older_than!r}; expected seconds, 0 or more")
-        since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=older_than)
+        now = datetime.datetime.now(datetime.UTC)
         # One was the newest until the next was made.
-        while first and versions.read(root, known[first]).made >= since:
+        while first and (now - versions.read(root, known[first]).made).total_seconds() <= older_than:
             first -= 1
     manifests = [versions.read(root, version) for version in known[first:]]
     return remove_unneeded(root, [*manifests, *tags.held(root).values()], known[:first])

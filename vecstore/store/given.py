@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -57,6 +57,16 @@ def checked(manifest: Manifest, ids: Any, rows: Array, columns: Mapping[str, Any
     batch = Batch(rows, names, _columns(manifest, columns or {}, len(rows)), "the rows given", 0)
     slots = cache(lambda: _slots(names, keys))
     return Given(batch, keys, slots, lambda: None)
+
+
+def checked_batch(manifest: Manifest, batch: Batch, like: Batch | None = None) -> Given:
+    """The same of a batch with ids. like: one before it, where the store has no rows yet."""
+    if manifest.columns is None and like is not None and like.ids is not None:
+        schema = pa.schema([]) if like.columns is None else like.columns.schema
+        manifest = replace(manifest, id_type=like.ids.type, columns=schema)
+    columns = batch.columns
+    carried = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
+    return checked(manifest, batch.ids, batch.rows, carried)
 
 
 def _slots(names: pa.Array, keys: U64) -> U64:

@@ -18,7 +18,7 @@ from vecstore.ledger import parse_budget
 from vecstore.search import METRICS
 from vecstore.space.card import NOTHING, Claim, check_names, same_space
 from vecstore.store import collect, compaction, files, index, layout, tags, versions, writing
-from vecstore.store.given import checked
+from vecstore.store.given import checked, checked_batch
 from vecstore.store.manifest import Manifest
 from vecstore.store.parts import Pool
 from vecstore.store.reading import StoreReader
@@ -47,10 +47,11 @@ class Store(StoreReader):
         memory: int | str | None = None,
     ) -> None:
         """`open` by another name."""
-        self.path = os.fspath(path)
+        # As from here, wherever the process goes later.
+        self.path = _whole(path)
         self._pinned = version
         self.read_only = read_only or version is not None
-        versions.check_format(self.path)
+        versions.check_format(os.fspath(path))
         self.memory = memory
         pool = Pool(_bytes(memory))
         self._view: View | None = (
@@ -175,7 +176,15 @@ class Store(StoreReader):
         """
         claim = Claim(model, revision, check_space)
         check_names(self.view.manifest.card, claim, "rows", self.path)
-        return StreamWriter(source, lambda: self.view.manifest, partial(self.take_in, claim=claim))
+        commit = partial(self.take_in, claim=claim)
+        return StreamWriter(source, lambda: self.view.manifest, self._checked, commit)
+
+    def _checked(self, batch: Batch, like: Batch | None) -> Batch:
+        """A batch of a stream as the store takes it. like: one that waits, which the store's rows will be of
+        the kind of."""
+        given = checked_batch(self.view.manifest, batch, like)
+        writing.admit(self.view, given.batch.rows)
+        return given.batch
 
     def take_in(
         self, batches: list[Batch], source: str | None, offset: int, *, claim: Claim = NOTHING
@@ -191,10 +200,7 @@ class Store(StoreReader):
                 raise ConflictError(
                     f"another writer has taken {source} in up to offset {known}; go on behind that"
                 )
-            batch = joined(batches)
-            columns = batch.columns
-            carried = {} if columns is None else dict(zip(columns.schema.names, columns.columns, strict=True))
-            given = checked(view.manifest, batch.ids, batch.rows, carried)
+            given = checked_batch(view.manifest, joined(batches))
             self._check_space(given.batch.rows, claim, "rows")
             self._view = writing.put(view, given, {} if source is None else {source: offset})
 
@@ -275,13 +281,19 @@ class Store(StoreReader):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), os.path.abspath(self.path), self._pinned, self.read_only, self.memory)
+        return _reopen, (type(self), self.path, self._pinned, self.read_only, self.memory)
 
 
 def _reopen(
     kind: type[Store], path: str, version: int | str | None, read_only: bool, memory: int | str | None
 ) -> Store:
     return kind(path, version=version, read_only=read_only, memory=memory)
+
+
+def _whole(path: str | os.PathLike[str]) -> str:
+    """A path from the root on."""
+    path = os.fspath(path)
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
 
 
 def _bytes(memory: int | str | None) -> int | None:

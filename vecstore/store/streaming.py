@@ -9,15 +9,17 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from vecstore.errors import InputError, SpecError
+from vecstore.errors import InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch
-from vecstore.formats.columns import choose
+from vecstore.formats.columns import choose, vector_type
 from vecstore.formats.idkeys import keys_of
 from vecstore.store.ids import IdMap
 from vecstore.store.manifest import Manifest
 
 # Takes rows and the offset that they end at, and commits both at once.
 Commit = Callable[[list[Batch], str, int], None]
+# Gives a batch as the store takes it, of the kind of one that waits, if any does.
+Check = Callable[[Batch, Batch | None], Batch]
 
 
 class StreamWriter:
@@ -26,12 +28,12 @@ class StreamWriter:
     A producer that was interrupted goes on behind `last_offset`; what it sends again up to there is left out.
     """
 
-    def __init__(self, source: str, manifest: Callable[[], Manifest], commit: Commit) -> None:
-        """manifest: gives the newest. commit: see `Commit`."""
+    def __init__(self, source: str, manifest: Callable[[], Manifest], check: Check, commit: Commit) -> None:
+        """manifest: gives the newest. check, commit: see `Check` and `Commit`."""
         if not source or not isinstance(source, str):
             raise SpecError(f"source is {source!r}; expected the name of a stream")
         self.source = source
-        self._manifest, self._commit = manifest, commit
+        self._manifest, self._check, self._commit = manifest, check, commit
         self._waiting: list[Batch] = []
         self._offset = self.last_offset
         self._rows = 0
@@ -46,8 +48,10 @@ class StreamWriter:
 
         offset: of the batch in its stream, larger than that of the one before. False if it is committed
         already, and is left out. An id that comes again in a later batch stands for the later row. Raises
-        InputError for a batch that the store does not take.
+        InputError and ShapeError for a batch that the store does not take, which is left out as well.
         """
+        if not isinstance(batch, pa.RecordBatch):
+            raise InputError(f"a batch of {self.source} is a {type(batch).__name__}; expected a RecordBatch")
         if type(offset) is not int:
             raise SpecError(f"offset is {offset!r}; expected a whole number")
         last = self.last_offset
@@ -60,7 +64,11 @@ class StreamWriter:
         choice = choose(batch.schema, self.source, None, None)
         if choice.id is None:
             raise InputError(f"a batch of {self.source} has no id column; it has {batch.schema.names}")
-        self._waiting.append(choice.batch(batch, self._manifest().dim, self._rows))
+        dim, kind = self._manifest().dim, vector_type(batch.schema.field(choice.vector).type)
+        if kind is not None and kind[1] not in (None, dim):
+            raise ShapeError(f"a batch of {self.source} has {kind[1]} dimensions; expected {dim}")
+        given = choice.batch(batch, dim, self._rows)
+        self._waiting.append(self._check(given, self._waiting[0] if self._waiting else None))
         self._rows += len(batch)
         self._offset = offset
         return True
@@ -92,6 +100,7 @@ def joined(batches: list[Batch]) -> Batch:
     columns = None
     if batches[0].columns is not None:
         table = pa.Table.from_batches([batch.columns for batch in batches])
-        columns = table.combine_chunks().take(keep).to_batches()[0] if len(keep) else None
+        picked = table.combine_chunks().take(keep).to_batches()
+        columns = picked[0] if picked else batches[0].columns.slice(0, 0)
     rows = np.concatenate([batch.rows for batch in batches])
     return Batch(rows[keep.to_numpy()], ids.take(keep), columns, batches[0].path, batches[0].first)

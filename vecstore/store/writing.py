@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vecstore import registry
 from vecstore.archive.ids import Ids, as_ids
 from vecstore.archive.reader import Archive, CodeBatch
-from vecstore.codecs.base import Array, Codec, as_float32, block_rows
+from vecstore.codecs.base import Array, Codec, Rows, as_float32
 from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import keys_of
 from vecstore.registry import AnyCodec
@@ -53,8 +53,10 @@ def put(view: View, given: Given, sources: Mapping[str, int] = MappingProxyType(
     """Adds rows, in place of those that their ids had. sources: how far each stream is taken in with them."""
     batch = given.batch
     assert batch.ids is not None
-    given = index.begun(view, given)
     manifest = replace(view.manifest, sources={**view.manifest.sources, **sources})
+    if not len(given):
+        return published(view, manifest, manifest.segments)
+    given = index.begun(view, given)
     if manifest.columns is None:
         columns = pa.schema([]) if batch.columns is None else batch.columns.schema
         manifest = replace(manifest, id_type=batch.ids.type, columns=columns)
@@ -65,10 +67,7 @@ def put(view: View, given: Given, sources: Mapping[str, int] = MappingProxyType(
         waiting = view.manifest.rows - int((before != NONE).sum()) + len(batch)
         enough = waiting >= FIT_ROWS
         if view.parts or not enough:
-            learns, probes = _probes(manifest)
-            for probe in probes:
-                _admit(probe, batch.rows)
-            enough = enough or not learns
+            enough = not _wait(manifest, as_float32(batch.rows)) or enough
         if enough:
             return _first_fit(view, manifest, given, dead)
         pair = Codecs(registry.fit(_RAW, np.zeros((1, manifest.dim), np.float32)), None)
@@ -128,21 +127,32 @@ def codecs_of(view: View, manifest: Manifest) -> Codecs | None:
     return Codecs(known[manifest.codec], fine)
 
 
-def _probes(manifest: Manifest) -> tuple[bool, list[AnyCodec]]:
-    """Whether the codecs to be are others on other rows, and codecs like them, fitted on any numbers."""
+def admit(view: View, rows: Array) -> None:
+    """InputError for a row (n, dim) that the codecs of rows to come do not take."""
+    rows, pair = as_float32(rows), codecs_of(view, view.manifest)
+    if pair is None and len(rows):
+        _wait(view.manifest, rows)
+    for codec in () if pair is None else (pair.coarse, pair.fine):
+        if isinstance(codec, Codec):
+            codec.admit(rows, 0)
+
+
+def _wait(manifest: Manifest, rows: Rows) -> bool:
+    """Whether rows wait until there are enough to fit the codecs on. InputError for one that codecs of these
+    specs do not take: while it waited, none could be fitted."""
     rng = np.random.default_rng(0)
     probes = rng.standard_normal((2, _PROBE_ROWS, manifest.dim), dtype=np.float32)
-    specs = [manifest.spec, *([manifest.keep] if manifest.keep else [])]
-    found = [[registry.fit(spec, probe) for probe in probes] for spec in specs]
-    return any(one.identity != other.identity for one, other in found), [one for one, _ in found]
-
-
-def _admit(probe: AnyCodec, rows: Array) -> None:
-    """InputError for a row that codecs like this one do not take: while it waited, none could be fitted."""
-    if isinstance(probe, Codec):
-        step = block_rows(probe.dim)
-        for at in range(0, len(rows), step):
-            probe.admit(as_float32(rows[at : at + step]), at)
+    found = False
+    for spec in filter(None, (manifest.spec, manifest.keep)):
+        if registry.learns(spec):
+            registry.check_sample(spec, rows)
+            found = True
+            continue
+        one, other = (registry.fit(spec, probe) for probe in probes)
+        found |= one.identity != other.identity
+        if isinstance(one, Codec):
+            one.admit(rows, 0)
+    return found
 
 
 def fit_codecs(view: View, manifest: Manifest, sample: Array) -> Manifest:

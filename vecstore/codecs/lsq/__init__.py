@@ -37,6 +37,7 @@ class Lsq(Residual):
     """Local search quantization: sums of m= centroids, searched by beam= and, from there on, iters= times."""
 
     name: ClassVar[str] = "lsq"
+    learns: ClassVar[bool] = True
     iters: int
     moves: NDArray[np.uint8]  # (iters, changes, 2): codebooks, and the centroids that they are set to
 

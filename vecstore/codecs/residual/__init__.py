@@ -120,6 +120,7 @@ class Rq(Residual):
     """Residual quantization: m= stages of 256 centroids each, searched by beam=."""
 
     name: ClassVar[str] = "rq"
+    learns: ClassVar[bool] = True
 
     @property
     def blocks(self) -> int:
@@ -158,6 +159,7 @@ class Prq(Residual):
     """Product residual quantization: m= codebooks, dealt to splits= blocks of dimensions."""
 
     name: ClassVar[str] = "prq"
+    learns: ClassVar[bool] = True
     splits: int
 
     @property

@@ -45,6 +45,7 @@ class Tcq(Codec):
     """Trellis-coded principal axes: the least error at any number of bytes=, or bits= per dimension."""
 
     name: ClassVar[str] = "tcq"
+    learns: ClassVar[bool] = True
     dim: int
     bytes: int
     states: int

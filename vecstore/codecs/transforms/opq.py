@@ -35,6 +35,7 @@ class Opq(Pca):
     """Transform: a rotation learned for pq with the same m= and bits=, onto dim= dimensions."""
 
     name: ClassVar[str] = "opq"
+    learns: ClassVar[bool] = True
     m: int
     bits: int
 

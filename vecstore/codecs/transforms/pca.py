@@ -26,6 +26,7 @@ class Pca(Transform):
     """Transform: principal axes, the first dim= of them (all by default)."""
 
     name: ClassVar[str] = "pca"
+    learns: ClassVar[bool] = True
     dim: int
     mean: NDArray[np.float32]  # (dim,)
     axes: NDArray[np.float32]  # (dim, kept), orthonormal columns, by falling variance

@@ -32,6 +32,7 @@ class Whiten(Transform):
     """Transform: principal axes scaled to unit variance; floor= least variance, as a share of the largest."""
 
     name: ClassVar[str] = "whiten"
+    learns: ClassVar[bool] = True
     dim: int
     floor: float
     mean: NDArray[np.float32]  # (dim,)
