@@ -2,6 +2,7 @@
 # make test      sets up what the tests need, then runs every check (TORCH=1: with torch, for its files)
 # make lint      style and types only
 # make bench     measures codecs, scans, stores, tables and searches beside their peers; see docs/benchmarks
+#                (QUICK=1: in minutes, few rows of generated sets; no figures, but a look at all of it)
 #
 # Needs Python 3.11 or later and nothing else; everything is installed into .venv here.
 
@@ -32,21 +33,25 @@ test: lint $(if $(TORCH),$(VENV)/.torch)
 	$(BIN)/python -m pytest -q -n $(JOBS)
 
 # Goes on where it stopped. VECSTORE_DATA: the folder of data sets; hours, with all of them.
-RECORDS := docs/benchmarks
+# A quick run begins anew each time, and leaves the kept records and README alone.
+RECORDS := $(if $(QUICK),build/bench,docs/benchmarks)
+sets     = $(if $(QUICK),--quick --datasets $(1),$(2))
 task     = $(BIN)/vecstore bench $(1) --out $(RECORDS)/$(2).jsonl --resume --page $(RECORDS)/$(2).md
 
 bench: $(VENV)/.torch
-	$(call task,codecs --threads 1$(,)2,codecs)
-	$(call task,scan,scan)
-	$(call task,store,store)
-	$(call task,tables,tables)
-	$(call task,tables --speed --threads 1$(,)2,tables)
-	$(call task,vectors,vectors)
-	$(call task,limit,vectors)
+	$(if $(QUICK),rm -rf $(RECORDS))
+	mkdir -p $(RECORDS)
+	$(call task,codecs $(call sets,generated,--threads 1$(,)2),codecs)
+	$(call task,scan $(if $(QUICK),--quick),scan)
+	$(call task,store $(if $(QUICK),--quick),store)
+	$(call task,tables $(call sets,gmf$(,)zipf),tables)
+	$(call task,tables --speed --threads 1$(,)2 $(if $(QUICK),--quick),tables)
+	$(call task,vectors $(call sets,generated$(,)manual),vectors)
+	$(call task,limit $(if $(QUICK),--quick --dims 16),vectors)
 	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
-		--page $(RECORDS)/plan.md
-	$(BIN)/python scripts/fill_readme.py
-	$(BIN)/vecstore report $(filter-out %/plan.jsonl,$(wildcard $(RECORDS)/*.jsonl)) --force -o $(RECORDS)/report.html
+		--page $(RECORDS)/plan.md $(if $(QUICK),--datasets generated --budgets 8B/row$(,)5%)
+	$(if $(QUICK),,$(BIN)/python scripts/fill_readme.py)
+	$(BIN)/vecstore report $(RECORDS)/*.jsonl --force -o $(RECORDS)/report.html
 
 setup: $(VENV)/.test
 
