@@ -27,40 +27,18 @@ import numpy as np
 
 import vecstore as vs
 from vecstore.bench import datasets, machine
-from vecstore.bench.pages import markdown
+from vecstore.bench.plan_page import BUDGETS, SETS, TASK, key, page, room_of
 from vecstore.bench.quality import recalls, relative_mse, with_error
 from vecstore.bench.vectors import sets
 from vecstore.codecs.base import Codec, Rows
 from vecstore.errors import NotFoundError, VecstoreError
 from vecstore.kernels.threads import set_threads
-from vecstore.ledger import parse_budget
 from vecstore.planner.candidates import candidates
-from vecstore.planner.room import Room
 from vecstore.search.searcher import Searcher
 from vecstore.stream.sample import SAMPLE_ROWS
 
-BUDGETS = ("8B/row", "32B/row", "1bit/dim", "5%", "12%")
-SETS = (
-    "generated", "manual", "limit_small_minilm", "word2vec_googlenews_8k", "blogcatalog", "sift_sceaux",
-    "classic3_minilm",
-)  # fmt: skip
-RECALL, SHARE, TIME = 0.01, 0.9, 0.1  # what is asked
 LARGE, LARGE_ROWS = "generated_large", 200_000
 _SEED, _UNSEEN = 7, 2000
-
-ABOUT = """\
-A plan sees a collection. Beside it every candidate that the budget holds is fitted on all of the
-collection (on a sample as `compress` draws it, where it is large), and the collection is searched with
-queries that neither has seen: the set's own, where it has some, or rows left out of it. `told` is the
-plan's interval of 95 %; beside it stands what its first choice comes to with unseen rows as queries, and
-what is lost of these. Seconds are processor time of one thread, kernels compiled before, and those of a
-plan include what it measures of costs, which the exhaustive run does not.
-
-What this does not show: collections of millions, of which a plan sees a sample, so that its recall is
-that of the sample; other settings of codecs than the planner lists, which may be better still; what
-another draw of the rows would give, as one seed was run. A plan takes as long for a million rows as for
-twenty thousand, so that on small sets, where everything is tried in a second or two, it saves little: the
-share of time is asked of collections that are worth a plan."""
 
 Record = dict[str, Any]
 
@@ -148,11 +126,7 @@ def planned(data: Split, budget: str) -> Record:
 
 def held(data: Split, budget: str) -> list[str]:
     """The planner's candidates for a budget."""
-    return list(candidates(_room(data.rows.shape[1], len(data.rows), budget)))
-
-
-def _room(dim: int, rows: int, budget: str) -> Room:
-    return Room(parse_budget(budget), dim, rows, 8.0)
+    return list(candidates(room_of(data.rows.shape[1], len(data.rows), budget)))
 
 
 def run(plan: argparse.Namespace, done: list[Record]) -> Iterator[Record]:
@@ -170,146 +144,20 @@ def run(plan: argparse.Namespace, done: list[Record]) -> Iterator[Record]:
             with suppress(VecstoreError):
                 vs.plan(data.rows[:3000], budget=budget, metric=data.metric)
         for budget in plan.budgets:
-            case = {"kind": "plan", **shape, "budget": budget}
+            case = {"task": TASK, "kind": "plan", **shape, "budget": budget}
             if key(case) not in finished:
                 yield case | planned(data, budget) | {"machine": stamp}
         for budget in plan.budgets if plan.exhaustive else ():
             specs = held(data, budget)
-            case = {"kind": "case", **shape, "budget": budget, "specs": specs}
+            case = {"task": TASK, "kind": "case", **shape, "budget": budget, "specs": specs}
             if key(case) in finished:
                 continue
             for spec in specs:
-                one = {"kind": "fitted", **shape, "spec": spec}
+                one = {"task": TASK, "kind": "fitted", **shape, "spec": spec}
                 if key(one) not in finished:
                     finished.add(key(one))
                     yield one | fitted(data, spec) | {"machine": stamp}
             yield case
-
-
-def key(record: Record) -> tuple[str, ...]:
-    """What two records of one case have in common."""
-    return tuple(str(record.get(name)) for name in ("kind", "dataset", "budget", "spec"))
-
-
-@dataclass(frozen=True)
-class Case:
-    """A plan beside the exhaustive run."""
-
-    plan: Record
-    tried: list[Record]  # all that the budget holds
-
-    @property
-    def first(self) -> Record:
-        """What the plan says of its first choice."""
-        return dict(self.plan["candidates"][0])
-
-    @property
-    def got(self) -> Record:
-        """What it comes to."""
-        return dict(self.plan["first"])
-
-    @property
-    def best(self) -> Record:
-        """What finds most; the plan's own choice where nothing finds more."""
-        return max([self.got | {"spec": self.first["spec"]}, *self.tried], key=lambda r: r["recall_at_10"])
-
-    @property
-    def short(self) -> float:
-        """Recall@10 that the first choice lacks."""
-        return float(self.best["recall_at_10"] - self.got["recall_at_10"])
-
-    @property
-    def exhaustive_s(self) -> float:
-        """What the exhaustive run took."""
-        return float(sum(r["fit_s"] + r["encode_s"] + r["search_s"] for r in self.tried))
-
-    def inside(self, quality: str, found: str) -> bool:
-        """Whether what was found lies in the plan's interval."""
-        low, high = self.first[f"{quality}_interval"]
-        return bool(low <= self.got[found] <= high)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether recall does, if what was found, with so many queries, has an interval of its own."""
-        low, high = self.first["recall_at_10_interval"]
-        width = float(np.hypot((high - low) / 2, 1.96 * self.got["unseen_recall_error"]))
-        return bool(abs(self.got["unseen_recall"] - self.first["recall_at_10"]) <= width)
-
-
-def gathered(records: list[Record]) -> tuple[list[Case], list[Record]]:
-    """Cases of which both runs are there, and plans of budgets that hold nothing."""
-    last = {key(record): record for record in records}
-    fits = {(r["dataset"], r["spec"]): r for r in last.values() if r["kind"] == "fitted"}
-    found, empty = [], []
-    for case in (r for r in last.values() if r["kind"] == "case"):
-        plan = last.get(key(case | {"kind": "plan"}))
-        if plan is None or "candidates" not in plan:
-            empty += [] if plan is None else [plan]
-            continue
-        room = _room(case["dim"], case["rows"], case["budget"])
-        tried = [fits[case["dataset"], spec] for spec in case["specs"]]
-        good = [r for r in tried if "error" not in r and room.keeps(r["code_bytes"], r["shared"])]
-        found.append(Case(plan, good))
-    return found, empty
-
-
-def targets(cases: list[Case]) -> list[list[str]]:
-    """What is asked, what was found, whether it is kept."""
-    near = [case.short <= RECALL for case in cases]
-    times = {
-        name: sum(c.plan["plan_s"] for c in cases if c.plan["dataset"] == name)
-        / sum(c.exhaustive_s for c in cases if c.plan["dataset"] == name)
-        for name in dict.fromkeys(case.plan["dataset"] for case in cases)
-    }
-    text = ", ".join(f"{share:.2f} {name}" for name, share in sorted(times.items(), key=lambda item: item[1]))
-    exact = [case.first["total_bytes"] == case.plan["file_bytes"] for case in cases]
-    lines = [(f"first choice within {RECALL:g} of the best recall@10: {SHARE:.0%} of cases", near)]
-    known = [case for case in cases if case.first["recall_at_10_interval"]]
-    recall = [case.inside("recall_at_10", "unseen_recall") for case in known]
-    lines += [(f"recall@10 of unseen rows inside the plan's interval: {SHARE:.0%}", recall)]
-    agrees = [case.agrees for case in known]
-    lines += [(f"the same, allowing for the error of that recall itself: {SHARE:.0%}", agrees)]
-    error = [case.inside("relative_mse", "unseen_relative_mse") for case in cases]
-    lines += [(f"error of unseen rows inside the plan's interval: {SHARE:.0%}", error)]
-    shown = [
-        [what, f"{sum(each)} of {len(each)}", "yes" if np.mean(each) >= SHARE else "no"]
-        for what, each in lines
-    ]
-    kept = "yes" if max(times.values()) <= TIME else "no"
-    shown.append([f"time of a plan: {TIME:g} of the exhaustive run's", text, kept])
-    shown.append(
-        ["bytes of the file as told", f"{sum(exact)} of {len(exact)}", "yes" if all(exact) else "no"]
-    )
-    return shown
-
-
-def page(records: list[Record]) -> str:
-    """docs/benchmarks/plan.md."""
-    cases, empty = gathered(records)
-    header = ["set", "rows", "budget", "first choice", "bytes/row", "recall@10", "told", "of unseen rows"]
-    header += ["error told", "of unseen rows", "best of all", "recall@10", "tried", "plan s", "all s"]
-    lines = [_line(case) for case in cases]
-    parts = ["# What a plan is worth", "<!-- Made by scripts/bench_plan.py --page. -->", ABOUT]
-    parts.append(markdown(("", ["asked", "found", "kept"], targets(cases))))
-    there = {(r["dataset"], r["budget"]) for r in (*(case.plan for case in cases), *empty)}
-    if left := [f"{name} {budget}" for name in SETS for budget in BUDGETS if (name, budget) not in there]:
-        parts.append(f"Not measured yet: {', '.join(left)}.")
-    if empty:
-        parts.append("\n".join(f"- {r['dataset']}, {r['budget']}: {r['error']}" for r in empty))
-    return "\n\n".join([*parts, markdown(("", header, lines))]) + "\n"
-
-
-def _line(case: Case) -> list[str]:
-    first, got, best = case.first, case.got, case.best
-    told = first["recall_at_10_interval"]
-    return [
-        case.plan["dataset"], f"{case.plan['rows']:,}", case.plan["budget"], first["spec"],
-        f"{first['bytes_per_row']:g}", f"{got['recall_at_10']:.3f}",
-        "{:.3f}-{:.3f}".format(*told) if told else "", f"{got['unseen_recall']:.3f}",
-        "{:.3g}-{:.3g}".format(*first["relative_mse_interval"]), f"{got['unseen_relative_mse']:.3g}",
-        best["spec"], f"{best['recall_at_10']:.3f}", str(len(case.tried)), f"{case.plan['plan_s']:.2f}",
-        f"{case.exhaustive_s:.2f}",
-    ]  # fmt: skip
 
 
 def main() -> None:

@@ -292,8 +292,71 @@ def test_without_matplotlib_pictures_say_what_to_install(tmp_path, monkeypatch):
 
 def test_the_records_of_the_docs_make_a_report_of_all_tasks():
     folder = plots.Path(__file__).parents[2] / "docs" / "benchmarks"
-    docs = sorted(str(path) for path in folder.glob("*.jsonl") if path.stem != "plan")  # of a script
+    docs = sorted(map(str, folder.glob("*.jsonl")))
     report, _ = build.report(docs)
-    assert {"codecs", "scan", "store", "tables"} <= {section.name for section in report.sections}
+    assert {"codecs", "scan", "store", "vectors", "plan", "tables"} <= {
+        section.name for section in report.sections
+    }
     assert not [trouble for trouble in report.troubles if ", line " in trouble.where]
     assert "vl_convert" not in sys.modules or html.missing() is None
+
+
+def planned(budget="8B/row", got=0.5, best=0.6, **more):
+    """Records of one budget: what a plan says, what was tried, and what the budget holds."""
+    from vecstore.bench.plan_page import TASK
+
+    shape = {"task": TASK, "dataset": "some", "rows": 2000, "dim": 16, "metric": "ip"}
+    first = {
+        "spec": "pq:m=4", "bytes_per_row": 4, "total_bytes": 9000, "recall_at_10_interval": [0.45, 0.55],
+        "recall_at_10": 0.5, "relative_mse_interval": [0.1, 0.2],
+    }  # fmt: skip
+    tried = {
+        "code_bytes": 4, "shared": 900, "fit_s": 1.0, "encode_s": 1.0, "search_s": 2.0, "recall_at_10": best,
+        "unseen_recall": 0.48, "unseen_recall_error": 0.01, "unseen_relative_mse": 0.15,
+    }  # fmt: skip
+    plan = {"candidates": [first], "plan_s": 1.0, "file_bytes": 9000, "first": {**tried, "recall_at_10": got}}
+    return [
+        {**shape, "kind": "plan", "budget": budget, **plan, **more},
+        {**shape, "kind": "fitted", "spec": "sq:bits=2", **tried},
+        {**shape, "kind": "case", "budget": budget, "specs": ["sq:bits=2"]},
+    ]
+
+
+def test_plans_are_held_against_all_that_their_budgets_hold(tmp_path):
+    (section,) = reported(tmp_path, *planned()).sections
+    found = {line.what.partition(":")[0]: (line.found, line.kept) for line in section.targets}
+    assert found["first choice within 0.01 of the best recall@10"] == ("0 of 1", False)
+    assert found["error of unseen rows inside the plan's interval"] == ("1 of 1", True)
+    assert found["time of a plan"] == ("0.25 some", False) and found["bytes of the file as told"][1]
+    recalls, times = section.charts
+    assert {dot.what: dot.value for dot in recalls.plain.dots} == {
+        "first choice": 0.5, "best of all that was tried": 0.6,
+    }  # fmt: skip
+    assert times.plain.scale.rule == 0.1 and section.tables[0].lines[0][0] == "some"
+
+
+def test_half_of_a_plan_is_no_target_and_no_trouble(tmp_path):
+    for records in (planned()[:1], planned()[1:], planned()[::2]):
+        report = reported(tmp_path, *records)
+        (section,) = report.sections
+        assert all(line.kept is None for line in section.targets) and not section.charts
+        assert told(report) == []
+    broken = planned(error="holds nothing")
+    assert "plan, some, budget 8B/row: failed: holds nothing" in told(reported(tmp_path, *broken))
+
+
+def test_decoding_is_shown_as_a_share_of_memcpy(tmp_path):
+    pair = {
+        **{key: CODECS[0][key] for key in ("task", "dataset", "threads", "machine")}, "kind": "pair",
+        "method": "pq:m=8", "peer": "faiss pq:m=8", "topic": "pq", "setting": "8", "encode_ratio": 2.0,
+        "encode_ratio_min": 1.9, "encode_ratio_max": 2.1,
+    }  # fmt: skip
+    shares = {
+        f"decode_to_memcpy_ratio{end}": value for end, value in (("", 0.7), ("_min", 0.6), ("_max", 0.8))
+    }
+    from vecstore.bench.report import codecs_section
+
+    (chart,) = codecs_section._of_memory([pair | shares, {**pair, "method": "sq:bits=8"}])
+    (dot,) = chart.plain.dots
+    assert (dot.label, dot.low, dot.value, dot.high) == ("pq:m=8", 0.6, 0.7, 0.8)
+    assert chart.plain.scale.rule == 1 and "share of memory bandwidth" in chart.title

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vecstore.bench import codecs_task, scan_task, store_task
-from vecstore.bench.report import codecs_section, other_sections, vectors_section
+from vecstore.bench import codecs_task, plan_page, scan_task, store_task
+from vecstore.bench.report import codecs_section, other_sections, plan_section, vectors_section
 from vecstore.bench.report.model import Machine, Record, Report, Section, Trouble
 from vecstore.bench.report.reading import Key, gather
 from vecstore.bench.tables import speed
@@ -33,6 +33,10 @@ class Task:
     section: Callable[[Sequence[Record]], Section]
 
 
+def _memory_case(record: Record) -> Key:
+    return tuple(record.get(name) for name in ("format", "what", "method", "rows", "dim"))
+
+
 _TABLES = Task("tables", tables_task.case_key, other_sections.tables)
 TASKS = {
     codecs_task.TASK: Task("codecs", codecs_task.case_key, codecs_section.section),
@@ -43,6 +47,8 @@ TASKS = {
         "store", lambda record: (*store_task.case_key(record), record.get("peer")), other_sections.store
     ),
     vectors_task.TASK: Task("vectors", vectors_task.key, vectors_section.section),
+    plan_page.TASK: Task("plan", plan_page.key, plan_section.section),
+    "memory": Task("memory", _memory_case, other_sections.memory),
     tables_task.TASK: _TABLES,
     speed.TASK: _TABLES,
 }
@@ -175,7 +181,7 @@ def _failed(records: Sequence[Record]) -> list[Trouble]:
             if record.get(key):
                 names = [
                     str(record[name])
-                    for name in ("task", "dataset", "topic", "method", "peer")
+                    for name in ("task", "dataset", "topic", "method", "peer", "spec")
                     if name in record
                 ]
                 if record.get("budget") is not None:

@@ -238,10 +238,12 @@ def dots(title: str, scale: Scale, found: Sequence[Dot], command: str) -> Chart:
         "scale": {**kind, "domain": domain, "nice": False},
         "axis": {"format": scale.form, "tickCount": 5, "labelOverlap": True, "titleAnchor": "end"},
     }  # fmt: skip
+    lines = 1 + max(label.count(LABEL) for label in labels)
+    above = -_LINE // 2 if lines > 1 else 0  # of a label's first line
     # `sort` by labels would put these into an expression, where the text of records has no place.
     y: Spec = {
         "field": "label", "type": "nominal", "sort": None, "scale": {"domain": labels}, "title": None,
-        "axis": {"labelExpr": f"split(datum.label, '{LABEL}')", "labelOffset": -_LINE // 2, "grid": True},
+        "axis": {"labelExpr": f"split(datum.label, '{LABEL}')", "labelOffset": above, "grid": True},
     }  # fmt: skip
     colour = {
         "field": "what", "type": "nominal", "legend": None,
@@ -249,7 +251,6 @@ def dots(title: str, scale: Scale, found: Sequence[Dot], command: str) -> Chart:
     }  # fmt: skip
     tip: list[Spec] = [{"field": name, "type": "nominal"} for name in ("label", "what")]
     tip += [_figure(*names, ".4~g") for names in (("value", scale.title), ("low", "least"), ("high", "most"))]
-    lines = 1 + max(label.count(LABEL) for label in labels)
     common: Spec = {"x": x, "y": y, "color": colour, "tooltip": tip}
     layers: list[Spec] = [
         {"data": {"values": [dict(vars(dot)) for dot in found]}, **part}

@@ -25,6 +25,7 @@ MEASURES = {
 _LEAST_ERROR = 1e-7  # less is the rounding of float32
 _FEWEST = 2  # points that a chart is drawn for
 _BUDGETS = tuple(sorted(step << power for power in range(1, 13) for step in (2, 3)))
+_SHARE = "decode_to_memcpy_ratio"
 _PAIRS = (("encode", "encode_ratio"), ("decode", "decode_ratio"), ("fit", "fit_ratio"))
 
 
@@ -37,6 +38,7 @@ def section(records: Sequence[Record]) -> Section:
         own = [r for r in good if r["dataset"] == name]
         found.charts += quality(name, own, COMMAND)
         found.best += best(name, own, COMMAND)
+    found.charts += _of_memory([r for r in good if r["kind"] == "pair"])
     found.charts += _pair_charts([r for r in good if r["kind"] == "pair"])
     found.tables = [Table(*table, _command(table[0], good)) for table in pages.tables(records)]
     found.not_shown = pages.NOT_SHOWN
@@ -173,6 +175,22 @@ def _pair_charts(pairs: Sequence[Record]) -> Iterator[Chart]:
             kinds=[what for what, _ in _PAIRS if any(dot.what == what for dot in drawn)],
         )  # fmt: skip
         title = f"{topic}: speed against peers, {least} thread{'s' * (least > 1)}, over data sets"
+        yield charts.dots(title, scale, drawn, f"{COMMAND} --data DIR --methods pairs --out FILE")
+
+
+def _of_memory(pairs: Sequence[Record]) -> Iterator[Chart]:
+    """How near to copying as many bytes a codec's decoding comes, on one thread where there are such runs."""
+    known = [r for r in pairs if finite(r.get(_SHARE), above=0) is not None]
+    least = min((r["threads"] for r in known), default=1)
+    found: dict[str, list[Record]] = {}
+    for record in known:
+        if record["threads"] == least:
+            found.setdefault(charts.label(record["method"]), []).append(record)
+    if found:
+        drawn = [_over_sets(label, OURS, _SHARE, records) for label, records in found.items()]
+        drawn.sort(key=lambda dot: -dot.value)
+        scale = Scale("share of memcpy's speed", ".0%", 1.0, "as fast as memcpy", logarithmic=False)
+        title = f"Decoding: share of memory bandwidth, {least} thread{'s' * (least > 1)}, over data sets"
         yield charts.dots(title, scale, drawn, f"{COMMAND} --data DIR --methods pairs --out FILE")
 
 

@@ -21,6 +21,7 @@ from vecstore.bench.tables.targets import judge
 _SHARES = (0.5, 0.25, 0.1, 0.05, 0.01, 0.001)
 _OTHER = "Other"
 _LEFT_OUT = "Beyond all codes: bounds leave most rows unread, or the cache holds the codes."
+_MEMORY = "python scripts/bench_memory.py FOLDER --out FILE"
 _FACTS = 24  # columns of a task that is not known
 _NESTED = ("machine",)
 
@@ -195,6 +196,15 @@ def unknown(records: Sequence[Record]) -> Section:
     header = list(keys)[:_FACTS]
     lines = [[_shown(r.get(key)) for key in header] for r in records]
     found.tables = [Table(f"{task}: all records", header, lines, f"{command} --out FILE")]
+    return found
+
+
+def memory(records: Sequence[Record]) -> Section:
+    """Of the records of scripts/bench_memory.py."""
+    found = unknown(records)
+    found.title, found.command = "Memory: peaks and speed on a large file", _MEMORY
+    found.tables = [replace(table, command=_MEMORY) for table in found.tables]
+    found.not_shown = "Files lie in the page cache: how fast a disk is does not show."
     return found
 
 

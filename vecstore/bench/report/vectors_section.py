@@ -14,6 +14,7 @@ from vecstore.bench.vectors import methods, page
 from vecstore.bench.vectors.sets import CAPACITY
 
 _MEASURES = {
+    "relative_mse": "relative MSE",
     "recall_at_10": "recall@10",
     "ndcg_at_10": "nDCG@10",
     "analogies": "analogies found",
@@ -39,15 +40,28 @@ def section(records: Sequence[Record]) -> Section:
 
 
 def _charts(name: str, own: Sequence[Record]) -> Iterator[Chart]:
-    """Each quality that was measured by bytes; what float32 reaches is the line to hold."""
+    """Each quality by bytes; the line to hold is what float32 reaches, of errors the bound."""
     for key, title in _MEASURES.items():
         points = points_of(own, key)
         if len(points) < _FEWEST:
             continue
-        full = [point.value for point in points if point.method == methods.FULL]
-        ends = min(p.size for p in points), max(p.size for p in points)
-        bound = Bound("float32", [(size, value) for size in ends for value in full[:1]])
-        yield charts.pareto(name, Axes("bytes a row", title), points, NAMES, bound, _command(name))
+        if low := key == "relative_mse":
+            bound = Bound("rate-distortion bound", _bound(own))
+        else:
+            full = [point.value for point in points if point.method == methods.FULL]
+            ends = min(p.size for p in points), max(p.size for p in points)
+            bound = Bound("float32", [(size, value) for size in ends for value in full[:1]])
+        yield charts.pareto(name, Axes("bytes a row", title, low), points, NAMES, bound, _command(name))
+
+
+def _bound(own: Sequence[Record]) -> list[tuple[float, float]]:
+    """The least error at sizes that records tell their gap to it at: at those of all their bytes."""
+    found: dict[float, float] = {}
+    for record in own:
+        loss, gap = finite(record.get("relative_mse"), above=0), finite(record.get("gap_db"))
+        if loss is not None and gap is not None:
+            found[record["ledger"]["total"] / record["rows"]] = loss / 10 ** (gap / 10)
+    return sorted(found.items())
 
 
 def _command(name: str) -> str:

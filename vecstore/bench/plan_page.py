@@ -1,0 +1,190 @@
+"""The page of plans beside exhaustive runs, made from records of scripts/bench_plan.py and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vecstore.bench.line import Line
+from vecstore.bench.pages import Table, markdown
+from vecstore.bench.process import Record, trouble
+from vecstore.ledger import parse_budget
+from vecstore.planner.room import Room
+
+TASK = "plan"
+NOTHING = "-"
+COMMAND = "python scripts/bench_plan.py --data DIR --out FILE"
+BUDGETS = ("8B/row", "32B/row", "1bit/dim", "5%", "12%")
+SETS = (
+    "generated", "manual", "limit_small_minilm", "word2vec_googlenews_8k", "blogcatalog", "sift_sceaux",
+    "classic3_minilm",
+)  # fmt: skip
+RECALL, SHARE, TIME = 0.01, 0.9, 0.1  # what is asked
+ABOUT = """\
+A plan sees a collection. Beside it every candidate that the budget holds is fitted on all of the
+collection (on a sample as `compress` draws it, where it is large), and the collection is searched with
+queries that neither has seen: the set's own, where it has some, or rows left out of it. `told` is the
+plan's interval of 95 %; beside it stands what its first choice comes to with unseen rows as queries, and
+what is lost of these. Seconds are processor time of one thread, kernels compiled before, and those of a
+plan include what it measures of costs, which the exhaustive run does not.
+
+What this does not show: collections of millions, of which a plan sees a sample, so that its recall is
+that of the sample; other settings of codecs than the planner lists, which may be better still; what
+another draw of the rows would give, as one seed was run. A plan takes as long for a million rows as for
+twenty thousand, so that on small sets, where everything is tried in a second or two, it saves little: the
+share of time is asked of collections that are worth a plan."""
+
+
+def key(record: Record) -> tuple[str, ...]:
+    """What two records of one case have in common."""
+    return tuple(str(record.get(name)) for name in ("kind", "dataset", "budget", "spec"))
+
+
+def room_of(dim: int, rows: int, budget: str) -> Room:
+    """What a budget leaves for codes."""
+    return Room(parse_budget(budget), dim, rows, 8.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plan beside the exhaustive run."""
+
+    plan: Record
+    tried: list[Record]  # all that the budget holds
+
+    @property
+    def first(self) -> Record:
+        """What the plan says of its first choice."""
+        return dict(self.plan["candidates"][0])
+
+    @property
+    def got(self) -> Record:
+        """What it comes to."""
+        return dict(self.plan["first"])
+
+    @property
+    def best(self) -> Record:
+        """What finds most; the plan's own choice where nothing finds more."""
+        return max([self.got | {"spec": self.first["spec"]}, *self.tried], key=lambda r: r["recall_at_10"])
+
+    @property
+    def short(self) -> float:
+        """Recall@10 that the first choice lacks."""
+        return float(self.best["recall_at_10"] - self.got["recall_at_10"])
+
+    @property
+    def exhaustive_s(self) -> float:
+        """What the exhaustive run took."""
+        return float(sum(r["fit_s"] + r["encode_s"] + r["search_s"] for r in self.tried))
+
+    def inside(self, quality: str, found: str) -> bool:
+        """Whether what was found lies in the plan's interval."""
+        low, high = self.first[f"{quality}_interval"]
+        return bool(low <= self.got[found] <= high)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether recall does, if what was found, with so many queries, has an interval of its own."""
+        low, high = self.first["recall_at_10_interval"]
+        width = float(np.hypot((high - low) / 2, 1.96 * self.got["unseen_recall_error"]))
+        return bool(abs(self.got["unseen_recall"] - self.first["recall_at_10"]) <= width)
+
+
+def gathered(records: Sequence[Record]) -> tuple[list[Case], list[Record]]:
+    """Cases of which both runs are there whole, and plans of budgets that hold nothing."""
+    last = {key(record): record for record in records}
+    fits = {(r["dataset"], r["spec"]): r for r in last.values() if r["kind"] == "fitted"}
+    found, empty = [], []
+    for case in (r for r in last.values() if r["kind"] == "case"):
+        plan = last.get(key(case | {"kind": "plan"}))
+        tried = [fits.get((case["dataset"], spec)) for spec in case["specs"]]
+        if plan is not None and "candidates" not in plan:
+            empty.append(plan)
+        elif plan is not None and None not in tried:
+            room = room_of(case["dim"], case["rows"], case["budget"])
+            good = [r for r in tried if r and not trouble(r) and room.keeps(r["code_bytes"], r["shared"])]
+            found.append(Case(plan, good))
+    return found, empty
+
+
+def judge(records: Sequence[Record]) -> list[Line]:
+    """What is asked, what was found, whether it is kept."""
+    cases, _ = gathered(records)
+    known = [case for case in cases if case.first["recall_at_10_interval"]]
+    shares = {
+        f"first choice within {RECALL:g} of the best recall@10": [case.short <= RECALL for case in cases],
+        "recall@10 of unseen rows inside the plan's interval": [
+            case.inside("recall_at_10", "unseen_recall") for case in known
+        ],
+        "the same, allowing for the error of that recall itself": [case.agrees for case in known],
+        "error of unseen rows inside the plan's interval": [
+            case.inside("relative_mse", "unseen_relative_mse") for case in cases
+        ],
+    }
+    exact = [case.first["total_bytes"] == case.plan["file_bytes"] for case in cases]
+    times = sorted((share, name) for name, share in shares_of_time(cases).items())
+    text = ", ".join(f"{share:.2f} {name}" for share, name in times) or NOTHING
+    return [
+        *(_counted(f"{what}: {SHARE:.0%} of cases", each, SHARE) for what, each in shares.items()),
+        Line(
+            f"time of a plan: {TIME:g} of the exhaustive run's",
+            text,
+            times[-1][0] <= TIME if times else None,
+            "",
+        ),
+        _counted("bytes of the file as told", exact, 1.0),
+    ]
+
+
+def _counted(what: str, each: Sequence[bool], least: float) -> Line:
+    if not each:
+        return Line(what, NOTHING, None, "")
+    return Line(what, f"{sum(each)} of {len(each)}", sum(each) >= least * len(each), "")
+
+
+def shares_of_time(cases: Sequence[Case]) -> dict[str, float]:
+    """Of each set: what plans took, over what the exhaustive runs did."""
+    plans: dict[str, float] = {}
+    alls: dict[str, float] = {}
+    for case in cases:
+        name = case.plan["dataset"]
+        plans[name] = plans.get(name, 0.0) + case.plan["plan_s"]
+        alls[name] = alls.get(name, 0.0) + case.exhaustive_s
+    return {name: plans[name] / alls[name] for name in plans if alls[name] > 0}
+
+
+def page(records: Sequence[Record]) -> str:
+    """docs/benchmarks/plan.md."""
+    cases, empty = gathered(records)
+    parts = ["# What a plan is worth", "<!-- Made by scripts/bench_plan.py --page. -->", ABOUT]
+    asked = [[line.what, line.found, line.verdict] for line in judge(records)]
+    parts.append(markdown(("", ["asked", "found", "kept"], asked)))
+    there = {(r["dataset"], r["budget"]) for r in (*(case.plan for case in cases), *empty)}
+    if left := [f"{name} {budget}" for name in SETS for budget in BUDGETS if (name, budget) not in there]:
+        parts.append(f"Not measured yet: {', '.join(left)}.")
+    if empty:
+        parts.append("\n".join(f"- {r['dataset']}, {r['budget']}: {r['error']}" for r in empty))
+    return "\n\n".join([*parts, *map(markdown, tables(records))]) + "\n"
+
+
+def tables(records: Sequence[Record]) -> Iterator[Table]:
+    """One, of all cases."""
+    header = ["set", "rows", "budget", "first choice", "bytes/row", "recall@10", "told", "of unseen rows"]
+    header += ["error told", "of unseen rows", "best of all", "recall@10", "tried", "plan s", "all s"]
+    if lines := [_line(case) for case in gathered(records)[0]]:
+        yield "First choices of plans beside all that their budgets hold", header, lines
+
+
+def _line(case: Case) -> list[str]:
+    first, got, best = case.first, case.got, case.best
+    told = first["recall_at_10_interval"]
+    return [
+        case.plan["dataset"], f"{case.plan['rows']:,}", case.plan["budget"], first["spec"],
+        f"{first['bytes_per_row']:g}", f"{got['recall_at_10']:.3f}",
+        "{:.3f}-{:.3f}".format(*told) if told else "", f"{got['unseen_recall']:.3f}",
+        "{:.3g}-{:.3g}".format(*first["relative_mse_interval"]), f"{got['unseen_relative_mse']:.3g}",
+        best["spec"], f"{best['recall_at_10']:.3f}", str(len(case.tried)), f"{case.plan['plan_s']:.2f}",
+        f"{case.exhaustive_s:.2f}",
+    ]  # fmt: skip
