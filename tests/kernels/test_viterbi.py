@@ -111,16 +111,17 @@ def test_encoder_takes_the_path_of_the_plain_one(groups, states):
             at += word[2]
 
 
+@pytest.mark.parametrize("count", [9, 33])  # few are decoded cell by cell
 @pytest.mark.parametrize("states", [64, 256, 1024])
 @pytest.mark.parametrize("groups", PATTERNS)
-def test_any_bytes_decode_to_the_windows_of_their_circles(groups, states):
+def test_any_bytes_decode_to_the_windows_of_their_circles(groups, states, count):
     cells, words, tables, scales, rng = make(groups, states)
-    codes = rng.integers(0, 256, (9, int(words[:, 2].sum()))).astype(np.uint8)
-    rows = np.empty((9, len(scales)), np.float32)
+    codes = rng.integers(0, 256, (count, int(words[:, 2].sum()))).astype(np.uint8)
+    rows = np.empty((count, len(scales)), np.float32)
     trellis.decode(codes, scales, tables, cells, words, rows)
     for row, code in zip(rows, codes, strict=True):
         assert np.array_equal(row, decoded(code, scales, tables, cells, words))
-    seen = np.empty((9, len(cells)), np.uint16)
+    seen = np.empty((count, len(cells)), np.uint16)
     trellis.windows(codes, cells, words, states.bit_length() - 1, seen)
     narrow = cells[:, viterbi.WIDTH] == 1
     dims, kinds = cells[narrow, viterbi.DIM], cells[narrow, viterbi.TABLE]
@@ -155,3 +156,17 @@ def test_a_row_is_encoded_alike_in_any_company(n):
     viterbi.encode(rows, scales, tables, cells, words, whole)
     viterbi.encode(np.ascontiguousarray(rows[33 - n :]), scales, tables, cells, words, part)
     assert np.array_equal(part, whole[33 - n :])
+
+
+@pytest.mark.parametrize("stages", [0, 1, 2])
+def test_centroids_of_stages_are_added(stages):
+    rng = np.random.default_rng(stages)
+    rows, mean, books = (
+        rng.standard_normal(size).astype(np.float32) for size in ((7, 21), 21, (stages, 5, 21))
+    )
+    chosen = rng.integers(0, 5, (7, stages))
+    wanted = rows + mean
+    if stages:
+        wanted += sum(book[chosen[:, stage]] for stage, book in enumerate(books))
+    trellis.add_centroids(rows, mean, chosen, books.reshape(-1, 21))
+    assert np.array_equal(rows, wanted)

@@ -35,6 +35,7 @@ from vecstore.codecs.tcq.scanning import make_scan
 from vecstore.codecs.transforms.pca import product
 from vecstore.errors import InputError, SpecError
 from vecstore.kernels import trellis, viterbi
+from vecstore.kernels.matmul import matmul
 from vecstore.spec import Value
 
 STATES = (64, 128, 256, 1024)
@@ -214,7 +215,7 @@ class Tcq(Codec):
         codes[:, self.ahead :] = words
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
-        rows[:] = self.restored(codes)
+        self._restore(codes, rows)
         if self.renormalize:
             fitting.to_length_one(rows)
 
@@ -243,11 +244,15 @@ class Tcq(Codec):
 
     def restored(self, codes: Codes) -> Rows:
         """Decoded rows (n, dim) before they are renormalized."""
-        rows = product(self.turned(codes), self.back)
-        rows += self.mean
-        if self.stages:
-            rows += residual.decode(codes[:, : self.stages], self.books)
+        rows = np.empty((len(codes), self.dim), np.float32)
+        self._restore(codes, rows)
         return rows
+
+    def _restore(self, codes: Codes, rows: Rows) -> None:
+        """The same, written."""
+        matmul(self.turned(codes), self.back, rows)
+        chosen = residual.inside(codes[:, : self.stages], len(self.books) // (self.stages or 1))
+        trellis.add_centroids(rows, self.mean, chosen, self.books)
 
     @property
     def word_sizes(self) -> NDArray[np.int64]:
