@@ -93,8 +93,12 @@ def test_threads_and_batches_change_no_bit(spec, enough, metric, monkeypatch):
 @pytest.mark.parametrize("metric", ["ip", "cosine"])
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize(
-    "spec", ["pq:m=7,bits=4", "pq:m=24,bits=4", "klt:bits=4", "tcq:bits=2,stages=0,states=64"]
-)
+    "spec",
+    [
+        "pq:m=7,bits=4", "pq:m=24,bits=4", "klt:bits=4", "tcq:bits=2,stages=0,states=64",
+        "tcq:bits=2,stages=1,states=64,scale=length", "tcq:bits=2,stages=2,states=64",
+    ],
+)  # fmt: skip
 def test_a_search_at_once_changes_no_bit(spec, unit, metric):
     rows, queries = (
         make(1500, 64, seed=1),

@@ -67,11 +67,6 @@ class TableScan(Scan):
         """The blocks as `nibbles.add` reads them, where it does."""
         return self._blocks if self._fours else None
 
-    @property
-    def blocks(self) -> Codes:
-        """Codes as `lookup.add_entries` reads them, where tables are of 256."""
-        return self._blocks
-
     def prepare(self, queries: Rows) -> Prepared:
         """The tables as bytes."""
         values = self._tabulate(queries)

@@ -71,7 +71,7 @@ def make_tables(values: F32, starts: I64, layout: Layout | None = None) -> Table
     places, shape = layout or one_by_one(*values.shape[1:])
     book = np.zeros((count, *shape), np.uint8)
     steps, offsets = np.empty((count, len(starts) - 1), np.float32), np.empty(count, np.float32)
-    _make_tables(values, (starts, places), book, steps, offsets)
+    fill_tables(values, (starts, places), book, steps, offsets)
     return book, steps, offsets
 
 
@@ -162,7 +162,7 @@ _range, _round = (_range_plain, _round_plain) if ISA == "scalar" else (_range_ve
 
 
 @kernel
-def _make_tables(values: F32, plan: tuple[I64, I64], book: U8, steps: F32, offsets: F32) -> None:
+def fill_tables(values: F32, plan: tuple[I64, I64], book: U8, steps: F32, offsets: F32) -> None:
     """`make_tables`; plan: starts, and where in the bytes of a query tables begin."""
     starts, places = plan
     least = np.empty(values.shape[1], np.float32)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from vecstore.kernels import top
 from vecstore.kernels.bytedots import Weights, fold_into
 from vecstore.kernels.jit import kernel
-from vecstore.kernels.trellisdots import pick
+from vecstore.kernels.lookup import Tables, fill_tables
+from vecstore.kernels.trellisdots import BLOCK, pick
 from vecstore.kernels.trellisheaps import By, Held, push
 from vecstore.kernels.trellistails import Queries, pack
 
@@ -20,6 +21,8 @@ U64 = NDArray[np.uint64]
 # Of the dimensions of all groups, heads first: which of the axes each is (d,), what a step of its table of
 # bytes is (d,), what its values are times (d,). How many are of heads; the lanes of tails, from `tails`.
 Axes = tuple[I64, F32, F64, int, I64]
+# Blocks of heads and words of tails; windows as `pick` takes them; factors and stages as `Held` has them.
+Rows = tuple[U64, U64, tuple[I64, U64, F64], F32, U8]
 MIDDLE = 128  # of a table's bytes
 
 
@@ -57,36 +60,61 @@ def _folded(weights: F32, bases: F64) -> Weights:
 
 
 @kernel
+def tables_of(values: F32, constants: F64) -> Tables:
+    """Products with centroids (q, s, 256) as `trellisheaps.settle` takes them, with these constants (q,)."""
+    count, stages = values.shape[:2]
+    book = np.empty((count, stages, 256), np.uint8)
+    steps, offsets = np.empty((count, 1), np.float32), np.empty(count, np.float32)
+    fill_tables(values, (np.array([0, stages]), np.arange(stages) * 256), book, steps, offsets)
+    for j in range(count):
+        offsets[j] = np.float32(constants[j] + np.float64(offsets[j]))
+    return book, steps, offsets
+
+
+@kernel
+def rescore(rows: Rows, numbers: I64, asked: tuple[F64, F64, F32], out: F64) -> None:
+    """out[j, i] = `trellisdots.pick` * factor + constant + products with centroids, of row numbers[j, i].
+
+    asked: weights (q, g, 8), constants (q,), and products (q, s, 256); numbers and out (q, k).
+    """
+    (blocks, rest, windows, factors, stages), (exact, constants, values) = rows, asked
+    pick((blocks, rest), numbers, windows, exact, out)
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            row, added = numbers[j, i], constants[j]
+            for s in range(values.shape[1]):
+                added += np.float64(values[j, s, stages[row // BLOCK, s, row % BLOCK]])
+            out[j, i] = (out[j, i] * factors[row] if factors.size else out[j, i]) + added
+
+
+@kernel
 def nearest(
-    held: tuple[Held, U64, tuple[I64, U64, F64]],
-    queries: tuple[F32, F64, Axes],
+    held: tuple[Held, Rows],
+    queries: tuple[F32, F64, F32, Axes],
     by: tuple[By, F64],
     picked: int,
     best: top.Heap,
 ) -> None:
-    """The whole of a search: `push` into heaps of `picked`, `trellisdots.pick` of what these hold, the best.
+    """The whole of a search: `push` into heaps of `picked`, `rescore` of what these hold, the best.
 
-    held: rows without stages, the words of their tails, and windows as `pick` takes them. queries: along the
-    axes (q, a), what is added to their scores (q,), and the axes. by: as in `push`, of all rows, and what
-    multiplies all keys of a query in the end, (q,) or empty. best (q, k), written, the best first.
+    queries: along the axes (q, a), what is added to their scores (q,), products with centroids (q, s, 256),
+    and the axes. by: as in `push`, of all rows, and what multiplies all keys of a query in the end, (q,) or
+    empty. best (q, k), written, the best first.
     """
-    (rows, rest, windows), (turned, constants, axes), ((terms, how, wanted), lengths) = held, queries, by
-    shape, factors = (turned.shape[0], picked), rows.factors
-    weights, exact = weigh(turned, np.zeros(shape[0]) if factors.size else constants, axes)
-    none = np.empty((shape[0], 0, 256), np.uint8), np.empty((shape[0], 0), np.float32)
-    tables = none[0], none[1], constants.astype(np.float32)
+    (turned, constants, values, axes), ((terms, how, wanted), lengths) = queries, by
+    shape, (_, rest, _, factors, _) = (turned.shape[0], picked), held[1]
+    settled = factors.size or values.shape[1]
+    weights, exact = weigh(turned, np.zeros(shape[0]) if settled else constants, axes)
     keys, numbers, found = np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float64)
     top.clear((keys, numbers))
-    push(rows, (weights, tables), (0, rest.shape[0], 0), (terms, how, wanted), (keys, numbers))
-    pick((rows.blocks, rest), numbers, windows, exact, found)
+    asked = weights, tables_of(values, constants)
+    push(held[0], asked, (0, rest.shape[0], 0), (terms, how, wanted), (keys, numbers))
+    rescore(held[1], numbers, (exact, constants, values), found)
     for j in range(shape[0]):
         for i in range(picked):
-            key, row = found[j, i], numbers[j, i]
-            if factors.size:
-                key *= factors[row]
-            key += constants[j]
+            key = found[j, i]
             if how == top.TIMES:
-                key *= terms[row]
+                key *= terms[numbers[j, i]]
             keys[j, i] = np.float32(key)
             if lengths.size:
                 keys[j, i] = np.float32(keys[j, i] * lengths[j])

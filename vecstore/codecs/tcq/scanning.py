@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs import tablescan
 from vecstore.codecs.scan import By, Codes, Places, Rows, ScaledScan, Scan
 from vecstore.codecs.tcq import fitting, stages
 from vecstore.codecs.tcq.allocation import GROUP
 from vecstore.codecs.transforms.center import offsets
-from vecstore.kernels import lookup, scores, trellisasks, trellisdots, trellisheaps, trellistails
+from vecstore.kernels import (
+    bitsums,
+    lookup,
+    product,
+    scores,
+    trellisasks,
+    trellisdots,
+    trellisheaps,
+    trellistails,
+)
 from vecstore.kernels.top import Heap
 
 if TYPE_CHECKING:
@@ -31,7 +39,6 @@ _TOP = 127  # of a rounded weight and, around trellisasks.MIDDLE, of a table val
 _NEEDED, _NEEDED_BEHIND_STAGES = 2.4, 2.7
 _TAIL = 8.0  # times what it takes to look windows up of all rows in turn, for those of a few
 _WORTH = 0.9  # of the time with all words of all rows
-_NO_STAGES = np.empty((0, 0, trellisdots.BLOCK), np.uint8)
 
 
 def make_scan(codec: Tcq, codes: Codes) -> Scan:
@@ -73,17 +80,19 @@ class TurnedScan(Scan):
             found = np.empty((len(out), len(codes)), np.float32)
             scores.dots(self._codec.turned(codes), packed, found)
             found += constant[:, None]
-            if self._codec.stages:
-                chosen = stages.inside(codes[:, : self._codec.stages], centroids.shape[2])
-                for stage in range(self._codec.stages):
-                    found += centroids[:, stage, chosen[:, stage]]
+            for stage in range(self._codec.stages):
+                found += centroids[:, stage, codes[:, stage]]
             out[:, at - start : at - start + len(codes)] = found
 
 
 def _of_centroids(codec: Tcq, queries: Rows) -> Rows:
-    """<query, centroid>, (q, stages, k)."""
-    found = _products(queries, codec.books)
-    return found.reshape(len(queries), codec.stages, -1) if codec.stages else found[:, None]
+    """What each byte of a stage adds, (q, stages, 256): <query, centroid>."""
+    if not codec.stages:
+        return np.empty((len(queries), 0, stages.CENTROIDS), np.float32)
+    found = _products(queries, codec.books).reshape(len(queries), codec.stages, -1)
+    if found.shape[2] < stages.CENTROIDS:
+        found = np.ascontiguousarray(found[:, :, product.inside(found.shape[2], stages.CENTROIDS)])
+    return found
 
 
 def _products(queries: Rows, rows: Rows) -> Rows:
@@ -99,8 +108,8 @@ class Prepared(NamedTuple):
     weights: trellistails.Queries
     exact: NDArray[np.float64]  # (q, g, 8): the same, not rounded
     constants: NDArray[np.float64]  # (q,): <query, mean>
-    bases: lookup.Tables  # of centroids, and these constants, for `trellisheaps.settle`
-    centroids: tablescan.Prepared | None
+    centroids: Rows  # (q, stages, 256): products with them
+    bases: lookup.Tables  # of these and constants, for `trellisheaps.settle`
 
 
 class RegisterScan(Scan):
@@ -120,17 +129,12 @@ class RegisterScan(Scan):
         groups, controls, dims = _plan(codec, order)
         tables, units = _rounded(codec)
         units = codec.scales[dims] * units[groups[:, 1], None]
-        self._exact = groups, controls, codec.tables.reshape(-1, codec.states).astype(np.float64)
-        self._centroids: tablescan.TableScan | None = None
-        if codec.stages:
-            own = np.array(codes[:, : codec.stages], order="C")
-            self._centroids = tablescan.TableScan(
-                own, stages.CENTROIDS, lambda queries: _of_centroids(codec, queries)
-            )
-        self._stages = _NO_STAGES if self._centroids is None else self._centroids.blocks
-        self._factors = codec.factors(codes) if codec.side_bytes else np.empty(0, np.float32)
-        self._blocks = trellisdots.lay_out(*_words(codec, codes, order[:heads]))
-        self._rest = trellistails.lay_out(*_words(codec, codes, order[heads:]))
+        exact = groups, controls, codec.tables.reshape(-1, codec.states).astype(np.float64)
+        chosen = bitsums.lay_out(codes[:, : codec.stages])
+        factors = codec.factors(codes) if codec.side_bytes else np.empty(0, np.float32)
+        blocks = trellisdots.lay_out(*_words(codec, codes, order[:heads]))
+        rest = trellistails.lay_out(*_words(codec, codes, order[heads:]))
+        self._all = blocks, rest, exact, factors, chosen
         first = int(np.count_nonzero(groups[:, 0] < heads))
         self._windows = trellisdots.plan(groups[:first], controls[:first], tables)
         self._held: trellisheaps.Held | None = None
@@ -138,29 +142,24 @@ class RegisterScan(Scan):
         if len(order) > heads:
             behind = trellisdots.plan(groups[first:] - (heads, 0), controls[first:], tables)
             sizes = units[first:].astype(np.float64)
-            tails, lanes = trellistails.tails(self._rest, behind, sizes, self._factors)
-            self._held = trellisheaps.Held(self._blocks, self._windows, tails, self._factors, self._stages)
+            tails, lanes = trellistails.tails(rest, behind, sizes, factors)
+            self._held = trellisheaps.Held(blocks, self._windows, tails, factors, chosen)
         scales = codec.scales[dims].astype(np.float64)
         self._axes = dims.reshape(-1), units.reshape(-1), scales.reshape(-1), first * GROUP, lanes
-        held = (self._blocks, self._rest, self._factors, self._stages)
-        self.nbytes = sum(part.nbytes for part in held) + (4 * self.rows if self._held else 0)
+        self.nbytes = sum(part.nbytes for part in (blocks, rest, factors, chosen))
+        self.nbytes += 4 * self.rows if self._held else 0
 
     def prepare(self, queries: Rows) -> Prepared:
         """The queries turned, as weights of the table's values."""
-        turned, constants = self._turned(queries)
-        centroids, bases = None, _no_tables(constants)
-        if self._centroids is not None:
-            centroids = self._centroids.prepare(queries)
-            book, steps, own = centroids.tables
-            bases = book, steps, (constants + own).astype(np.float32)
-        weights, exact = trellisasks.weigh(
-            turned, np.zeros(len(queries)) if self._settled else constants, self._axes
-        )
-        return Prepared(weights, exact, constants, bases, centroids)
+        turned, constants, centroids, axes = self._asked(queries)
+        first = np.zeros(len(queries)) if self._settled else constants
+        bases = trellisasks.tables_of(centroids, constants)
+        return Prepared(*trellisasks.weigh(turned, first, axes), constants, centroids, bases)
 
-    def _turned(self, queries: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        """Along the axes, and what the mean adds."""
-        return _products(queries, self._codec.back), offsets(queries, self._codec.mean)
+    def _asked(self, queries: Rows) -> tuple[Rows, NDArray[np.float64], Rows, trellisasks.Axes]:
+        """Along the axes; what the mean adds, and centroids do; the axes."""
+        turned, constants = _products(queries, self._codec.back), offsets(queries, self._codec.mean)
+        return turned, constants, _of_centroids(self._codec, queries), self._axes
 
     @property
     def _settled(self) -> bool:
@@ -173,9 +172,10 @@ class RegisterScan(Scan):
             trellisheaps.dots(self._held, start, (prepared.weights, prepared.bases), out)
             return
         first = start // self.step
-        trellisdots.dots(self._blocks, first, self._windows, prepared.weights.heads, out)
+        blocks, _, _, factors, chosen = self._all
+        trellisdots.dots(blocks, first, self._windows, prepared.weights.heads, out)
         if self._settled:
-            trellisheaps.settle(self._stages, first, self._factors[start:stop], prepared.bases, out)
+            trellisheaps.settle(chosen, first, factors[start:stop], prepared.bases, out)
 
     def push(self, prepared: Prepared, rows: Places, by: By, heap: Heap) -> bool:
         """Heads of all rows, and tails of those that may get in."""
@@ -185,34 +185,21 @@ class RegisterScan(Scan):
         return True
 
     def at_once(self, how: int) -> bool:
-        """With bounds, and without stages."""
-        return self._held is not None and not self._codec.stages
+        """With bounds."""
+        return self._held is not None
 
     def nearest(self, queries: Rows, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
         """`push`, `rescore` and the order of what these find."""
         assert self._held is not None
-        held = self._held, self._rest, self._exact
-        trellisasks.nearest(held, (*self._turned(queries), self._axes), (by, lengths), count, best)
+        held = self._held, self._all
+        trellisasks.nearest(held, self._asked(queries), (by, lengths), count, best)
 
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Products along the axes, where a row need not be turned back."""
         found = np.empty(numbers.shape)
-        trellisdots.pick((self._blocks, self._rest), numbers, self._exact, prepared.exact, found)
-        if self._factors.size:
-            found *= self._factors[numbers]
-        found += prepared.constants[:, None]
-        if self._centroids is not None and prepared.centroids is not None:
-            of_stages = self._centroids.rescore(prepared.centroids, numbers)
-            assert of_stages is not None  # They are a byte or two.
-            found += of_stages
+        asked = prepared.exact, prepared.constants, prepared.centroids
+        trellisasks.rescore(self._all, numbers, asked, found)
         return found
-
-
-def _no_tables(constants: NDArray[np.float64]) -> lookup.Tables:
-    """Those of no stages, which begin with constants."""
-    count = len(constants)
-    none = np.empty((count, 0, stages.CENTROIDS), np.uint8), np.empty((count, 0), np.float32)
-    return *none, constants.astype(np.float32)
 
 
 def _rounded(codec: Tcq) -> tuple[Codes, Rows]:
