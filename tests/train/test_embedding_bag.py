@@ -1,5 +1,7 @@
 """`EmbeddingBag` and `Embedding` in the place of torch's: the same rows, gradients, and refusals."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,34 @@ def test_weights_of_ids_count_and_have_gradients():
         assert torch.allclose(rows[0], rows[other], atol=1e-6)
         assert torch.allclose(slopes[0], slopes[other], atol=1e-6)
     assert torch.allclose(fused.weight, theirs.weight - 0.1 * theirs.weight.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("ids", [torch.int64, torch.int32])
+def test_all_that_torchs_own_can_be_asked_for_gives_its_rows_and_gradients(ids, dtype):
+    near = {"atol": 1e-6} if dtype != torch.bfloat16 else {"atol": 0.02, "rtol": 0.02}
+    begun, ends = torch.tensor([0, 3, 3, 7]).to(ids), torch.tensor([0, 3, 3, 7, 12]).to(ids)
+    none = IDS[:0].to(ids)
+    for mode, padding, last, sparse, norm, weighted in itertools.product(
+        ("sum", "mean", "max"), (None, 7, -1), (False, True), (False, True), (None, 0.5), (False, True)
+    ):
+        if (weighted and mode != "sum") or (sparse and mode == "max"):
+            continue
+        how = {"mode": mode, "padding_idx": padding, "sparse": sparse, "max_norm": norm, "dtype": dtype}
+        how["include_last_offset"] = last
+        for given in ((IDS.to(ids), ends if last else begun), (SQUARE.to(ids), None), (none, begun[:1])):
+            theirs, ours = pair(**how)
+            found = []
+            for module in (theirs, ours):
+                mine = torch.linspace(-1, 1, given[0].numel(), dtype=dtype).reshape(given[0].shape)
+                mine = mine.requires_grad_() if weighted else None
+                rows = module(*given, mine)
+                (rows * torch.arange(6.0).to(dtype)).sum().backward()
+                slopes = [module.weight.grad.to_dense(), *([mine.grad] if weighted else [])]
+                found.append([rows, module.weight, *slopes])
+                assert module.weight.grad.is_sparse == sparse
+            for one, other in zip(*found, strict=True):
+                assert one.shape == other.shape and torch.allclose(one.float(), other.float(), **near), how
 
 
 @pytest.mark.parametrize("kind", ["sparse", "dense"])

@@ -161,8 +161,7 @@ def test_rows_may_be_moved_cast_and_replaced():
         module.settled()
 
 
-@pytest.mark.parametrize("optimizer", [None, "adagrad"])
-@pytest.mark.parametrize("method", ["unified", "lowrank", "plain"])
+@pytest.mark.parametrize(("method", "optimizer"), CASES)
 def test_autocast_leaves_rows_in_float32(method, optimizer):
     found = []
     for on in (False, True):
@@ -211,3 +210,23 @@ def test_a_table_that_has_grown_is_loaded_and_copied():
     for each in (bag, *others):
         learn(each, 250)
     assert all(torch.equal(each(ids), bag(ids)) for each in others)
+
+
+@pytest.mark.parametrize("method", ["int8", "int4", "alpt", "mpe"])
+def test_initializers_may_write_to_rows_of_few_bits(method):
+    module, ids = made(method, "sgd"), torch.arange(60)[:, None]
+    before = bits(module)
+    assert module.weight.shape[1] == 8 and torch.equal(module.weight, module.weight)
+    assert bits(module) == before
+    for place, write in enumerate((torch.nn.init.normal_, lambda w: torch.nn.init.uniform_(w.data, -1, 1))):
+        write(module.weight)
+        written = module.weight.clone()
+        twins = [copy.deepcopy(module), made(method, "sgd")]
+        twins[1].load_state_dict(module.state_dict())
+        if place and method != "mpe":
+            assert torch.allclose(module(ids), written, atol=0.2)
+        assert all(torch.equal(module(ids), twin(ids)) for twin in twins)
+        assert torch.allclose(module.weight, written, atol=0.5) and not torch.equal(module.weight, written)
+    rows = module.weight
+    module.load_state_dict(made(method, "sgd").state_dict())
+    assert bits(module) == before and not torch.equal(module.weight, rows)

@@ -14,7 +14,8 @@ from vecstore.codecs.tables.making import Wish
 from vecstore.errors import ShapeError, SpecError
 from vecstore.train.inputs import Door, ends
 from vecstore.train.lookups import Pooling
-from vecstore.train.module import Learning, TableModule, plain_rows, uncompiled
+from vecstore.train.module import Learning, TableModule, uncompiled
+from vecstore.train.weights import plain_rows
 
 _MODES = ("sum", "mean", "max")
 
@@ -72,7 +73,7 @@ class _OneField(TableModule):
     def _write(self, ids: Any, values: Tensor) -> None:
         if self.fused:
             there = values.detach().to("cpu", torch.float32).numpy()
-            rows = plain_rows(self.table.stores[0])
+            rows = plain_rows(self.settled().stores[0])
             assert rows is not None
             rows.write(ids, there, self.table.setup.seed)
         else:

@@ -16,7 +16,7 @@ from vecstore.train.bags import wish_of
 from vecstore.train.fused import joined
 from vecstore.train.inputs import Asked, Door
 from vecstore.train.lookups import Pooling
-from vecstore.train.module import Learning, TableModule, guarded, uncompiled
+from vecstore.train.module import Learning, TableModule, uncompiled
 
 
 @dataclass
@@ -123,9 +123,14 @@ class EmbeddingBagCollection(TableModule):
         super().__init__(
             wish_of(counts, dims, method, budget, seed, options), Learning(optimizer, lr, device, dtype)
         )
+        self._configs = list(tables)
         self._features = {config.name: tuple(config.feature_names) for config in tables}
         self._pooling = {config.name: Pooling(_mode(config)) for config in tables}
         self._is_weighted = is_weighted
+
+    def embedding_bag_configs(self) -> list[Any]:
+        """The configs that it was made of, in their order."""
+        return self._configs
 
     def is_weighted(self) -> bool:
         """Whether ids come with weights."""
@@ -150,7 +155,7 @@ class EmbeddingBagCollection(TableModule):
         for name, (_, counts) in asked.items():
             parts = looked[name].split(counts)
             if len(parts) > 1:  # so that a gradient that is no number is named by its feature
-                parts = tuple(map(guarded, self._features[name], parts))
+                parts = tuple(map(self._guarded, self._features[name], parts))
             found |= dict(zip(self._features[name], parts, strict=True))
         sizes = {feature: len(rows) for feature, rows in found.items()}
         if len(set(sizes.values())) > 1:

@@ -80,6 +80,18 @@ class Learner:
         return self.table.trace(batches), slopes
 
 
+def check_equal(table: Table, group: Any) -> None:
+    """InputError unless the tables of all processes of a group are the same, bit for bit."""
+    found: list[Any] = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(found, table.state().identity, group=group)
+    others = [rank for rank, identity in enumerate(found) if identity != found[0]]
+    if others:
+        raise InputError(
+            f"the table of process {others[0]} is another than that of process 0: give both the same seed, "
+            "and load the same state in each, before synchronize()"
+        )
+
+
 class FusedOptimizer(torch.optim.Optimizer):
     """For schedulers: the learning rate of steps that the backward pass takes; `step` has nothing to do."""
 

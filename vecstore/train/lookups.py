@@ -59,7 +59,8 @@ def pooled(vectors: Tensor, asked: Asked, mode: str) -> Tensor:
     if not len(asked.batch.offsets):
         return vectors
     if not len(vectors):
-        return vectors.new_zeros(asked.batch.bags, vectors.shape[1]) + vectors.sum()
+        nothing = vectors.sum() if asked.weights is None else vectors.sum() + asked.weights.sum()
+        return vectors.new_zeros(asked.batch.bags, vectors.shape[1]) + nothing
     return functional.embedding_bag(
         torch.arange(len(vectors), device=vectors.device), vectors, _to(asked.batch.offsets, vectors),
         mode=mode, per_sample_weights=_weights(asked, vectors), include_last_offset=True,

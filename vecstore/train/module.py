@@ -14,19 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vecstore.codecs.tables.dense import DenseStore
 from vecstore.codecs.tables.making import Wish, make, table_of
-from vecstore.codecs.tables.rows import RowsPlan, RowStore, Store
+from vecstore.codecs.tables.rows import RowStore
 from vecstore.codecs.tables.state import TableState
 from vecstore.codecs.tables.table import Table
 from vecstore.errors import FormatError, InputError, ShapeError, SpecError, VecstoreError
-from vecstore.kernels import rowformats as formats
 from vecstore.kernels.finite import largest
 from vecstore.ledger import TableLedger
 from vecstore.train.export import dump, export
-from vecstore.train.fused import Learner
+from vecstore.train.fused import Learner, check_equal
 from vecstore.train.inputs import Asked
 from vecstore.train.lookups import Pooling, look, pooled
+from vecstore.train.weights import Lent, array_of, by_torch, plain_rows, tensor_of
 
 _EXTRA = "_extra_state"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -87,18 +86,18 @@ class TableModule(nn.Module):
 
     def _hold(self, table: Table, lr: float) -> None:
         """Takes a table as its own; parameters are its arrays, not copies."""
-        self.table = table
+        self.table, self._lent = table, Lent()
         self._learner = Learner(table, lr)
         if self.fused:
             return
-        if not _by_torch(table):
+        if not by_torch(table):
             raise SpecError(
                 f"this {table.setup.method!r} table is not float32 rows alone, as torch.optim needs it; "
                 "give optimizer='rowwise_adagrad' (or adagrad, adam, sgd)"
             )
         for name, rows in self._rows().items():
             if name not in self._parameters:
-                self.register_parameter(name, nn.Parameter(_tensor(rows)))
+                self.register_parameter(name, nn.Parameter(tensor_of(rows)))
         self._settle()
 
     def _rows(self) -> dict[str, NDArray[Any]]:
@@ -119,11 +118,12 @@ class TableModule(nn.Module):
         if name.startswith("weight") and self.__dict__.get("fused") and "table" in self.__dict__:
             rows = self._rows()
             if name in rows and rows[name].dtype == np.float32:
-                return _tensor(rows[name])
+                return tensor_of(rows[name])
             if name in rows:
-                raise AttributeError(
-                    f"{name} is in a format of few bits; `fill` writes rows, a lookup reads them"
-                )
+                _, _, number = name.partition("_")
+                store = plain_rows(self.table.stores[int(number or 0)])
+                assert store is not None
+                return self._lent.copy(name, store)
         return super().__getattr__(name)
 
     @property
@@ -147,9 +147,13 @@ class TableModule(nn.Module):
     def synchronize(self, group: Any = None) -> None:
         """Steps go together with those of all processes of a group (None: of all), which call this, too.
 
-        All take the same step, by the mean of their gradients, so that equal tables stay equal.
+        All take the same step, by the mean of their gradients, so that equal tables stay equal. InputError if
+        they are not equal now: other seeds, or a state that not all of them have loaded.
         """
-        self._learner.group = torch.distributed.group.WORLD if group is None else group
+        group = torch.distributed.group.WORLD if group is None else group
+        if group is not None:
+            check_equal(self.table, group)
+        self._learner.group = group
 
     def ledger(self) -> TableLedger:
         """The bytes of everything that is kept."""
@@ -164,6 +168,7 @@ class TableModule(nn.Module):
         """The table, as trained so far: for lookups, ledgers and files without torch."""
         if not self.fused:
             self._settle()
+        self._lent.take_back(self.table.setup.seed)
         return self.table
 
     def _settle(self) -> None:
@@ -188,7 +193,7 @@ class TableModule(nn.Module):
         found = {}
         for field, each in asked.items():
             rows = look(self.table.branch(field), stores, each, pooling[field])  # type: ignore[arg-type]
-            found[field] = guarded(field, rows)
+            found[field] = self._guarded(field, rows)
         return found
 
     def _look_fused(self, asked: Mapping[str, Asked], pooling: Mapping[str, Pooling]) -> dict[str, Tensor]:
@@ -199,14 +204,24 @@ class TableModule(nn.Module):
             if pooling[field].mode == "max" or (given.weights is not None and given.weights.requires_grad)
         }
         batches = {field: given.each if field in each else given.batch for field, given in asked.items()}
+        self.settled()
         anchor = self._anchor if self.training and not self.table.finished else self._anchor.detach()
         found = self._learner.look(anchor, batches)
         for field, given in asked.items():
             if field in each:
-                found[field] = guarded(field, pooled(found[field], given, pooling[field].mode))
+                found[field] = self._guarded(field, pooled(found[field], given, pooling[field].mode))
             elif pooling[field].mode == "mean" and len(given.batch.offsets):
                 found[field] = found[field] / torch.from_numpy(given.counts)
         return found
+
+    def _guarded(self, name: str, rows: Tensor) -> Tensor:
+        """The rows, whose gradients are refused where they are no numbers, before anything learns of them.
+
+        Not where processes go together: these find out when they have all gradients, and none waits in vain.
+        """
+        if rows.requires_grad and rows.device.type == "cpu" and self._learner.group is None:
+            rows.register_hook(_finite(name))
+        return rows
 
     def export(self, path: str | os.PathLike[str], field: str | None = None, **how: Any) -> None:
         """Rows for `vs.open`, at the table's quality or a codec's: `vecstore.train.export.export`."""
@@ -225,10 +240,10 @@ class TableModule(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """All but rows: what the table is, counters, maps, seeds, and what the optimizer keeps."""
-        arrays, rows = self.table.arrays(), self._keys()
+        arrays, rows = self.settled().arrays(), self._keys()
         return {
             "config": self.table.state().config(),
-            "arrays": {name: _tensor(array) for name, array in arrays.items() if name not in rows},
+            "arrays": {name: tensor_of(array) for name, array in arrays.items() if name not in rows},
             "dtypes": {name: array.dtype.str for name, array in arrays.items()},
             "rows": rows,
             "lr": self.lr,
@@ -236,7 +251,7 @@ class TableModule(nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         """Takes over what `get_extra_state` gave; FormatError for that of another table."""
-        rows = {name: _tensor(array) for name, array in self._rows().items()}
+        rows = {name: tensor_of(array) for name, array in self._rows().items()}
         self.settled().restore(self._state_of(state, rows))
 
     def _state_of(self, extra: Any, rows: Mapping[str, Tensor]) -> TableState:
@@ -248,7 +263,7 @@ class TableModule(nn.Module):
             given = dict(extra["arrays"])
             for key, name in extra["rows"].items():
                 given[key] = rows[name].float() if rows[name].is_floating_point() else rows[name]
-            arrays = {name: _array(tensor, extra["dtypes"][name]) for name, tensor in given.items()}
+            arrays = {name: array_of(tensor, extra["dtypes"][name]) for name, tensor in given.items()}
             found = TableState.from_parts(extra["config"], arrays)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             if isinstance(error, VecstoreError):
@@ -261,7 +276,7 @@ class TableModule(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.fused:
             del destination[f"{prefix}_anchor"]
-            destination |= {prefix + name: _tensor(rows) for name, rows in self._rows().items()}
+            destination |= {prefix + name: tensor_of(rows) for name, rows in self._rows().items()}
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         """As torch has it, but that nothing is taken over where anything does not fit."""
@@ -297,6 +312,7 @@ class TableModule(nn.Module):
             )
 
     def _take(self, extra: Any, given: Mapping[str, Tensor]) -> None:
+        self.settled()
         state = self._state_of(extra or self.get_extra_state(), given)
         lr = self.lr if extra is None else extra["lr"]
         if self.fused and state.finished != self.table.finished:
@@ -308,8 +324,9 @@ class TableModule(nn.Module):
     # -- copies: the table goes along as its state, and is made again
 
     def __getstate__(self) -> dict[str, Any]:
+        self.settled()
         kept = dict(self.__dict__)
-        for name in ("table", "_learner"):
+        for name in ("table", "_learner", "_lent"):
             del kept[name]
         keys = self._keys()
         arrays = {
@@ -330,30 +347,9 @@ class TableModule(nn.Module):
         self._hold(table_of(TableState.from_parts(config, arrays)), lr)
 
 
-def plain_rows(store: Store) -> RowStore | None:
-    """The rows of a store that has some, be it to learn alone."""
-    if isinstance(store, DenseStore):
-        return None if store.finished else store.inner
-    return store if isinstance(store, RowStore) else None
-
-
-def _by_torch(table: Table) -> bool:
-    """Whether the table is float32 rows alone, and addresses that stay."""
-    plans = [store.plan for store in table.stores]
-    rows = all(isinstance(plan, RowsPlan) and plan.kind == formats.F32 for plan in plans)
-    return rows and not table.layout.learners
-
-
 def _on_cpu(learning: Learning) -> bool:
     device = torch.device("cpu" if learning.device is None else learning.device)
     return device.type == "cpu" and learning.dtype in (None, torch.float32)
-
-
-def guarded(field: str, rows: Tensor) -> Tensor:
-    """The rows, whose gradients are refused where they are no numbers, before anything learns of them."""
-    if rows.requires_grad and rows.device.type == "cpu":
-        rows.register_hook(_finite(field))
-    return rows
 
 
 def _finite(field: str) -> Callable[[Tensor | None], None]:
@@ -372,15 +368,3 @@ def _finite(field: str) -> Callable[[Tensor | None], None]:
             )
 
     return check
-
-
-def _tensor(array: NDArray[Any]) -> Tensor:
-    """The array as a tensor, without a copy; unsigned numbers as signed ones, which torch knows better."""
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.view(array.dtype.str.replace("u", "i"))
-    return torch.from_numpy(array)
-
-
-def _array(tensor: Tensor, dtype: str) -> NDArray[Any]:
-    """The array of a dtype that `_tensor` gave the tensor of."""
-    return tensor.detach().cpu().contiguous().numpy().view(dtype)
