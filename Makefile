@@ -44,9 +44,9 @@ bench: $(VENV)/.torch
 	$(call task,codecs $(call sets,generated,--threads 1$(,)2),codecs)
 	$(call task,scan $(if $(QUICK),--quick),scan)
 	$(call task,store $(if $(QUICK),--quick),store)
-	$(call task,tables $(call sets,gmf$(,)zipf),tables)
+	$(call task,tables $(call sets,gmf),tables)
 	$(call task,tables --speed --threads 1$(,)2 $(if $(QUICK),--quick),tables)
-	$(call task,vectors $(call sets,generated$(,)manual),vectors)
+	$(call task,vectors $(call sets,manual),vectors)
 	$(call task,limit $(if $(QUICK),--quick --dims 16),vectors)
 	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
 		--page $(RECORDS)/plan.md $(if $(QUICK),--datasets generated --budgets 8B/row$(,)5%)

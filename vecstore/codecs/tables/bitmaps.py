@@ -26,6 +26,12 @@ class Bitmap:
     ranks: NDArray[np.uint32]  # (blocks,), members before each
 
     @classmethod
+    def empty(cls, places: int) -> Self:
+        """No place is a member."""
+        blocks = -(-places // BLOCK_BITS)
+        return cls(np.zeros(blocks * (BLOCK_BITS // 64), np.uint64), np.zeros(blocks, np.uint32))
+
+    @classmethod
     def of(cls, members: NDArray[np.bool_]) -> Self:
         """The set of places that are true; members (places,)."""
         blocks = -(-len(members) // BLOCK_BITS)

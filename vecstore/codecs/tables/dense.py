@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,19 @@ class DenseStore(Store):
     """Plain rows, seen through a shape, until `finish`; then what `compact` has made of them."""
 
     def __init__(self, plan: DensePlan, optimizer: Optimizer, seed: int) -> None:
-        self.inner = RowStore.new(plan.dense(), optimizer, seed)
-        self.state = self.inner.state
+        self._drawn_as = plan.dense(), optimizer, seed
         self.finished = False
+
+    @cached_property
+    def inner(self) -> RowStore:
+        """The plain rows, which are not drawn before they are needed: a table that is opened to serve has
+        none."""
+        return RowStore.new(*self._drawn_as)
+
+    @cached_property
+    def state(self) -> F32:  # type: ignore[override]
+        """The rows'."""
+        return self.inner.state
 
     # What subclasses say.
 
@@ -104,9 +115,13 @@ class DenseStore(Store):
     def finish(self) -> None:
         if not self.finished:
             self.compact()
-            self.finished = True
-            self.inner = RowStore(RowsPlan(0, self.plan.width), np.empty((0, 0), np.uint8), self.state[:0])
-            self.state = self.state[:0]
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Holds nothing from here on but what is kept of the rows, whatever that is by now."""
+        self.finished = True
+        for name in ("inner", "state"):
+            self.__dict__.pop(name, None)
 
     def all_shaped(self) -> F32:
         """All rows as they are read, (count, w)."""

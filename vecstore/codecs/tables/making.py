@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vecstore.codecs.tables.budgets import bytes_of, solve
 from vecstore.codecs.tables.deltas import Delta, Saved
+from vecstore.codecs.tables.dense import DenseStore
 from vecstore.codecs.tables.layout import Field
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.presets import PRESETS, Preset, checked
@@ -102,6 +103,10 @@ def table_of(state: TableState) -> Table:
     options = {**preset.options, **setup.options}
     shape = Shape([Field(*each) for each in setup.fields], setup.seed, options)
     table = Table(setup, preset.layout(shape, setup.knobs))
+    if state.finished:
+        for store in table.stores:
+            if isinstance(store, DenseStore):
+                store.let_go()
     table.restore(state)
     return table
 

@@ -64,8 +64,8 @@ class PrunedStore(DenseStore):
         super().__init__(plan, optimizer, seed)
         self.plan = plan
         self.options = dict(plan.options)
-        self.present = Bitmap.of(np.zeros(plan.count, np.bool_))
-        self.inside = Bitmap.of(np.zeros(0 if plan.whole else plan.room * plan.width, np.bool_))
+        self.present = Bitmap.empty(plan.count)
+        self.inside = Bitmap.empty(0 if plan.whole else plan.room * plan.width)
         self.numbers = np.zeros(plan.kept, np.float16 if plan.half else np.float32)
 
     @classmethod
