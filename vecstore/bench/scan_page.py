@@ -42,8 +42,9 @@ hadamard alone is timed again and again, so that the rows that its bounds let in
 queries come from memory.
 
 Scans of tcq and klt look up the words with the largest axes of all rows, and the other words of those rows
-alone that a bound (Cauchy, Schwarz) does not rule out: of these rows 27 of 48 groups of klt with four bits,
-and the others of three rows in a hundred. Results are those of all words. With 20,000 rows and one query, of
+alone that a bound (Cauchy, Schwarz) does not rule out: of these rows 26 of 48 groups of klt with four bits,
+and the others of one row in a hundred, or of 20,000 rows five. Results are those of all words. To look at a
+bound once more behind half of the other words took longer than it saved. With 20,000 rows and one query, of
 the 150 to 190 us of `klt:bits=4` about 60 are heads, 15 tails, 35 what is made of the query (of which 9 are
 its turning), 15 rows that are scored again, and the rest Python and caches that have to be filled again.
 Several queries share the lookups of heads, but neither tails nor rows that are scored again, which makes
@@ -51,8 +52,10 @@ their gain smaller than it would be without bounds, and faster.
 
 With 256 states, 64 values take six instructions where 64 states take two or three, two of them for the halves
 of a table and two to choose between these: 30 cycles for eight registers. `tcq:bits=1`, in the form that a
-budget chooses, has stages besides, for which there are no bounds yet: of its 8 ns a row 5.7 are the 45 groups
-of its cells, where FastScan takes 2.1 ns for all. Registers of a block are read in the order in which they
+budget chooses, has stages and scales besides. Centroids are added to heads before the bounds are, and help to
+rule rows out: of its 5 ns a row 3.2 are 20 of the 46 groups of its cells, half of one is centroids and
+scales, and the other groups are read of one row in two hundred; FastScan takes 2.0 to 2.5 ns for all.
+Registers of a block are read in the order in which they
 lie: in the order that the compiler would choose, the machine did not read ahead, and a scan of klt took 10 ns
 a row instead of 6 before it had bounds. At a million rows a scan of `sq:bits=4` takes as long as reading its
 codes. turbovec reads 196 bytes in about the time that the plain read beside it takes for 192.

@@ -26,7 +26,7 @@ I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 By = tuple[F32, int, NDArray[np.bool_]]
 # Of heads, before tails are read: rows at least, and with fewer queries scores.
-_ROWS, _SCORES = 4096, 1 << 15
+_ROWS, _SCORES = 8192, 1 << 15
 _AHEAD = 8  # rows whose tails are asked for
 
 
