@@ -13,12 +13,16 @@ from vecstore.train.export import dump, export
 IDS = np.arange(600)
 
 
-def trained(method, optimizer="adagrad"):
+# Options that decide what rows are, beside those by default.
+OPTIONS = [("optembed", {"widths": "searched"}), ("dhe", {"norm": True, "hashes": 8, "layers": 1})]
+
+
+def trained(method, optimizer="adagrad", **how):
     fields = {"user": 300, "item": 600}
     try:
-        table = vs.table(method, fields, dim=8, budget="40%", optimizer=optimizer)
+        table = vs.table(method, fields, dim=8, budget="40%", optimizer=optimizer, **how)
     except vs.BudgetError:
-        table = vs.table(method, fields, dim=8, optimizer=optimizer)
+        table = vs.table(method, fields, dim=8, optimizer=optimizer, **how)
     for _ in range(3):
         rows = table.lookup({"user": IDS[:300], "item": IDS})
         table.update({field: np.cos(9 * each) for field, each in rows.items()}, lr=0.05)
@@ -35,9 +39,9 @@ def served(table):
     return other.lookup({"item": IDS})["item"]
 
 
-@pytest.mark.parametrize("method", PRESETS)
-def test_an_archive_of_parameters_serves_the_rows_of_the_table_bit_for_bit(method, tmp_path):
-    table = trained(method)
+@pytest.mark.parametrize(("method", "how"), [*((name, {}) for name in PRESETS), *OPTIONS])
+def test_an_archive_of_parameters_serves_the_rows_of_the_table_bit_for_bit(method, how, tmp_path):
+    table = trained(method, **how)
     before = {name: array.copy() for name, array in table.arrays().items()}
     export(table, tmp_path / "items.arrow", "item")
     assert all(np.array_equal(array, before[name]) for name, array in table.arrays().items())

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from vecstore.codecs.tables.combine import Combiner, Network, Product, Projected, TensorTrain, Weighted
+from vecstore.codecs.tables.combine import Combiner, Product, Projected, TensorTrain, Weighted
 from vecstore.codecs.tables.layout import Branch
+from vecstore.codecs.tables.networks import Network
 from vecstore.errors import SpecError
 from vecstore.kernels.radix import NONE
 from vecstore.train.inputs import Asked

@@ -255,6 +255,19 @@ def test_the_same_arrays_under_other_options_are_another_table(method, one, othe
         table.restore(state)
 
 
+def test_a_state_from_before_an_option_was_there_is_taken():
+    for method, option, other in (("optembed", "widths", "searched"), ("dhe", "norm", True)):
+        table, state = made(method), learn(made(method)).state()
+        options = {name: value for name, value in state.setup.options.items() if name != option}
+        object.__setattr__(state.setup, "options", options)
+        table.restore(state)
+        assert bits(table)[0] == {
+            name: (a.dtype.str, a.shape, a.tobytes()) for name, a in state.arrays().items()
+        }
+        with pytest.raises(vs.FormatError):
+            made(method, **{option: other}).restore(state)
+
+
 def test_a_state_whose_arrays_do_not_fit_leaves_a_table_that_grows_as_it_was():
     tables = [vs.table("dynamic", {"item": 1 << 40}, budget="8kB", start=16, seed=3) for _ in range(2)]
     for first, table in zip((0, 100), tables, strict=True):

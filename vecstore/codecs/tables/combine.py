@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.kernels.matmul import matmul
-from vecstore.kernels.tablehash import hash_numbers
 
 F32 = NDArray[np.float32]
 
@@ -141,52 +140,3 @@ class TensorTrain(Combiner):
             np.einsum("npr,npc->nrc", left, slope),
         ]
         return [slope.reshape(part.shape) for slope, part in zip(slopes, parts, strict=True)], []
-
-
-@dataclass(frozen=True)
-class Network(Combiner):
-    """Many hashes of the id in [-1, 1], through layers that all ids share, with mish between them.
-
-    A layer is a matrix (inputs + 1, outputs) whose last row is the bias. Kang et al. 2021, arXiv:2010.10784,
-    sections 3.1 and 3.2, but without batch normalization, so that a row depends on its id alone.
-    """
-
-    seeded = True
-    salts: NDArray[np.uint64]  # (hashes,)
-
-    def inputs(self, keys: NDArray[np.int64]) -> list[F32]:
-        out = np.empty((len(keys), len(self.salts)), np.float32)
-        hash_numbers(keys.view(np.uint64), self.salts, out)
-        return [out[:, None]]
-
-    def _run(self, parts: Sequence[F32], shared: Sequence[F32]) -> tuple[list[F32], list[F32]]:
-        """What goes into each layer, with ones behind it, and what comes out of each."""
-        given, came = [], []
-        values = parts[0][:, 0]
-        for at, layer in enumerate(shared):
-            given.append(np.concatenate([values, np.ones((len(values), 1), np.float32)], 1))
-            came.append(product(given[-1], layer))
-            values = _mish(came[-1])[0] if at < len(shared) - 1 else came[-1]
-        return given, came
-
-    def forward(self, parts: Sequence[F32], shared: Sequence[F32]) -> F32:
-        return self._run(parts, shared)[1][-1]
-
-    def backward(
-        self, parts: Sequence[F32], shared: Sequence[F32], gradient: F32
-    ) -> tuple[list[F32], list[F32]]:
-        given, came = self._run(parts, shared)
-        slopes: list[F32] = []
-        for at in range(len(shared) - 1, -1, -1):
-            slopes.append(product(given[at].T, gradient))
-            if at:
-                gradient = product(gradient, shared[at][:-1].T) * _mish(came[at - 1])[1]
-        return [], slopes[::-1]
-
-
-def _mish(x: F32) -> tuple[F32, F32]:
-    """x tanh(log(1 + exp x)) and its slope. Misra 2019, arXiv:1908.08681, equation 1."""
-    soft = np.log1p(np.exp(-np.abs(x))) + np.maximum(x, np.float32(0))
-    inner = np.tanh(soft)
-    sigmoid = np.exp(x - soft)
-    return x * inner, inner + x * sigmoid * (1 - inner * inner)

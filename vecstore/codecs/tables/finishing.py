@@ -6,8 +6,9 @@ import math
 
 from vecstore.codecs.tables.addresses import Own
 from vecstore.codecs.tables.coding import CodedPlan, MergedPlan
+from vecstore.codecs.tables.evolving import EvolvedStore
 from vecstore.codecs.tables.layout import Branch, Layout, Term
-from vecstore.codecs.tables.pruning import PrunedPlan
+from vecstore.codecs.tables.pruning import GatedStore, PrunedPlan, PrunedStore, SoftStore, ThresholdStore
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, one_dim, own
 from vecstore.codecs.tables.widths import WidthsPlan
 from vecstore.errors import SpecError
@@ -32,17 +33,20 @@ def kept_values(shape: Shape) -> list[Knob]:
 
 
 def kept_whole_rows(shape: Shape) -> list[Knob]:
-    """How many rows are kept of all."""
+    """How many rows are kept of all; values, where rows of fields come to have widths."""
+    if shape.options["widths"] == "searched":
+        return kept_values(shape)
     return [Knob(1, sum(field.cardinality for field in shape.fields))]
 
 
-def _pruned(shape: Shape, kept: int, rule: str) -> Layout:
-    numbers = {name: value for name, value in shape.options.items() if name not in ("init", "half")}
+def _pruned(shape: Shape, kept: int, store: type[PrunedStore]) -> Layout:
+    others = ("init", "half", "widths")
+    numbers = {name: value for name, value in shape.options.items() if name not in others}
     plan = PrunedPlan(
-        sum(field.cardinality for field in shape.fields), one_dim(shape), shape.options["init"], kept,
-        half=shape.options["half"], whole=rule == "optembed", rule=rule,
+        sum(field.cardinality for field in shape.fields), one_dim(shape), shape.options["init"], kept, store,
+        half=shape.options["half"], whole=issubclass(store, ThresholdStore),
         options=tuple(sorted(numbers.items())), starts=tuple(_first_rows(shape)),
-        orders=tuple(field.order for field in shape.fields) if rule == "autosrh" else (),
+        orders=tuple(field.order for field in shape.fields) if store is GatedStore else (),
     )  # fmt: skip
     layout = Layout()
     return _branches(shape, layout, layout.add(plan))
@@ -50,22 +54,29 @@ def _pruned(shape: Shape, kept: int, rule: str) -> Layout:
 
 def pruned(shape: Shape, knobs: Knobs) -> Layout:
     """E[x], of which the largest values stay."""
-    return _pruned(shape, knobs[0], "prune")
+    return _pruned(shape, knobs[0], PrunedStore)
 
 
 def soft(shape: Shape, knobs: Knobs) -> Layout:
     """sign(E[x]) max(|E[x]| - sigmoid(s), 0)."""
-    return _pruned(shape, knobs[0], "pep")
+    return _pruned(shape, knobs[0], SoftStore)
 
 
 def gated(shape: Shape, knobs: Knobs) -> Layout:
     """E[x] * gate[group of x], of which the largest values stay."""
-    return _pruned(shape, knobs[0], "autosrh")
+    return _pruned(shape, knobs[0], GatedStore)
 
 
 def whole(shape: Shape, knobs: Knobs) -> Layout:
-    """E[x] if its sum of |v| is above a threshold of the field, else zeros; the largest rows stay."""
-    return _pruned(shape, knobs[0] * one_dim(shape), "optembed")
+    """E[x] if its sum of |v| is above a threshold of the field, else zeros; the largest rows stay.
+
+    widths: 'full', or 'searched', with which only the first values of rows stay, as many as a field needs.
+    """
+    kinds = {"full": ThresholdStore, "searched": EvolvedStore}
+    if shape.options["widths"] not in kinds:
+        raise SpecError(f"widths={shape.options['widths']!r} is none of {', '.join(kinds)}")
+    width = one_dim(shape) if shape.options["widths"] == "full" else 1
+    return _pruned(shape, knobs[0] * width, kinds[shape.options["widths"]])
 
 
 def choices(shape: Shape) -> list[Knob]:

@@ -6,8 +6,9 @@ import itertools
 import math
 
 from vecstore.codecs.tables.addresses import Digits, Hashed, Hot, Own
-from vecstore.codecs.tables.combine import Network, Projected, TensorTrain, Weighted
+from vecstore.codecs.tables.combine import Projected, TensorTrain, Weighted
 from vecstore.codecs.tables.layout import Branch, Layout, Term
+from vecstore.codecs.tables.networks import Network, Norms
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
 from vecstore.codecs.tables.shapes import Knob, Knobs, Shape, own
 from vecstore.codecs.tables.stepped import MOST_BITS, SteppedPlan
@@ -156,17 +157,26 @@ def widths(shape: Shape) -> list[Knob]:
 def network(shape: Shape, knobs: Knobs) -> Layout:
     """A network of many hashes of x, for each field."""
     layout, hashes, width = Layout(), shape.options["hashes"], knobs[0]
+    hidden = shape.options["layers"] if shape.options["norm"] else 0
     for field in shape.fields:
         sizes = [hashes, *[width] * shape.options["layers"], field.dim]
         layers: list[RowsPlan] = []
         for inputs, outputs in itertools.pairwise(sizes):
             high = math.sqrt(6 / inputs) * (shape.options["init"] if len(layers) == len(sizes) - 2 else 1)
             layers.append(RowsPlan(inputs + 1, outputs, low=-high, high=high))
-        if sum(layer.bytes for layer in layers) >= shape.plain(field):
+        for _ in range(hidden):
+            layers += [RowsPlan(1, width, low=1, high=1), RowsPlan(1, width, low=0, high=0)]
+        norms = 8 * hidden * width
+        if sum(layer.bytes for layer in layers) + norms >= shape.plain(field):
             own(shape, layout, field)
             continue
         stores = tuple(layout.add(layer) for layer in layers)
-        layout.branches[field.name] = Branch(field, (), Network(shape.salts(field, hashes)), stores)
+        network = Network(shape.salts(field, hashes))
+        if hidden:
+            learner = Norms(field.name, hidden, width, stores)
+            network = learner.network = Network(network.salts, learner)
+            layout.learners.append(learner)
+        layout.branches[field.name] = Branch(field, (), network, stores)
     return layout
 
 

@@ -39,7 +39,8 @@ LIMITS: Mapping[str, Limits] = {
     "init": _RATE, "decay": _RATE, "threshold_rate": _RATE, "gate_rate": _RATE, "alpha": _RATE, "near": _RATE,
     "pull": _RATE, "threshold": Limits(-1e6, 1e6), "damping": _SHARE, "fine": _SHARE, "own": _SHARE,
     "frequent": _SHARE, "shared": _SHARE, "chance": _SHARE, "hot": Limits(0, 0.999),
-    "half": Limits(0, 1, whole=True), "probes": Limits(1, 64, whole=True), "chunks": _PARTS, "parts": _PARTS,
+    "half": Limits(0, 1, whole=True), "norm": Limits(0, 1, whole=True), "chunks": _PARTS, "parts": _PARTS,
+    "probes": Limits(1, 64, whole=True),
     "digits": Limits(2, 64, whole=True), "block": _COUNT, "hashes": _COUNT, "every": _COUNT,
     "layers": Limits(0, 64, whole=True), "bits": Limits(1, 8, whole=True), "warm": _SINCE, "turns": _SINCE,
     "ttl": _SINCE, "start": _SINCE, "admit": Limits(1, 255, whole=True),
@@ -97,7 +98,7 @@ PRESETS: Mapping[str, Preset] = {
     "tt": Preset("products of matrices for three digits of an id", owning.train, owning.train_ranks, _ANY),
     "dhe": Preset(
         "a network of many hashes", owning.network, owning.widths,
-        {"init": 0.05, "hashes": 1024, "layers": 5},
+        {"init": 0.05, "hashes": 1024, "layers": 5, "norm": False},
     ),
     "mpe": Preset("bits by frequency", owning.by_frequency, owning.kept_rows, {"init": 0.05, "fine": 1 / 16}),
     "prune": Preset(
@@ -114,7 +115,8 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "optembed": Preset(
         "rows above thresholds that are learned", finishing.whole, finishing.kept_whole_rows,
-        {"init": 0.05, "half": True, "threshold_rate": 0.0001, "alpha": 0.0001},
+        {"init": 0.05, "half": True, "threshold_rate": 0.0001, "alpha": 0.0001,
+         "widths": "full"},
     ),
     "dpq": Preset(
         "parts of rows are centroids", finishing.coded, finishing.choices,

@@ -26,9 +26,9 @@ class PrunedPlan(DensePlan):
     """
 
     kept: int
+    store: type[PrunedStore]
     half: bool = True
     whole: bool = False
-    rule: str = "prune"
     options: tuple[tuple[str, float], ...] = ()
     starts: tuple[int, ...] = (0,)  # first row of each field
     orders: tuple[I64, ...] = ()  # ids of each field, those that come most often first
@@ -42,12 +42,13 @@ class PrunedPlan(DensePlan):
         masks = bitmap_bytes(self.count) + (0 if self.whole else bitmap_bytes(self.room * self.width))
         return {
             "masks": masks,
+            "maps": self.store.map_bytes(self),
             "parameters": self.kept * (2 if self.half else 4),
-            "training": self.dense().bytes + RULES[self.rule].shaping_bytes(self),
+            "training": self.dense().bytes + self.store.shaping_bytes(self),
         }
 
     def new(self, optimizer: Optimizer, seed: int) -> Store:
-        return RULES[self.rule](self, optimizer, seed)
+        return self.store(self, optimizer, seed)
 
 
 class PrunedStore(DenseStore):
@@ -71,6 +72,11 @@ class PrunedStore(DenseStore):
     @classmethod
     def shaping_bytes(cls, plan: PrunedPlan) -> int:
         """Bytes of `shaping`."""
+        return 0
+
+    @classmethod
+    def map_bytes(cls, plan: PrunedPlan) -> int:
+        """Bytes of maps."""
         return 0
 
     def stepped(self, rows: I64, count: int) -> None:
@@ -235,9 +241,12 @@ class ThresholdStore(PrunedStore):
     def shaping(self) -> dict[str, NDArray[Any]]:
         return {"thresholds": self.thresholds}
 
+    def _fields(self, rows: I64) -> I64:
+        return np.searchsorted(np.array(self.plan.starts), rows, side="right") - 1
+
     def _above(self, rows: I64, values: F32) -> tuple[I64, F32]:
         """The field of each row, and how far it is above its threshold."""
-        fields = np.searchsorted(np.array(self.plan.starts), rows, side="right") - 1
+        fields = self._fields(rows)
         return fields, np.abs(values).sum(1) - self.thresholds[fields]
 
     def shaped(self, rows: I64, values: F32) -> F32:
@@ -270,7 +279,3 @@ class ThresholdStore(PrunedStore):
 
 
 GROUPS = 6  # of as many ids of each field, by frequency
-
-RULES: dict[str, type[PrunedStore]] = {
-    "prune": PrunedStore, "pep": SoftStore, "autosrh": GatedStore, "optembed": ThresholdStore,
-}  # fmt: skip

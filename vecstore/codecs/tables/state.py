@@ -18,8 +18,14 @@ from vecstore.errors import CorruptError, FormatError, NotFoundError
 
 _VERSION = 1
 
-# Options without which the same bytes would be other rows; tables that were saved have all of them.
-_MEANINGS = ("rows", "combine", "digits", "chunks", "probes", "block", "hashes", "layers", "bits", "parts")
+# Options without which the same bytes would be other rows, as they are in tables that are older.
+_MEANINGS: Mapping[str, Any] = {
+    **dict.fromkeys(
+        ("rows", "combine", "digits", "chunks", "probes", "block", "hashes", "layers", "bits", "parts")
+    ),
+    "widths": "full",
+    "norm": False,
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Setup:
     def identity(self) -> dict[str, Any]:
         """What has to be the same for arrays to mean the same: not what only decides how they learn."""
         found = {name: getattr(self, name) for name in ("method", "fields", "knobs", "optimizer", "seed")}
-        return found | {name: self.options[name] for name in _MEANINGS if name in self.options}
+        return found | {name: self.options.get(name, first) for name, first in _MEANINGS.items()}
 
 
 class TableState(Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.tables.deltas import Saved
 from vecstore.codecs.tables.dynamic import DynamicIds, Keeper
+from vecstore.codecs.tables.evolving import EvolvedStore, evolve
 from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch, numbers
 from vecstore.codecs.tables.layout import Branch, Field, Layout
 from vecstore.codecs.tables.learners import Lesson
@@ -214,6 +215,27 @@ class Table:
         if not mine:
             raise SpecError(f"field {field!r} gives up no rows; only those of 'dynamic' tables do")
         mine[0].keeper = keeper
+
+    def evolve(self, score: Callable[[], float], *, generations: int = 30, seed: int = 0) -> float:
+        """Finds the width of each field with which `score` is best, and gives that score.
+
+        For `optembed` with widths='searched', once it is trained. score: called some twenty times a
+        generation; what it looks up, of ids for validation, are rows as they would be kept inside the budget.
+        Widths stay after it, and updates go on with them. SpecError for another table, InputError for one
+        that is finished, or where a score is no number.
+        """
+        stores = [store for store in self.stores if isinstance(store, EvolvedStore)]
+        if not stores:
+            raise SpecError(
+                f"this {self.setup.method!r} table searches no widths; optembed does, with widths='searched'"
+            )
+        if self.finished:
+            raise InputError("this table is finished; its widths stay")
+        if not isinstance(generations, int) or generations < 1:
+            raise SpecError(f"generations={generations!r}; expected a whole number from 1")
+        if self.saved is not None:
+            self.saved.note(self.state())
+        return evolve(stores[0], score, generations, seed)
 
     @property
     def grows(self) -> bool:
