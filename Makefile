@@ -45,7 +45,7 @@ bench: $(VENV)/.torch
 	$(call task,scan $(if $(QUICK),--quick),scan)
 	$(call task,store $(if $(QUICK),--quick),store)
 	$(call task,tables $(call sets,gmf),tables)
-	$(call task,tables --speed --threads 1$(,)2 $(if $(QUICK),--quick),tables)
+	$(call task,tables --speed --threads 1$(if $(QUICK), --quick,$(,)2),tables)
 	$(call task,vectors $(call sets,manual),vectors)
 	$(call task,limit $(if $(QUICK),--quick --dims 16),vectors)
 	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
