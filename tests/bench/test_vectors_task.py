@@ -240,5 +240,7 @@ def test_bad_input_is_said_in_record_and_page_and_the_rest_goes_on(tmp_path):
     wordy.write_text("query\trow\tscore\n0\t5\tgood\n")
     with pytest.raises(InputError, match=r"line 2 of .* expected query, row, score"):
         sets.judged(wordy, ["0"], ["5"])
+    with pytest.raises(NotFoundError, match=r"none.tsv does not exist"):
+        sets.own(str(few), str(few), "ip", judgments=str(tmp_path / "none.tsv"))
     with pytest.raises(SpecError, match="judgments are of queries"):
         sets.own(str(few), None, "ip", judgments=str(tmp_path / "judged.tsv"))

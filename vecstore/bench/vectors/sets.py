@@ -108,6 +108,8 @@ def own(
     if judgments is not None:
         if queries is None:
             raise SpecError("judgments are of queries; give these, too (--queries)")
+        if not Path(judgments).is_file():
+            raise NotFoundError(f"{judgments} does not exist; check the name")
         if "queries" not in troubles:
             more["relevant"], strange = judged(judgments, asked_names, names)
             troubles |= _unknown(strange)
