@@ -1,6 +1,7 @@
 """Rows of tables as archives, stores and files of rows."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -126,3 +127,61 @@ def test_modules_export_what_they_have_learned(tmp_path):
         with vs.open(tmp_path / f"{at}.arrow") as items:
             assert np.array_equal(items.get(np.arange(50)), rows)
         assert bag.dump(tmp_path / f"{at}.parquet") == 50
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("policy", ["lru", "lfu", "norm"])
+def test_tables_without_a_vocabulary_give_the_ids_that_have_rows(policy, finished, tmp_path):
+    ids = np.r_[np.arange(-5, 25), [1 << 62, -(1 << 62), 1 << 41]]
+    table = vs.table("dynamic", {"item": 1 << 40}, dim=8, budget="8kB", policy=policy)
+    for step in range(3):
+        rows = table.lookup({"item": ids[step:]})["item"]
+        table.update({"item": np.cos(9 * rows)}, lr=0.05)
+    if finished:
+        table.finish()
+    rows, order = table.lookup({"item": ids})["item"], np.argsort(ids)
+    assert np.array_equal(table.listed("item"), ids[order])
+    scored = not (finished and policy == "lfu")
+    assert dump(table, tmp_path / "items.parquet") == len(ids)
+    found = pq.read_table(tmp_path / "items.parquet")
+    assert found["id"].to_pylist() == ids[order].tolist()
+    assert np.array_equal(np.array(found["vector"].to_pylist(), np.float32), rows[order])
+    assert ("score" in found.column_names) == scored
+    export(table, tmp_path / "items.arrow")
+    export(table, tmp_path / "coded.arrow", codec="sq:bits=8")
+    export(table, tmp_path / "items.store")
+    for name, near in (("items.arrow", 0), ("items.store", 0), ("coded.arrow", 0.02)):
+        with vs.open(tmp_path / name) as items:
+            assert len(items) == len(ids) and np.abs(items.get(ids) - rows).max() <= near
+            with pytest.raises(vs.NotFoundError):
+                items.get([99])
+    if scored:
+        scores = np.array(found["score"])
+        least = float(np.sort(scores)[7])
+        count = dump(table, tmp_path / "some.parquet", least=least)
+        some = pq.read_table(tmp_path / "some.parquet")
+        assert count == len(some) == (scores >= least).sum() and (np.array(some["score"]) >= least).all()
+    if policy == "lfu" and not finished:
+        assert scores[order.tolist().index(0)] == 1 and scores.max() == 3
+
+
+@pytest.mark.parametrize("method", ["cafe", "adaembed"])
+def test_scores_that_methods_go_by_are_dumped_with_their_ids(method, tmp_path):
+    table = vs.table(method, {"user": 300, "item": 600}, dim=8, budget="40%")
+    for _ in range(3):
+        table.lookup({"item": IDS[:40], "user": IDS[:300]})
+        table.update({"item": np.ones((40, 8)) * (IDS[:40, None] + 1), "user": np.zeros((300, 8))}, lr=0.01)
+    assert dump(table, tmp_path / "items.arrow", "item") == 600
+    found = pa.ipc.open_file(tmp_path / "items.arrow").read_all()
+    scores = np.array(found["score"])
+    assert (np.diff(scores[:40]) > 0).mean() > 0.5 and not scores[40:].any() and scores[39] == scores.max()
+    assert (
+        dump(table, tmp_path / "some.arrow", "item", least=float(scores[30])) == (scores >= scores[30]).sum()
+    )
+    with pytest.raises(vs.SpecError, match="no scores"):
+        dump(trained("hash"), tmp_path / "none.arrow", "item", least=1.0)
+    endless = vs.table("hash", {"item": 1 << 40}, budget="8kB")
+    for run in (dump, export):
+        with pytest.raises(vs.SpecError, match="which no file holds"):
+            run(endless, tmp_path / "none.arrow")
+    assert not (tmp_path / "none.arrow").exists()

@@ -33,16 +33,22 @@ class TableSource(Source):
     def __init__(self, table: Table, field: str) -> None:
         self.codec = TableRows.of(table, field)
         self.path = f"field {field!r}"
-        self.dim, self.rows, self.dtype = self.codec.dim, self.codec.cardinality, np.dtype(np.float32)
+        self.ids = self.codec.ids
+        self.dim, self.dtype = self.codec.dim, np.dtype(np.float32)
+        self.rows = self.codec.cardinality if self.ids is None else len(self.ids)
 
     def batches(self, batch_rows: int) -> Iterator[Batch]:
         """All rows in order of their ids."""
-        for ids in _ids(self.codec.cardinality, batch_rows):
-            yield Batch(self.take(ids), pa.array(ids), None, self.path, int(ids[0]))
+        for first, ids in _ids(self.codec, batch_rows):
+            yield Batch(self.rows_of(ids), pa.array(ids), None, self.path, first)
 
     def take(self, numbers: NDArray[np.int64]) -> Rows:
-        """The rows of ids (n,)."""
-        return self.codec.decode(self.codec.codes_of(numbers))
+        """The rows (n, dim) by their numbers (n,)."""
+        return self.rows_of(numbers if self.ids is None else self.ids[numbers])
+
+    def rows_of(self, ids: NDArray[np.int64]) -> Rows:
+        """The rows (n, dim) of ids (n,)."""
+        return self.codec.decode(self.codec.codes_of(ids))
 
 
 def field_of(table: Table, field: str | None) -> str:
@@ -52,22 +58,45 @@ def field_of(table: Table, field: str | None) -> str:
     return next(iter(table.fields)) if field is None else field
 
 
-def dump(table: Table, path: str | os.PathLike[str], field: str | None = None, *, force: bool = False) -> int:
+def dump(
+    table: Table,
+    path: str | os.PathLike[str],
+    field: str | None = None,
+    *,
+    least: float | None = None,
+    force: bool = False,
+) -> int:
     """Writes `id` and `vector` of all rows of a field to Parquet, Arrow, .npy, ... by the ending of path, in
-    batches; how many there are. ConflictError if it exists, unless force."""
-    source = TableSource(table, field_of(table, field))
+    batches; how many there are. `score` is beside them where the method goes by one (`Table.scores`), and
+    with least= only ids that have so much are written; SpecError where there is none. Of a `dynamic` table
+    ids that have rows of their own are written. ConflictError if it exists, unless force."""
+    name = field_of(table, field)
+    source = TableSource(table, name)
+    scored = table.scores(name, np.empty(0, np.int64)) is not None
+    if least is not None and not scored:
+        raise SpecError(f"least={least}: this {table.setup.method!r} table keeps no scores of ids")
     sink = open_sink(
         os.fspath(path),
         dim=source.dim,
         dtype=source.dtype,
         id_type=source.id_type,
-        rows=source.rows,
+        rows=source.rows if least is None else None,
         force=force,
+        columns=pa.schema([("score", pa.float32())] if scored else []),
     )
+    written = 0
     with sink:
-        for batch in source.batches(BATCH_ROWS):
-            sink.write(batch)
-    return source.codec.cardinality
+        for first, ids in _ids(source.codec, BATCH_ROWS):
+            scores = table.scores(name, ids)
+            columns = None
+            if scores is not None:
+                kept = np.full(len(ids), True) if least is None else scores >= least
+                ids = ids[kept]
+                columns = pa.record_batch({"score": pa.array(scores[kept], pa.float32())})
+            if len(ids):
+                sink.write(Batch(source.rows_of(ids), pa.array(ids), columns, source.path, first))
+            written += len(ids)
+    return written
 
 
 def export(
@@ -102,8 +131,8 @@ def export(
 def _write_table(codec: TableRows, target: str, metric: str, force: bool) -> None:
     card = {"metric": metric, "source_dtype": "float32"}
     with ArchiveWriter(target, codec, card=card, id_type=pa.int64(), force=force) as writer:
-        for ids in _ids(codec.cardinality, BATCH_ROWS):
-            writer.copy(CodeBatch(int(ids[0]), pa.array(ids), codec.codes_of(ids), None))
+        for first, ids in _ids(codec, BATCH_ROWS):
+            writer.copy(CodeBatch(first, pa.array(ids), codec.codes_of(ids), None))
 
 
 def _fill_store(source: TableSource, target: str, codec: str, metric: str) -> None:
@@ -112,6 +141,10 @@ def _fill_store(source: TableSource, target: str, codec: str, metric: str) -> No
             store.put(batch.ids, batch.rows, check_space=False)
 
 
-def _ids(count: int, step: int) -> Iterator[NDArray[np.int64]]:
+def _ids(codec: TableRows, step: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """The number of the first one, and ids, some at a time."""
+    listed = codec.ids
+    count = codec.cardinality if listed is None else len(listed)
     for start in range(0, count, step):
-        yield np.arange(start, min(start + step, count))
+        stop = min(start + step, count)
+        yield start, np.arange(start, stop) if listed is None else listed[start:stop]

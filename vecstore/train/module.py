@@ -227,9 +227,9 @@ class TableModule(nn.Module):
         """Rows for `vs.open`, at the table's quality or a codec's: `vecstore.train.export.export`."""
         export(self.settled(), path, field, **how)
 
-    def dump(self, path: str | os.PathLike[str], field: str | None = None, *, force: bool = False) -> int:
+    def dump(self, path: str | os.PathLike[str], field: str | None = None, **how: Any) -> int:
         """Ids and vectors as Parquet, Arrow, ..., in batches: `vecstore.train.export.dump`."""
-        return dump(self.settled(), path, field, force=force)
+        return dump(self.settled(), path, field, **how)
 
     def finish(self) -> None:
         """Training is over: methods that prune do so now, and what only training needs is let go."""

@@ -130,6 +130,18 @@ class DynamicIds(Learner):
         self.gone.clear()
         return found
 
+    def listed(self, name: str) -> I64 | None:
+        kept = self.arrays()
+        return np.sort(kept["maps.ids"][kept["maps.lasts"] > 0]) if name == self.name else None
+
+    def scores(self, name: str, keys: I64, stores: Sequence[Store]) -> F32 | None:
+        store = stores[self.store]
+        if name != self.name or (self.rules.policy == "lfu" and "training.counts" not in self.arrays()):
+            return None
+        assert isinstance(store, RowStore)
+        rows = self.find(keys)
+        return np.where(rows == NOWHERE, np.float32(0), self._worths(store)[rows])
+
     def learn(self, lesson: Lesson) -> None:
         if self.name not in lesson.keys:
             return

@@ -49,6 +49,14 @@ class Learner:
     def finish(self) -> None:
         """Training is over: what only that needs is let go."""
 
+    def listed(self, name: str) -> I64 | None:
+        """The ids of a field that have rows, ascending, where only it knows them."""
+        return None
+
+    def scores(self, name: str, keys: I64, stores: Sequence[Store]) -> F32 | None:
+        """What a field's ids (n,) are worth to it, (n,), where it goes by that and still has it."""
+        return None
+
     @property
     def grows(self) -> bool:
         """Whether arrays may become longer."""
@@ -110,6 +118,13 @@ class Sketch(Learner):
         kept, out = self.arrays(), np.empty(len(keys), np.int64)
         find_slots(self.hashes(name, keys), kept["sketches.marks"], kept["sketches.slots"], out)
         return out
+
+    def scores(self, name: str, keys: I64, stores: Sequence[Store]) -> F32 | None:
+        kept, out = self.arrays(), np.empty(len(keys), np.int64)
+        scores = kept["sketches.scores"].reshape(-1)
+        cells = np.arange(scores.size, dtype=np.int32).reshape(-1, CELLS)
+        find_slots(self.hashes(name, keys), kept["sketches.marks"], cells, out)
+        return np.where(out == NO_SLOT, np.float32(0), scores[out])
 
     def learn(self, lesson: Lesson) -> None:
         kept = self.arrays()
@@ -217,6 +232,10 @@ class Important(Learner):
         """Where a field's ids begin in the arrays."""
         names = list(self.counts)
         return sum(self.counts[other] for other in names[: names.index(name)])
+
+    def scores(self, name: str, keys: I64, stores: Sequence[Store]) -> F32 | None:
+        kept = self.arrays()
+        return np.asarray(kept["training"][self.first(name) + keys]) if "training" in kept else None
 
     def learn(self, lesson: Lesson) -> None:
         kept = self.arrays()

@@ -204,6 +204,25 @@ class Table:
         learners = [learner for learner in self.layout.learners if isinstance(learner, DynamicIds)]
         return {learner.name: learner.evicted() for learner in learners}
 
+    def listed(self, field: str) -> I64 | None:
+        """The ids of a field that have rows of their own, ascending (n,), where it has no vocabulary.
+
+        None where it has one, 0 to cardinality - 1: always but for `dynamic` tables that have met other ids,
+        or whose cardinality is beyond 2**32.
+        """
+        found = [learner.listed(field) for learner in self.layout.learners]
+        ids, count = (
+            next((ids for ids in found if ids is not None), None),
+            self.branch(field).field.cardinality,
+        )
+        inside = ids is None or not len(ids) or 0 <= ids[0] <= ids[-1] < count
+        return None if inside and count <= 1 << 32 else ids
+
+    def scores(self, field: str, ids: I64) -> F32 | None:
+        """What ids (n,) are worth, (n,), to methods that go by it (dynamic, cafe, adaembed), else None."""
+        found = [learner.scores(field, ids, self.stores) for learner in self.layout.learners]
+        return next((scores for scores in found if scores is not None), None)
+
     def spill(self, field: str, keeper: Keeper | None) -> None:
         """Rows that ids of a `dynamic` table's field lose go to a keeper, and come back with their ids.
 
