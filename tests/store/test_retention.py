@@ -71,6 +71,12 @@ def test_finer_rows_alone_are_dropped_without_writing_codes_anew(tmp_path, monke
     assert store.version == version
 
 
+@pytest.mark.parametrize("thinned", [-1, 2, float("nan"), "1"])
+def test_a_share_of_deleted_rows_is_one(store, thinned):
+    with pytest.raises(SpecError, match="thinned"):
+        store.compact(thinned)
+
+
 @pytest.mark.parametrize("keep", ["sq:bits=8", "sq:bits=4", "hadamard:bits=4"])
 def test_finer_rows_are_made_coarser_and_codes_stay(store, keep):
     codes = store.get(np.arange(1, 10))

@@ -47,6 +47,8 @@ def compact(view: View, thinned: float, keep: str | None) -> View:
 
     thinned: see `Store.compact`. keep: the spec of finer codes from now on, None for none, or `UNCHANGED`.
     """
+    if not isinstance(thinned, int | float) or not 0 <= thinned <= 1:
+        raise SpecError(f"thinned is {thinned!r}; expected a share, 0 to 1")
     manifest = view.manifest if keep == UNCHANGED else _kept(view, keep)
     if manifest.codec is None and len(view):
         manifest = fit_codecs(view, manifest, sample_of(view))
