@@ -29,6 +29,7 @@ from vecstore.errors import (
     SpecError,
     StorageError,
     VecstoreError,
+    WidthError,
 )
 from vecstore.kernels.threads import get_threads, set_threads
 from vecstore.ledger import Ledger, TableLedger
@@ -60,6 +61,7 @@ __all__ = [
     "TableTerms",
     "Transform",
     "VecstoreError",
+    "WidthError",
     "check",
     "compress",
     "decompress",

@@ -17,7 +17,7 @@ from vecstore.codecs.tables.making import Wish, open_table
 from vecstore.codecs.tables.making import make as make_table
 from vecstore.codecs.tables.table import Table as Table
 from vecstore.codecs.tiers import tier as tier
-from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.errors import InputError, SpecError, WidthError
 from vecstore.formats.base import Source
 from vecstore.kernels.threads import set_threads
 from vecstore.ledger import parse_budget
@@ -386,7 +386,7 @@ def search(
         if adapter is not None and not isinstance(adapter, Adapter):
             adapter = Adapter.load(adapter)
         if adapter is None and source.dim != archive.dim:
-            raise ShapeError(
+            raise WidthError(
                 f"{source.path} has {source.dim} dimensions; {archive.path} has {archive.dim}: search with "
                 "vectors of the model that made it"
             )

@@ -51,6 +51,10 @@ class SpaceMismatchError(VecstoreError, ValueError):
     exit_code = 3
 
 
+class WidthError(ShapeError, SpaceMismatchError):
+    """Rows of another width than the collection's: of the wrong shape, and of another embedding space."""
+
+
 class CorruptError(VecstoreError):
     """Bytes on disk that are not what was written; names the file and the offset."""
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import xxhash
 
@@ -81,9 +82,23 @@ def test_names_settle_it(store):
         store.search(foreign, model=7)
 
 
-def test_another_width_is_a_matter_of_shape(store):
-    with pytest.raises(ShapeError):
-        store.search(np.ones((1, DIM + 1), np.float32))
+def test_another_width_is_another_space_and_a_matter_of_shape(store):
+    wide = np.ones((1, DIM + 1), np.float32)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(wide[0]), DIM + 1)
+    for call in (
+        lambda: store.search(wide),
+        lambda: store.put([1], wide),
+        lambda: store.writer("s").write(pa.record_batch({"id": [1], "vector": vectors}), offset=1),
+        lambda: vs.ingest(store.path, pa.table({"id": [1], "vector": vectors})),
+        lambda: store.search(wide[:, :3]),
+    ):
+        for kind in (SpaceMismatchError, ShapeError):
+            with pytest.raises(kind):
+                call()
+    for flat in (wide[0], wide[None]):
+        with pytest.raises(ShapeError) as found:
+            store.search(flat)
+        assert not isinstance(found.value, SpaceMismatchError)
 
 
 def test_rows_that_were_divided_by_their_length_stay_so(tmp_path):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.parts import Part, dumps
 from vecstore.codecs.scan import DecodedScan, Scan
-from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.errors import InputError, ShapeError, SpecError, WidthError
 from vecstore.kernels import scores
 from vecstore.kernels.finite import largest, within
 from vecstore.kernels.threads import spread
@@ -47,7 +47,8 @@ _CACHE_BYTES = 1 << 23
 
 
 def check_rows(rows: Array, dim: int | None = None) -> Array:
-    """Returns rows as they are if they are (n, dim) of a real dtype; ShapeError otherwise."""
+    """Returns rows as they are if they are (n, dim) of a real dtype; ShapeError otherwise, which is a
+    WidthError if nothing but the width is wrong."""
     try:
         array = np.asarray(rows)
     except ValueError as error:
@@ -55,7 +56,8 @@ def check_rows(rows: Array, dim: int | None = None) -> Array:
     real = array.dtype == BFLOAT16 or array.dtype.kind in "fiu"
     if array.ndim != 2 or not real or (dim is not None and array.shape[1] != dim):
         wanted = "(n, dim)" if dim is None else f"(n, {dim})"
-        raise ShapeError(f"rows are {array.dtype} {array.shape}; expected a real dtype, {wanted}")
+        kind = WidthError if array.ndim == 2 and real else ShapeError
+        raise kind(f"rows are {array.dtype} {array.shape}; expected a real dtype, {wanted}")
     if array.shape[1] == 0:
         raise ShapeError(f"rows are {array.shape}; expected at least one dimension")
     return array

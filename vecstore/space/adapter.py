@@ -292,7 +292,7 @@ def queries_in(
 ) -> Rows:
     """Queries as rows of the space of a card with `dim`, adapted if need be; where: the collection.
 
-    ShapeError for another width, SpaceMismatchError for another space.
+    WidthError for another width, SpaceMismatchError for another space.
     """
     dim = card["dim"]
     if adapter is None:

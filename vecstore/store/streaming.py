@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.errors import InputError, SpecError, WidthError
 from vecstore.formats.base import Batch
 from vecstore.formats.columns import choose, vector_type
 from vecstore.formats.idkeys import keys_of
@@ -48,7 +48,7 @@ class StreamWriter:
 
         offset: of the batch in its stream, larger than that of the one before. False if it is committed
         already, and is left out. An id that comes again in a later batch stands for the later row. Raises
-        InputError and ShapeError for a batch that the store does not take, which is left out as well.
+        InputError and WidthError for a batch that the store does not take, which is left out as well.
         """
         if not isinstance(batch, pa.RecordBatch):
             raise InputError(f"a batch of {self.source} is a {type(batch).__name__}; expected a RecordBatch")
@@ -66,7 +66,7 @@ class StreamWriter:
             raise InputError(f"a batch of {self.source} has no id column; it has {batch.schema.names}")
         dim, kind = self._manifest().dim, vector_type(batch.schema.field(choice.vector).type)
         if kind is not None and kind[1] not in (None, dim):
-            raise ShapeError(f"a batch of {self.source} has {kind[1]} dimensions; expected {dim}")
+            raise WidthError(f"a batch of {self.source} has {kind[1]} dimensions; expected {dim}")
         given = choice.batch(batch, dim, self._rows)
         self._waiting.append(self._check(given, self._waiting[0] if self._waiting else None))
         self._rows += len(batch)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vecstore.errors import ConflictError, InputError, ShapeError, SpecError, VecstoreError
+from vecstore.errors import ConflictError, InputError, SpecError, VecstoreError, WidthError
 from vecstore.formats.base import Batch, Source
 from vecstore.space.card import NOTHING, Claim, check_names
 from vecstore.store import Store
@@ -152,7 +152,7 @@ def ingest(store: Store, source: Source, terms: Terms) -> Ingested:
     how far that is. Raises InputError for a stream that ends without its end marker.
     """
     if source.dim not in (0, store.dim):
-        raise ShapeError(f"{source.path} has {source.dim} dimensions; {store.path} has {store.dim}")
+        raise WidthError(f"{source.path} has {source.dim} dimensions; {store.path} has {store.dim}")
     check_names(store.card, terms.claim, "rows", store.path)
     taken = _Taken(store, source, terms)
     try:
