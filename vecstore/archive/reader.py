@@ -43,9 +43,8 @@ class Archive:
     reading the file it opened when another takes its name. It can be pickled (by path) and used after fork.
     tier: dimensions, or bytes as in '16B' (`vecstore.codecs.tiers`): codes are read as far as these go, and
     not beyond where they are stored apart. codec: of a segment of a store, with its identity. descriptor: of
-    an open file.
-    Raises NotFoundError, InputError for a file that is no archive, CorruptError, FormatError for a newer one,
-    SpecError for a tier that its codec has not."""
+    an open file. Raises NotFoundError, InputError for a file that is no archive, CorruptError, FormatError
+    for a newer one, SpecError for a tier that its codec has not."""
 
     generations = 1  # codecs that its rows are encoded by
 
@@ -106,9 +105,7 @@ class Archive:
             raise CorruptError(f"{self.path} is stored in tiers that its codec has not: {error}") from error
         found = ", ".join(str(self.schema.field(name).type) for name in self._contents.code_names)
         if codec.dim != self.dim or found != stored:
-            raise CorruptError(
-                f"{self.path} has a codec of dim {codec.dim} and {stored} codes; they are {found}"
-            )
+            raise CorruptError(f"{self.path} has a codec of dim {codec.dim} and {stored} codes, not {found}")
         return codec
 
     def _read_codec(self) -> AnyCodec:
@@ -377,6 +374,10 @@ class Archive:
             return os.path.samestat(os.stat(local_name(self.path)), os.fstat(self._contents.descriptor))
         except FileNotFoundError:
             return False
+
+    def duplicate(self) -> int:
+        """Another descriptor of the file, for whoever opens it again."""
+        return os.dup(self._contents.descriptor)
 
     def close(self) -> None:
         """Lets go of the file."""

@@ -100,6 +100,11 @@ class HashFile:
         words = np.frombuffer(self._map, "<u8", slots * (self.key_words + 1), start)
         self.words: U64 = words.reshape(slots, self.key_words + 1)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all rows of its segments; `gc` leaves out those that no version has any more."""
+        return int(self.rows) == sum(entry.rows for entry in self.segments)
+
     def ensure_whole(self) -> None:
         """DamagedFile if the file is shorter by now: reading what is mapped would kill the process."""
         if self._map.size() != self.size:

@@ -204,8 +204,10 @@ def _audited(view: View, keys: Sequence[Keys], path: str) -> int | None:
                 live.append(np.ones(part.segment.rows, np.bool_) if part.live is None else part.live)
         rows = np.array([entry.rows for entry in file.segments], np.int64)
         file.ensure_whole()
+        if not file.is_whole and not tags.is_held(view.root, view.manifest.version):
+            return None  # It may lack rows of a version that has been collected.
         # A file without rows that no version has is looked at row by row: those may be missing, or not.
-        look = _traced if file.rows == rows.sum() else _followed
+        look = _traced if file.is_whole else _followed
         repeats = look(file, (starts, rows), own, np.concatenate(live))
         if repeats is None:
             raise DamagedFile(f"{path} leads to other rows than those of {view.root}")

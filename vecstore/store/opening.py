@@ -7,11 +7,12 @@ from typing import TypeAlias
 
 from vecstore.archive import Archive, is_archive
 from vecstore.errors import CorruptError, InputError, SpecError
-from vecstore.store import layout
+from vecstore.store import layout, versions
 from vecstore.store.collect import all_faults
 from vecstore.store.store import Store
 
 Collection: TypeAlias = "Archive | Store"
+_TRIES = 3  # to look at all of a store while some of it is collected
 
 
 def open_collection(path: str, tier: int | str | None = None, memory: int | str | None = None) -> Collection:
@@ -36,8 +37,13 @@ def check(path: str) -> list[str]:
     if not _is_store(path):
         return Archive.examine(path)
     try:
-        with Store.open(path, read_only=True) as store:
-            return all_faults(store.view)
+        for _ in range(_TRIES):
+            before = versions.numbers(path)
+            with Store.open(path, read_only=True) as store:
+                found = all_faults(store.view)
+            if not found or before == versions.numbers(path):
+                break
+        return found
     except (CorruptError, InputError) as error:
         return [str(error)]
 

@@ -156,7 +156,11 @@ class SegmentFiles:
         return CODES in self._archives
 
     def let_go(self) -> None:
-        """Closes the files as soon as nobody reads them any more."""
+        """Closes the files as soon as nobody reads them any more; they are held as before."""
+        for kind, archive in self._archives.items():
+            if self.pool.held > 1 and kind not in self._descriptors:
+                self._descriptors[kind] = archive.duplicate()
+                self.pool.held -= 1
         self._archives = {}
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from vecstore.errors import CorruptError
 from vecstore.formats.idkeys import keys_of
 from vecstore.kernels import gather, idfile, idfind
 from vecstore.kernels.gather import ROW_BITS
-from vecstore.store import hashfile
+from vecstore.store import hashfile, tags
 from vecstore.store.hashfile import HashFile
 from vecstore.store.ids import I64, NONE, U64, IdMap, place_of, segment_of
 from vecstore.store.parts import CODES, Part, Pool
@@ -81,20 +81,25 @@ class _Table:
         return self._take(at, archive, column)
 
     def _take(self, at: int, archive: Archive, column: Column) -> Column:
-        self.columns[at] = column
         self._held.append(archive)  # which is closed when nobody holds it
+        self.note(at, column)
+        return column
+
+    def note(self, at: int, column: Column) -> None:
+        """Where the codes of a part are, of which more may be verified by now."""
+        self.columns[at] = column
         facts = column.facts()
         self.lines[at, gather.SHIFT : gather.VERIFIED + 1] = facts[gather.SHIFT : gather.VERIFIED + 1]
         self.lines[at, gather.BATCHES] = facts[gather.BATCHES]  # last: others may be looking
-        return column
 
 
 class Places:
     """The places of one version: place_of(number of a part in it, row)."""
 
-    def __init__(self, root: str, parts: Sequence[Part], pool: Pool, key_words: int) -> None:
+    def __init__(self, root: str, version: int, parts: Sequence[Part], pool: Pool, key_words: int) -> None:
         """key_words: 64-bit words of a key, by the type of ids."""
         self._root, self._parts, self._pool, self._key_words = root, parts, pool, key_words
+        self._version = version
         self._lines: _Table | None = None
         self._ids: _Ids | None = None
         self._mark = object()
@@ -120,6 +125,9 @@ class Places:
     def _read(self, file: HashFile | None) -> Known:
         known = Known(file)
         if file is not None and file.key_words != self._key_words:
+            known = Known(None)
+        # Of a version that has been collected it may lack rows: looked for now, when the file is open.
+        if file is not None and not file.is_whole and not tags.is_held(self._root, self._version):
             known = Known(None)
         if not any(known.knows(part) for part in self._parts):
             known = Known(None)
@@ -226,7 +234,7 @@ class Places:
             for at in some.tolist():
                 column = table.columns.get(at) or table.take_column(at, self._parts[at])
                 column.open(segment_of(places[left[parts == at]])[1])
-                table.take_column(at, self._parts[at])  # It may be verified as a whole by now.
+                table.note(at, column)  # Not that of the part: it may have been let go, and opened again.
             mine = np.isin(parts, some)
             codes = np.empty((int(mine.sum()), out.shape[1]), np.uint8)
             if gather.gather(places[left[mine]], table.lines, codes, np.empty(len(codes), np.int64)):

@@ -248,9 +248,14 @@ class Store(StoreReader):
     def check(self) -> list[str]:
         """Findings of a full check of what this version consists of, and of tags; an empty list is sound.
 
-        `vecstore.check` looks at all other versions, too.
+        If it has been collected since, the newest one is looked at. `vecstore.check` looks at all.
         """
-        return collect.faults(self.view)
+        view = self.view
+        while (found := collect.faults(view)) and self._pinned is None:
+            if tags.is_held(self.path, view.manifest.version):
+                break
+            view = _newest(self.path, view)
+        return found
 
     def refresh(self) -> None:
         """Reads the newest version from now on; one that was opened by its number stays."""

@@ -6,6 +6,7 @@ of those that are left have no gaps.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -92,6 +93,15 @@ def resolve(root: str, version: int | str) -> Manifest:
             if manifest.version == version:
                 return manifest
         raise
+
+
+def is_held(root: str, version: int) -> bool:
+    """Whether a version is there, by itself or by a tag, so that `gc` has kept all that it needs."""
+    if os.path.exists(versions.path_of(root, version)):
+        return True
+    with contextlib.suppress(CorruptError):
+        return any(manifest.version == version for manifest in held(root).values())
+    return False
 
 
 def faults(root: str) -> Iterator[str]:

@@ -66,7 +66,7 @@ class View:
         kinds = {part.segment.codec for part in self.parts}
         self._sole = self.codecs[kinds.pop()] if len(kinds) == 1 else None  # the codec of all rows
         self._codecs: tuple[list[AnyCodec], I64] | None = None  # of segments, and which each part has
-        self.ids = Places(root, self.parts, self.pool, self.key_words)
+        self.ids = Places(root, manifest.version, self.parts, self.pool, self.key_words)
         self._together: Together | None = None
         self._kept: Kept = Kept() if like is None else like._kept
 
