@@ -220,6 +220,27 @@ def test_rows_of_other_formats_step_to_within_their_rounding(kind):
     assert (np.abs(out - values) <= 1.02 * unit).mean() > (0.8 if cut else 0.9999)
 
 
+@pytest.mark.parametrize("width", [5, 16, 30])
+def test_rows_are_rounded_with_steps_that_are_given_as_in_plain_loops(width):
+    values = drawn(width, 1, 1)[0]
+    steps = np.random.default_rng(2).uniform(0.001, 0.1, len(values)).astype(F32)
+    data = np.zeros((len(values), formats.row_bytes(formats.L8, width)), np.uint8)
+    formats.encode_with(values, steps, data, np.arange(len(values)), formats.L8, np.uint64(5))
+    for row, step in enumerate(steps):
+        key = np.uint64(formats.key_of(np.uint64(5), np.uint64(row)))
+        chances = np.array([formats.chance(key, j) for j in range(width)], F32)
+        codes = np.clip(np.floor(values[row] * (F32(1) / step) + chances), -127, 127).astype(np.int8)
+        assert np.array_equal(
+            data[row], np.concatenate([codes.view(np.uint8), np.array([step]).view(np.uint8)])
+        )
+    for kind in (formats.L16, formats.L8, formats.L4):
+        data = np.zeros((len(values), formats.row_bytes(kind, width)), np.uint8)
+        formats.encode_rows(values, data, np.arange(len(values)), kind, np.uint64(5))
+        again, steps = np.zeros_like(data), np.ascontiguousarray(data[:, -4:]).view(F32)[:, 0]
+        formats.encode_with(values, steps, again, np.arange(len(values)), kind, np.uint64(5))
+        assert np.array_equal(data, again)
+
+
 def test_a_learned_step_goes_down_its_slope():
     values = np.array([[1.0, -0.4, 0.26, 0.0]], F32)
     data = np.zeros((1, formats.row_bytes(formats.L4, 4)), np.uint8)

@@ -267,6 +267,11 @@ def test_a_state_that_is_none_is_refused_and_changes_nothing(optimizer):
         assert bits(module) == before, spoil
 
 
+def test_steps_that_need_two_lookups_are_for_tables_alone():
+    with pytest.raises(SPEC, match="second=True needs two lookups"):
+        EmbeddingBag(60, 8, method="alpt", optimizer="sgd", second=True)
+
+
 @pytest.mark.parametrize("kind", [EmbeddingBag, Embedding])
 @pytest.mark.parametrize("padding", [60, -61, 1.5, "a"])
 def test_a_padding_id_that_is_none_is_refused(kind, padding):

@@ -197,3 +197,18 @@ def encode_rows(
                 peak = max(peak, abs(values[i, j]))
             scale = max(peak / top, np.float32(1e-8))
         encode(source, address(data) + rows[i] * data.shape[1], rows[i], (kind, width), seed, scale)
+
+
+@kernel
+def encode_with(
+    values: NDArray[np.float32],
+    steps: NDArray[np.float32],
+    data: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    kind: int,
+    seed: np.uint64,
+) -> None:
+    """As `encode_rows`, of kinds from L16 on, with steps (n,) that are given."""
+    for i in range(rows.size):
+        source, target = address(values) + 4 * i * values.shape[1], address(data) + rows[i] * data.shape[1]
+        encode(source, target, rows[i], (kind, values.shape[1]), seed, steps[i])

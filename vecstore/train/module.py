@@ -76,6 +76,10 @@ class TableModule(nn.Module):
                 f"optimizer={learning.optimizer!r} keeps float32 rows on the CPU; for device="
                 f"{learning.device}, dtype={learning.dtype} train by torch.optim, with optimizer=None"
             )
+        if wish.options.get("second"):
+            raise SpecError(
+                "second=True needs two lookups for each step, which `vs.table` has and modules do not"
+            )
         wish.optimizer = learning.optimizer or "sgd"
         self._hold(make(wish), learning.lr)
         if self.fused:

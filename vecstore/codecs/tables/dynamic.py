@@ -140,7 +140,8 @@ class DynamicIds(Learner):
             return None
         assert isinstance(store, RowStore)
         rows = self.find(keys)
-        return np.where(rows == NOWHERE, np.float32(0), self._worths(store)[rows])
+        there = rows != NOWHERE
+        return np.where(there, self._worths(store, np.where(there, rows, 0)), np.float32(0))
 
     def learn(self, lesson: Lesson) -> None:
         if self.name not in lesson.keys:
@@ -153,21 +154,21 @@ class DynamicIds(Learner):
         lasts, counts = kept["maps.lasts"], kept["training.counts"]
         rules = self.rules
         since = max(lesson.updates - rules.ttl, 0) if rules.policy == "ttl" else lesson.updates
-        fresh = np.empty((len(keys), 4), np.int64)
+        fresh, worths = np.empty((len(keys), 4), np.int64), self._worths(store, slice(None))
         found = take_rows(
-            keys, admitted, (kept["maps.ids"], lasts, counts, self._worths(store)),
+            keys, admitted, (kept["maps.ids"], lasts, counts, worths),
             (lesson.updates, _WINDOW, since), fresh,
         )  # fmt: skip
         if found:
             self._fill(keys[fresh[:found, 0]], fresh[:found], store, lesson.seed)
 
-    def _worths(self, store: RowStore) -> F32:
-        """What each row is worth keeping for."""
+    def _worths(self, store: RowStore, rows: I64 | slice) -> F32:
+        """What rows (n,) are worth keeping for, (n,)."""
         if self.rules.policy == "norm":
-            values = store.gather(np.arange(self.rows)[:, None])[:, 0]
+            values = store.gather(np.arange(self.rows)[rows][:, None])[:, 0]
             return np.asarray(np.sqrt((values**2).sum(1)), np.float32)
         which = "training.counts" if self.rules.policy == "lfu" else "maps.lasts"
-        return self.arrays()[which].astype(np.float32)
+        return self.arrays()[which][rows].astype(np.float32)
 
     def _fill(self, keys: I64, fresh: I64, store: RowStore, seed: int) -> None:
         """New rows, as `take_rows` names them, begin; the ids that had them are gone."""

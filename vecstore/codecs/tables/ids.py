@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,6 +72,12 @@ class Batch:
             weights,
             hashed,
         )
+
+
+def check_fields(what: str, given: Any) -> None:
+    """ShapeError unless something is given by fields."""
+    if not isinstance(given, Mapping):
+        raise ShapeError(f"{what} is given a {type(given).__name__}; expected a mapping of fields")
 
 
 def string_keys(ids: NDArray[Any]) -> I64:

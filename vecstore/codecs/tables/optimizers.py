@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from vecstore.errors import SpecError
+from vecstore.errors import InputError, SpecError
 from vecstore.kernels.tablestep import ADAGRAD, ADAM, ROWWISE, SGD, Rule
 
+_MOST_RATE = float(np.finfo(np.float32).max)
+STEP_RATE = 2e-5  # of steps that are learned with rows, as in the source of `alpt`
 _CODES = {"sgd": SGD, "rowwise_adagrad": ROWWISE, "adagrad": ADAGRAD, "adam": ADAM}
+
+
+def check_rate(given: Any) -> None:
+    """InputError unless a learning rate is a number from 0 that float32 has."""
+    try:
+        if 0 <= given <= _MOST_RATE:
+            return
+    except (TypeError, ValueError):
+        pass
+    raise InputError(f"lr is {given}; expected a positive number")
 
 
 @dataclass(frozen=True)
@@ -42,5 +54,5 @@ class Optimizer:
             rate *= math.sqrt(1 - self.beta2**count) / (1 - self.beta1**count)
         return Rule(
             code, shape[0], np.float32(rate), np.float32(self.eps), np.float32(self.beta1),
-            np.float32(self.beta2), np.float32(2e-5), np.uint64(seed), shape[1],
+            np.float32(self.beta2), np.float32(STEP_RATE), np.uint64(seed), shape[1],
         )  # fmt: skip

@@ -39,7 +39,8 @@ LIMITS: Mapping[str, Limits] = {
     "init": _RATE, "decay": _RATE, "threshold_rate": _RATE, "gate_rate": _RATE, "alpha": _RATE, "near": _RATE,
     "pull": _RATE, "threshold": Limits(-1e6, 1e6), "damping": _SHARE, "fine": _SHARE, "own": _SHARE,
     "frequent": _SHARE, "shared": _SHARE, "chance": _SHARE, "hot": Limits(0, 0.999),
-    "half": Limits(0, 1, whole=True), "norm": Limits(0, 1, whole=True), "chunks": _PARTS, "parts": _PARTS,
+    "half": Limits(0, 1, whole=True), "norm": Limits(0, 1, whole=True), "second": Limits(0, 1, whole=True),
+    "chunks": _PARTS, "parts": _PARTS,
     "probes": Limits(1, 64, whole=True),
     "digits": Limits(2, 64, whole=True), "block": _COUNT, "hashes": _COUNT, "every": _COUNT,
     "layers": Limits(0, 64, whole=True), "bits": Limits(1, 8, whole=True), "warm": _SINCE, "turns": _SINCE,
@@ -68,7 +69,10 @@ PRESETS: Mapping[str, Preset] = {
     "int16": Preset("rows of 16-bit integers", owning.plain, nothing, {**_ANY, "rows": "int16"}),
     "int8": Preset("rows of 8-bit integers", owning.plain, nothing, {**_ANY, "rows": "int8"}),
     "int4": Preset("rows of 4-bit integers", owning.plain, nothing, {**_ANY, "rows": "int4"}),
-    "alpt": Preset("rows of 8-bit integers, steps learned", owning.plain, nothing, {**_ANY, "rows": "alpt"}),
+    "alpt": Preset(
+        "rows of 8-bit integers, steps learned", owning.plain, nothing,
+        {**_ANY, "rows": "alpt", "second": False},
+    ),
     "fewbits": Preset(
         "rows of 1 to 8 bits a value, steps learned", owning.few_bits, owning.bits,
         {"init": 0.05, "decay": 0.0},

@@ -14,6 +14,7 @@ from vecstore.codecs.tables.addresses import Own, salts
 from vecstore.codecs.tables.layout import Branch, Field, Layout, Term
 from vecstore.codecs.tables.rows import RowsPlan, kind_of
 from vecstore.codecs.tables.stepped import SteppedPlan
+from vecstore.codecs.tables.twice import TwicePlan
 from vecstore.errors import SpecError
 
 ENDLESS = (1 << 32) - 1  # rows of a store
@@ -45,6 +46,10 @@ class Shape:
             return SteppedPlan(count, width, high, int(name.removeprefix("lsq")), decay)
         if decay:
             raise SpecError(f"decay={decay} is for rows of lsq1 to lsq8; these are {name}")
+        if self.options.get("second"):
+            if name not in ("alpt", "alpt4", "alpt16"):
+                raise SpecError(f"second=True is for rows of alpt, alpt4 and alpt16; these are {name}")
+            return TwicePlan(count, width, kind_of(name), -high, high)
         return RowsPlan(count, width, kind_of(name), -high, high)
 
     def moved_rows(self, count: int, width: int) -> RowsPlan:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from vecstore.codecs.tables.deltas import Saved
 from vecstore.codecs.tables.dynamic import DynamicIds, Keeper
 from vecstore.codecs.tables.evolving import EvolvedStore, evolve
-from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch, numbers
+from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch, check_fields, numbers
 from vecstore.codecs.tables.layout import Branch, Field, Layout
 from vecstore.codecs.tables.learners import Lesson
-from vecstore.codecs.tables.optimizers import Optimizer
+from vecstore.codecs.tables.optimizers import Optimizer, check_rate
 from vecstore.codecs.tables.rows import Job, sum_bags
 from vecstore.codecs.tables.state import Setup, TableState, save
+from vecstore.codecs.tables.twice import TwiceStore
 from vecstore.errors import FormatError, InputError, ShapeError, SpecError
 from vecstore.kernels.finite import largest
 from vecstore.kernels.tablehash import first_outside, sequence
@@ -27,8 +28,6 @@ from vecstore.ledger import TableLedger
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-
-_MOST_RATE = float(np.finfo(np.float32).max)
 
 
 @dataclass
@@ -91,21 +90,16 @@ class Table:
 
     def trace(self, batch: Mapping[str, Bags | Batch]) -> dict[str, Seen]:
         """A lookup that `apply` takes back later; several may be under way. A Batch is taken as it is."""
-        _check_fields("a lookup", batch)
+        check_fields("a lookup", batch)
         return {field: self._look(field, given) for field, given in batch.items()}
 
     def apply(self, seen: Mapping[str, Seen], gradients: Mapping[str, Any], lr: float) -> None:
         """As `update`, for a lookup of `trace`."""
         if self.finished:
             raise InputError("this table is finished; it takes no more gradients")
-        _check_fields("an update", gradients)
-        if not _is_rate(lr):
-            raise InputError(f"lr is {lr}; expected a positive number")
-        checked = {field: self._gradient(field, seen, given) for field, given in gradients.items()}
-        jobs: dict[int, list[Job]] = {}
-        for field, gradient in checked.items():
-            for store, job in self._back(self.layout.branches[field], seen[field], gradient):
-                jobs.setdefault(store, []).append(job)
+        check_fields("an update", gradients)
+        check_rate(lr)
+        checked, jobs = self._jobs(seen, gradients)
         if self.saved is not None:
             self.saved.note(self.state())
         self.updates += 1
@@ -115,6 +109,22 @@ class Table:
             self.stores[store].step(given, self.optimizer, lr, self.updates, int(seeds[store]))
         if self.layout.learners:
             self._learn(seen, checked, int(seeds[0]))
+
+    def update_steps(self, gradients: Mapping[str, Any]) -> None:
+        """The second pass of `alpt` with second=True: steps learn from the gradients of a lookup of the same
+        ids after `update`. InputError for other ids, SpecError for other tables; nothing is changed then."""
+        if not all(isinstance(store, TwiceStore) for store in self.stores):
+            raise SpecError("steps learn by a second pass in tables of 'alpt' with second=True alone")
+        if self._seen is None:
+            raise InputError("there was no lookup since the last update; gradients are of a lookup's rows")
+        check_fields("an update", gradients)
+        _, jobs = self._jobs(self._seen, gradients)
+        stores = {at: store for at, store in enumerate(self.stores) if isinstance(store, TwiceStore)}
+        for at, given in jobs.items():
+            stores[at].check_waiting(given)
+        for at, given in jobs.items():
+            stores[at].learn_steps(given, self.setup.seed ^ (self.updates << 32) ^ at)
+        self._seen = None
 
     def ledger(self) -> TableLedger:
         """The bytes of everything that `arrays` holds."""
@@ -295,6 +305,17 @@ class Table:
             rows = vectors
         return Seen(self, batch, rows, addresses, self._moves, parts)
 
+    def _jobs(
+        self, seen: Mapping[str, Seen], gradients: Mapping[str, Any]
+    ) -> tuple[dict[str, F32], dict[int, list[Job]]]:
+        """Gradients, checked, and what they are for stores."""
+        checked = {field: self._gradient(field, seen, given) for field, given in gradients.items()}
+        jobs: dict[int, list[Job]] = {}
+        for field, gradient in checked.items():
+            for store, job in self._back(self.layout.branches[field], seen[field], gradient):
+                jobs.setdefault(store, []).append(job)
+        return checked, jobs
+
     def _learn(self, seen: Mapping[str, Seen], gradients: Mapping[str, F32], seed: int) -> None:
         """Tells learners what an update was."""
         keys = {field: seen[field].batch.keys for field in gradients}
@@ -353,18 +374,6 @@ class Table:
             every = np.arange(len(slope), dtype=np.int64).reshape(-1, 1, 1)
             found.append((store, Job(every, NO_OFFSETS, np.ascontiguousarray(slope))))
         return found
-
-
-def _check_fields(what: str, given: Any) -> None:
-    if not isinstance(given, Mapping):
-        raise ShapeError(f"{what} is given a {type(given).__name__}; expected a mapping of fields")
-
-
-def _is_rate(given: Any) -> bool:
-    try:
-        return bool(0 <= given <= _MOST_RATE)
-    except (TypeError, ValueError):
-        return False
 
 
 def check_ids(field: Field, batch: Batch) -> None:
