@@ -127,7 +127,9 @@ def plain_type(kind: pa.DataType, name: str) -> pa.DataType:
     inner = [kind.field(i).type for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
     if any(plain_type(field, name) != field for field in inner):
         # An Arrow file may hold each dictionary once only, and batches bring their own.
-        raise InputError(f"column {name!r} has a dictionary or a view inside {kind}; cast it to plain values")
+        raise InputError(
+            f"column {name!r} has a dictionary inside {kind}, or a view; cast it to plain values"
+        )
     return kind
 
 
