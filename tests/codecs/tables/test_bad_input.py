@@ -161,6 +161,16 @@ def test_bad_gradients_name_field_and_position_and_change_nothing(method):
         table.update({"user": GOOD}, lr=0.1)
 
 
+@pytest.mark.parametrize("method", ["plain", "unified", "lowrank", "prune"])
+def test_a_gradient_times_a_weight_is_a_number_or_changes_nothing(method):
+    table = learn(made(method))
+    table.lookup({"item": ([1, 2, 3], [0, 1, 3], [1.0, 1.0, 3e38])})
+    before = bits(table)
+    with pytest.raises(INPUT, match=r"'item' times weight 2, 3\.\d+e\+38, is beyond float32"):
+        table.update({"item": np.full((2, 8), 1e30, np.float32)}, lr=0.1)
+    assert bits(table) == before
+
+
 @pytest.mark.parametrize("method", PRESETS)
 def test_gradients_of_other_lookups_are_refused(method):
     table, other = learn(made(method)), learn(made(method), 1)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from vecstore.errors import InputError, ShapeError
+from vecstore.kernels.finite import largest
 from vecstore.kernels.ids import hash_strings
 
 I64 = NDArray[np.int64]
@@ -36,6 +37,21 @@ class Batch:
     def bags(self) -> int:
         """How many rows come out."""
         return len(self.offsets) - 1 if len(self.offsets) else len(self.keys)
+
+    def each(self, gradient: F32, field: str) -> F32:
+        """The gradients of ids' vectors, (n, d), of those of bags; InputError for one beyond float32."""
+        out = np.repeat(gradient, np.diff(self.offsets), axis=0) if len(self.offsets) else gradient
+        if not len(self.weights):
+            return out
+        with np.errstate(over="ignore"):
+            out = out * self.weights[:, None]
+        if out.size and not np.isfinite(largest(out)):
+            at = int(np.argwhere(~np.isfinite(out))[0, 0])
+            raise InputError(
+                f"the gradient of field {field!r} times weight {at}, {self.weights[at]}, is beyond float32; "
+                "nothing was changed"
+            )
+        return out
 
     @classmethod
     def of(cls, field: str, given: Bags, *, empty: bool = False) -> Batch:

@@ -320,7 +320,7 @@ class Table:
         """Tells learners what an update was."""
         keys = {field: seen[field].batch.keys for field in gradients}
         lengths = {
-            field: np.sqrt((_each(gradient, seen[field].batch) ** 2).sum(1))
+            field: np.sqrt((seen[field].batch.each(gradient, field) ** 2).sum(1))
             for field, gradient in gradients.items()
         }
         lesson = Lesson(keys, lengths, self.stores, self.updates, seed)
@@ -358,7 +358,7 @@ class Table:
         if seen.moves != self._moves:
             seen.addresses = [term.address(batch.keys) for term in branch.terms]
         if len(batch.weights) or (branch.combiner is not None and len(offsets)):
-            gradient = _each(gradient, batch)
+            gradient = batch.each(gradient, branch.field.name)
             offsets = NO_OFFSETS
         if branch.combiner is None:
             return [
@@ -389,11 +389,3 @@ def check_ids(field: Field, batch: Batch) -> None:
             f"field {field.name!r}: id {batch.keys[at]} at position {at} is outside its vocabulary, "
             f"0 to {field.cardinality - 1}"
         )
-
-
-def _each(gradient: F32, batch: Batch) -> F32:
-    """The gradient of each id's vector, of that of sums."""
-    out = gradient
-    if len(batch.offsets):
-        out = np.repeat(gradient, np.diff(batch.offsets), axis=0)
-    return out * batch.weights[:, None] if len(batch.weights) else out
