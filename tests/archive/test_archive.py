@@ -385,5 +385,5 @@ def test_a_codec_that_is_not_installed_still_lets_the_file_be_described(tmp_path
 def test_a_codec_of_another_width_is_noticed(tmp_path, write, rows, monkeypatch):
     write(tmp_path / "a", "sq:bits=8")
     monkeypatch.setattr("vecstore.archive.reader.loads", lambda data: fit("f32", rows))
-    with Archive(tmp_path / "a") as archive, pytest.raises(CorruptError, match="they are fixed_size_binary"):
+    with Archive(tmp_path / "a") as archive, pytest.raises(CorruptError, match="not fixed_size_binary"):
         archive.get([1])
