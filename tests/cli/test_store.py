@@ -73,6 +73,16 @@ def test_rows_are_deleted_compacted_and_collected(filled, call):
     assert "no id 'w1'" in call("delete", store, "w1", code=3)
 
 
+def test_deleted_rows_are_purged(filled, call):
+    store, _ = filled
+    call("delete", store, "w1", "w2")
+    done = CliRunner().invoke(main, ["gc", str(store)])
+    assert "2 deleted rows are still in its files, until `gc --purge`" in done.stderr
+    done = CliRunner().invoke(main, ["gc", str(store), "--purge"])
+    assert "segments" in done.stdout and done.stderr == ""
+    assert json.loads(call("info", store, "--json"))["versions"] == [3]
+
+
 def test_versions_are_named_and_kept(filled, call):
     store, _ = filled
     call("tag", store, "import")

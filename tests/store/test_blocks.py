@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 
@@ -262,3 +263,32 @@ def test_rows_that_a_table_gave_up_come_back_from_disk(tmp_path):
         table.lookup({"item": np.arange(10)})
         table.update({"item": np.zeros((10, 8))}, lr=0.0)
     assert np.array_equal(table.lookup({"item": np.arange(10)})["item"], before)
+
+
+READER = """
+from vecstore.store.blocks import Blocks
+import time
+
+blocks = Blocks({path!r}, read_only=True)
+blocks.get([1])
+print("reads", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_reader_that_is_killed_holds_no_snapshot(path):
+    write(path, 1, 2)
+    code, pipe = READER.format(path=str(path)), subprocess.PIPE
+    with (
+        subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=pipe) as stays,
+        subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=pipe) as goes,
+    ):
+        assert stays.stdout.readline() == goes.stdout.readline() == b"reads\n"
+        goes.kill()
+        goes.wait()
+        with lmdb.open(str(path), readonly=True) as environment:
+            assert f" {goes.pid} " in environment.readers() and f" {stays.pid} " in environment.readers()
+        with Blocks(path, read_only=True) as blocks:
+            found = blocks._environment.readers()
+            assert f" {goes.pid} " not in found and f" {stays.pid} " in found
+        stays.kill()

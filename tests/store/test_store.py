@@ -130,13 +130,15 @@ def test_older_versions_stay_readable_until_they_are_collected(make):
     assert store.check() == [] and len(Store.open(store.path)) == 1
 
 
-def test_what_is_deleted_and_collected_leaves_no_byte(make, tmp_path):
+@pytest.mark.parametrize("purge", [False, True])
+def test_what_is_deleted_and_collected_leaves_no_byte(make, tmp_path, purge):
     store = make(codec="f32")
     rows = some_rows(30)
     store.put([f"name-{i}" for i in range(30)], rows, columns={"text": [f"secret {i}" for i in range(30)]})
     store.delete(["name-7"])
-    store.compact()
-    store.gc()
+    if not purge:
+        store.compact()
+    store.gc(purge=purge)
     held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"secret 6" in held and rows[6].tobytes() in held
     assert b"secret 7" not in held and b"name-7" not in held and rows[7].tobytes() not in held

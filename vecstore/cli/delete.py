@@ -14,7 +14,7 @@ from vecstore.cli.output import parsed_ids
 def delete(store: str, ids: tuple[str, ...]) -> None:
     """Deletes the rows of STORE with these ids, all or none.
 
-    Their bytes are gone once `vecstore compact` and `vecstore gc` have run.
+    Their bytes are gone once `vecstore gc --purge` has run.
 
     Example: vecstore delete items.store 17 42
     """

@@ -7,6 +7,7 @@ import re
 import click
 
 from vecstore import api
+from vecstore.cli.output import print_notes
 from vecstore.errors import SpecError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -23,15 +24,20 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
     help="Newest versions to keep.",
 )
 @click.option("--older-than", metavar="AGE", help="Keep, too, what was the newest since: 30m, 12h or 7d ago.")
-def gc(store: str, keep: int, older_than: str | None) -> None:
+@click.option("--purge", is_flag=True, help="Write files with deleted rows anew first, without these.")
+def gc(store: str, keep: int, older_than: str | None, purge: bool) -> None:
     """Removes older versions of STORE and every file that none of the others, and no tag, needs; says which.
 
     Example: vecstore gc items.store --keep 5 --older-than 7d
     """
     age = None if older_than is None else _seconds(older_than)
     with api.Store.open(store) as opened:
-        for path in opened.gc(keep, age):
+        for path in opened.gc(keep, age, purge=purge):
             click.echo(path)
+        if held := sum(part.segment.rows for part in opened.view.parts) - len(opened):
+            print_notes(
+                [f"{held:,} deleted rows are still in its files, until `gc --purge` writes these anew"]
+            )
 
 
 def _seconds(text: str) -> int:

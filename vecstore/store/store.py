@@ -231,13 +231,17 @@ class Store(StoreReader):
         with self._commit() as view:
             self._view = compaction.compact(view, thinned, keep)
 
-    def gc(self, keep: int = 1, older_than: float | None = None) -> list[str]:
+    def gc(self, keep: int = 1, older_than: float | None = None, *, purge: bool = False) -> list[str]:
         """Removes versions and every file that none of those left, and no tag, needs: their paths.
 
         keep: how many of the newest stay. older_than: in seconds; what was the newest at any time since stays
-        too. Readers that have a version open go on reading it on this machine.
+        too. purge: whether to `compact` first, so that of rows that were deleted no byte is left which no
+        version that stays, and no tag, holds. Readers that have a version open go on reading it on this
+        machine.
         """
         with self._commit() as view:
+            if purge:
+                view = self._view = compaction.compact(view, 0.0, compaction.UNCHANGED)
             return [*collect.collect(view.root, keep, older_than), *index.prune(view)]
 
     def reindex(self) -> None:
