@@ -24,7 +24,7 @@ class _Account:
     @property
     def total(self) -> int:
         """The sum of all parts, in bytes."""
-        return sum(dataclasses.astuple(self))
+        return sum(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def as_dict(self) -> dict[str, int]:
         """The parts and `total`, for JSON."""

@@ -30,40 +30,39 @@ that a scan waits for memory. Speeds vary between runs and machines by more than
 first; they are of runs taken in turn in one process, and their range is shown.
 
 Targets that are missed, and why. With 20,000 rows and one query, FAISS, rabitqlib and turbovec answer in 40
-to 80 us. Of the 45 us of a call of ours with `pq:m=96,bits=4`, 20 are sums of entries, 5 the heap, 6 tables,
-4 rows that are scored again, and the rest Python; beside other work, all of it takes longer. The sums take 18
-cycles for 64 rows and 8 tables, in 28 instructions of 512 bits, of which the machine begins two a cycle; with
-half of the additions or without the lookups they take as long. A symmetric scan of signs waits for memory at
-a million rows, and reads 48 bytes a row at that speed.
+to 80 us. Of the 39 us of a call of ours with `pq:m=96,bits=4`, 20 are sums of entries, 4 the heap, 5 tables,
+2 rows that are scored again, 2 a look at the query, and the rest Python. The sums take 18 cycles for 64 rows
+and 8 tables, in 28 instructions of 512 bits, of which the machine begins two a cycle; with half of the
+additions or without the lookups they take as long. A symmetric scan of signs waits for memory at a million
+rows, and reads 48 bytes a row at that speed.
 
-Several queries at once gain less than half where they have little to share: tables of 256 share nothing but
-the codes, and what a call costs beside the scan, which they do share, has become less. A query of rabitq or
-hadamard alone is timed again and again, so that the rows that its bounds let in lie in the cache; those of 32
-queries come from memory.
+Several queries at once gain less than half where they have little to share. Tables of 256 share nothing but
+the codes: of the 78 us of each of 32 queries of `pq:m=96` 55 are sums, as many as of a query alone, of which
+a call takes 91. Of klt's 90 us a query, heads are 24 in place of 50, but tails and heaps 40 as before. A
+query of rabitq or hadamard alone is timed again and again, so that the rows that its bounds let in lie in the
+cache; those of 32 queries come from memory. What a call costs beside the scan is shared, too, and has become
+less for one query.
 
 Scans of tcq and klt look up the words with the largest axes of all rows, and the other words of those rows
 alone that a bound (Cauchy, Schwarz) does not rule out: of these rows 26 of 48 groups of klt with four bits,
 and the others of one row in a hundred, or of 20,000 rows five. Results are those of all words. To look at a
 bound once more behind half of the other words took longer than it saved. With 20,000 rows and one query, of
-the 150 to 190 us of `klt:bits=4` about 60 are heads, 15 tails, 35 what is made of the query (of which 9 are
-its turning), 15 rows that are scored again, and the rest Python and caches that have to be filled again.
-Several queries share the lookups of heads, but neither tails nor rows that are scored again, which makes
-their gain smaller than it would be without bounds, and faster.
+the 120 us of `klt:bits=4` 50 are heads, 35 bounds, tails and the heap, 16 what is made of the query (of which
+9 are its turning), 12 rows that are scored again, and the rest Python.
 
 With 256 states, 64 values take six instructions where 64 states take two or three, two of them for the halves
 of a table and two to choose between these: 30 cycles for eight registers. `tcq:bits=1`, in the form that a
 budget chooses, has stages and scales besides. Centroids are added to heads before the bounds are, and help to
 rule rows out: of its 5 ns a row 3.2 are 20 of the 46 groups of its cells, half of one is centroids and
 scales, and the other groups are read of one row in two hundred; FastScan takes 2.0 to 2.5 ns for all.
-Registers of a block are read in the order in which they
-lie: in the order that the compiler would choose, the machine did not read ahead, and a scan of klt took 10 ns
-a row instead of 6 before it had bounds. At a million rows a scan of `sq:bits=4` takes as long as reading its
-codes. turbovec reads 196 bytes in about the time that the plain read beside it takes for 192.
+Registers of a block are read in the order in which they lie: in the order that the compiler would choose, the
+machine did not read ahead, and a scan of klt took 10 ns a row instead of 6 before it had bounds. At a
+million rows a scan of `sq:bits=4` takes as long as reading its codes. turbovec reads 196 bytes in about the
+time that the plain read beside it takes for 192.
 
 With two threads, times are by the clock on the wall. 20,000 rows and one query are not worth a second thread
-to ours, and 32 queries of them take longer with two than with one: to wake a thread takes a good part of the
-millisecond that such a call takes, where FAISS's and turbovec's threads wait awake. Reads of as many bytes,
-which are split in the same way, are as slow there."""
+to ours. Many queries are shared out to threads, so that each query has one heap to fill; to wake a thread
+takes some 50 us of the millisecond that such a call does, where FAISS's and turbovec's threads wait awake."""
 
 
 def page(records: Sequence[Record]) -> str:

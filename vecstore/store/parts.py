@@ -201,7 +201,8 @@ class Part:
 
     def again_as(self, segment: Segment) -> bool:
         """Whether the same files are meant."""
-        return replace(segment, deletes=()) == replace(self.segment, deletes=())
+        same = segment == self.segment  # as nearly all are
+        return same or replace(segment, deletes=()) == replace(self.segment, deletes=())
 
     def again(self, segment: Segment) -> Part:
         """The same segment in another version."""
