@@ -228,7 +228,7 @@ def push(
             for j in range(first, last):
                 bounds = out[j - first]
                 _bound(bounds, stretches[at : at + size], np.float32(constants[j]))
-                _turn(bounds, own[0], how)
+                top.turn(bounds, own[0], how)
                 places = at, number + low
                 _sift(bounds, cells, (packed[j], constants[j]), places, own, (heap[0][j], heap[1][j]))
 
@@ -273,7 +273,7 @@ def _score(
         row = bounded[1][c]
         product = _product(codes, width, first + row, table, query[0])
         one[0] = product * np.float64(factors[first + row]) + query[1]
-        _turn(one, by[0][row : row + 1], by[1])
+        top.turn(one, by[0][row : row + 1], by[1])
         bounded[0][c] = min(bounded[0][c], one[0])
 
 
@@ -282,14 +282,3 @@ def _bound(scores: F32, stretches: F32, constant: np.float32) -> None:
     """scores * stretches + constant, in place."""
     for i in range(scores.size):
         scores[i] = scores[i] * stretches[i] + constant
-
-
-@kernel
-def _turn(scores: F32, terms: F32, how: int) -> None:
-    """Scores become keys, in place."""
-    if how == top.TIMES:
-        for i in range(scores.size):
-            scores[i] *= terms[i]
-    elif how == top.PLUS:
-        for i in range(scores.size):
-            scores[i] += terms[i]

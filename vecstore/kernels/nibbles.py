@@ -167,18 +167,10 @@ def nearest(
     and what multiplies all keys of a query in the end, (q,) or empty. sizes: rows, and how many of them are
     picked. best (q, k), written, the best first.
     """
-    (tables, values), ((terms, how, _), lengths), (rows, count) = queries, by, sizes
+    (tables, values), (rows, count) = queries, sizes
     shape = values.shape[0], count
     keys, numbers, found = np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float64)
     top.clear((keys, numbers))
     push(blocks, tables, (0, rows, 0), by[0], (keys, numbers))
     pick(blocks.transpose(0, 1, 3, 2), numbers, values, found)
-    for j in range(shape[0]):
-        for i in range(count):
-            key = found[j, i]
-            if how == top.TIMES:
-                key *= terms[numbers[j, i]]
-            keys[j, i] = np.float32(key)
-            if lengths.size:
-                keys[j, i] = np.float32(keys[j, i] * lengths[j])
-    top.best((keys, numbers), best)
+    top.rank(found, by, (keys, numbers), best)

@@ -29,6 +29,7 @@ from vecstore.kernels.simd import (
 )
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Heap = tuple[F32, I64]  # keys and rows, (q, k) each
 NONE = np.iinfo(np.int64).max
@@ -191,6 +192,37 @@ def best(source: Heap, target: Heap) -> None:
     clear(target)
     merge(source, target)
     sort(target)
+
+
+@kernel
+def turn(scores: F32, terms: F32, how: int) -> None:
+    """Scores (n,) become keys by terms, in place."""
+    if how == TIMES:
+        for i in range(scores.size):
+            scores[i] *= terms[i]
+    elif how == PLUS:
+        for i in range(scores.size):
+            scores[i] += terms[i]
+
+
+@kernel
+def rank(scores: F64, by: tuple[tuple[F32, int, NDArray[np.bool_]], F64], heap: Heap, target: Heap) -> None:
+    """Fills target with the best of what heap holds by these scores (q, n), the best first.
+
+    by: terms, how (no PLUS) and wanted, of all rows; and what multiplies all keys of a query in the end, (q,)
+    or empty. The heap's keys (q, n) are overwritten.
+    """
+    (terms, how, _), lengths = by
+    keys, rows = heap
+    for j in range(keys.shape[0]):
+        for i in range(keys.shape[1]):
+            key = scores[j, i]
+            if how == TIMES:
+                key *= terms[rows[j, i]]
+            keys[j, i] = np.float32(key)
+            if lengths.size:
+                keys[j, i] = np.float32(keys[j, i] * lengths[j])
+    best(heap, target)
 
 
 @kernel

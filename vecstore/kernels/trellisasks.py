@@ -101,21 +101,13 @@ def nearest(
     and the axes. by: as in `push`, of all rows, and what multiplies all keys of a query in the end, (q,) or
     empty. best (q, k), written, the best first.
     """
-    (turned, constants, values, axes), ((terms, how, wanted), lengths) = queries, by
+    turned, constants, values, axes = queries
     shape, (_, rest, _, factors, _) = (turned.shape[0], picked), held[1]
     settled = factors.size or values.shape[1]
     weights, exact = weigh(turned, np.zeros(shape[0]) if settled else constants, axes)
     keys, numbers, found = np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float64)
     top.clear((keys, numbers))
     asked = weights, tables_of(values, constants)
-    push(held[0], asked, (0, rest.shape[0], 0), (terms, how, wanted), (keys, numbers))
+    push(held[0], asked, (0, rest.shape[0], 0), by[0], (keys, numbers))
     rescore(held[1], numbers, (exact, constants, values), found)
-    for j in range(shape[0]):
-        for i in range(picked):
-            key = found[j, i]
-            if how == top.TIMES:
-                key *= terms[numbers[j, i]]
-            keys[j, i] = np.float32(key)
-            if lengths.size:
-                keys[j, i] = np.float32(keys[j, i] * lengths[j])
-    top.best((keys, numbers), best)
+    top.rank(found, by, (keys, numbers), best)

@@ -108,17 +108,6 @@ def dots(held: Held, start: int, queries: tuple[Queries, Tables], out: F32) -> N
 
 
 @kernel
-def _turn(scores: F32, terms: F32, how: int) -> None:
-    """Scores become keys by terms, in place."""
-    if how == top.TIMES:
-        for i in range(scores.size):
-            scores[i] *= terms[i]
-    elif how == top.PLUS:
-        for i in range(scores.size):
-            scores[i] += terms[i]
-
-
-@kernel
 def _bounds(heads: F32, lengths: F32, reach: np.float32, out: F32) -> None:
     """What the scores of rows are at most, before terms; reach: of a tail of length one."""
     for i in range(heads.size):
@@ -148,7 +137,7 @@ def push(
         own = terms[low : low + size], how, wanted[low : low + size]
         for j in range(count):
             _bounds(heads[j], held.tails.lengths[at : at + size], packed.reaches[j], bounds[:size])
-            _turn(bounds[:size], own[0], how)
+            top.turn(bounds[:size], own[0], how)
             mine, query = (heap[0][j], heap[1][j]), (packed, j)
             chosen = _first(bounds[:size], mine[0], own[2], likely)
             _offer((held, heads[j]), query, own, (at, number + low, chosen), likely, mine)
