@@ -39,6 +39,47 @@ def test_the_best_are_kept_and_of_equal_ones_the_first(k, block):
     assert (heap[0][:, 1:] <= heap[0][:, :-1]).all()
 
 
+KINDS = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "equal": lambda rng, shape: np.full(shape, 0.5),
+    "ties": lambda rng, shape: rng.integers(-2, 3, shape),
+    "outliers": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.integers(-30, 30, shape),
+    "ascending": lambda rng, shape: np.sort(rng.standard_normal(shape), axis=1),
+    "all below zero": lambda rng, shape: -rng.random(shape),
+    "few numbers": lambda rng, shape: np.where(rng.random(shape) < 0.003, rng.random(shape), np.nan),
+    "most infinite": lambda rng, shape: np.where(rng.random(shape) < 0.01, rng.random(shape), -np.inf),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 5, 36, 130])
+def test_many_rows_at_once_are_as_row_by_row(k, kind):
+    rng = np.random.default_rng(k)
+    scores = KINDS[kind](rng, (3, 3001)).astype(np.float32)
+    wanted = rng.random(3001) < 0.1
+    for block, mask in ((3001, None), (1024, None), (40, None), (3001, wanted), (1024, wanted)):
+        keys = scores if mask is None else np.where(mask, scores, -np.inf)
+        heap = pushed(scores, k, block, wanted=mask)
+        top.sort(heap)
+        for j, row in enumerate(plain_top(keys, k)):
+            some = keys[j, row] > -np.inf  # Which of the others come last is of no account with a mask.
+            assert np.array_equal(row[some], heap[1][j, : some.sum()])
+            assert np.array_equal(keys[j, row[some]], heap[0][j, : some.sum()])
+            assert mask is not None or np.array_equal(row, heap[1][j])
+
+
+def test_a_heap_with_a_few_rows_takes_many_more():
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((4, 2000)).astype(np.float32)
+    none, every = np.empty(0, np.float32), np.empty(0, np.bool_)
+    for few in (1, 8, 9, 10):
+        heap = top.empty_heap(4, 9)
+        top.push(scores[:, :few].copy(), none, 0, every, 0, heap)
+        top.push(scores[:, few:].copy(), none, 0, every, few, heap)
+        top.sort(heap)
+        assert np.array_equal(heap[1], plain_top(scores, 9))
+
+
 def test_terms_multiply_or_are_added():
     rng = np.random.default_rng(0)
     scores, terms = rng.standard_normal((2, 300)).astype(np.float32), rng.random(300).astype(np.float32)

@@ -347,7 +347,7 @@ def test_bounds_lose_no_row_and_depend_on_nothing(spec, metric, monkeypatch):
     wanted = {}
     for threads, block, scan in ((1, 1 << 17, 0), (2, 1 << 17, 1), (3, 1 << 10, 0), (1, 1 << 8, 0)):
         set_threads(threads)
-        monkeypatch.setattr(searcher, "_BOUNDS", block)
+        monkeypatch.setattr(searcher, "_SCORES", block)
         found = Searcher(scans[scan], lambda numbers: codec.decode(codes[numbers]), 96)
         assert found.scan.bounds
         for mask in (None, where):

@@ -20,14 +20,15 @@ HEADER = [
 ]  # fmt: skip
 NOT_SHOWN = """\
 Quality: what each code finds is in [codecs.md](codecs.md). Rows are generated, of a spectrum that falls as
-those of real embeddings do, and all differ; codecs learn from 20,000 of them; queries are others. All
-searches are exhaustive, by inner product, and give ten rows a query. Ours scores the best 36 rows once more
-without rounding the query (hadamard and rabitq: all rows that a bound from one bit a dimension lets in), and
-gives these scores; fast scan indexes of FAISS give those of their rounded tables. Symmetric searches give
-what codes tell of codes. With 20,000 rows and one query, what a call costs in Python and that rescoring are a
-good part of it. GB/s is of reading as many bytes as ours has codes, in the same run; a share near one means
-that a scan waits for memory. Speeds vary between runs and machines by more than ratios do: read the ratios
-first; they are of runs taken in turn in one process, and their range is shown.
+those of real embeddings do, and all differ; codecs learn from 20,000 of them; queries are others, each call's
+not those of the one before. All searches are exhaustive, by inner product, and give ten rows a query. Ours
+scores the best 36 rows once more without rounding the query (hadamard and rabitq: all rows that a bound from
+one bit a dimension lets in), and gives these scores; fast scan indexes of FAISS give those of their rounded
+tables. Symmetric searches give what codes tell of codes. With 20,000 rows and one query, what a call costs in
+Python and that rescoring are a good part of it. GB/s is of reading as many bytes as ours has codes, in the
+same run; a share near one means that a scan waits for memory. Speeds vary between runs and machines by more
+than ratios do: read the ratios first; they are of runs taken in turn in one process, and their range is
+shown.
 
 Targets that are missed, and why. With 20,000 rows and one query, FAISS, rabitqlib and turbovec answer in 40
 to 80 us. Of the 39 us of a call of ours with `pq:m=96,bits=4`, 20 are sums of entries, 4 the heap, 5 tables,
@@ -38,10 +39,8 @@ rows, and reads 48 bytes a row at that speed.
 
 Several queries at once gain less than half where they have little to share. Tables of 256 share nothing but
 the codes: of the 78 us of each of 32 queries of `pq:m=96` 55 are sums, as many as of a query alone, of which
-a call takes 91. Of klt's 90 us a query, heads are 24 in place of 50, but tails and heaps 40 as before. A
-query of rabitq or hadamard alone is timed again and again, so that the rows that its bounds let in lie in the
-cache; those of 32 queries come from memory. What a call costs beside the scan is shared, too, and has become
-less for one query.
+a call takes 91. Of klt's 90 us a query, heads are 24 in place of 50, but tails and heaps 40 as before. What a
+call costs beside the scan is shared, too, and has become less for one query.
 
 Scans of tcq and klt look up the words with the largest axes of all rows, and the other words of those rows
 alone that a bound (Cauchy, Schwarz) does not rule out: of these rows 26 of 48 groups of klt with four bits,
@@ -56,9 +55,9 @@ budget chooses, has stages and scales besides. Centroids are added to heads befo
 rule rows out: of its 5 ns a row 3.2 are 20 of the 46 groups of its cells, half of one is centroids and
 scales, and the other groups are read of one row in two hundred; FastScan takes 2.0 to 2.5 ns for all.
 Registers of a block are read in the order in which they lie: in the order that the compiler would choose, the
-machine did not read ahead, and a scan of klt took 10 ns a row instead of 6 before it had bounds. At a
-million rows a scan of `sq:bits=4` takes as long as reading its codes. turbovec reads 196 bytes in about the
-time that the plain read beside it takes for 192.
+machine did not read ahead, and a scan of klt took 10 ns a row instead of 6 before it had bounds. At a million
+rows a scan of `sq:bits=4` takes as long as reading its codes. turbovec reads 196 bytes in about the time that
+the plain read beside it takes for 192.
 
 With two threads, times are by the clock on the wall. 20,000 rows and one query are not worth a second thread
 to ours. Many queries are shared out to threads, so that each query has one heap to fill; to wake a thread

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from vecstore.kernels.threads import get_threads, spread
 
 Record = dict[str, Any]
 K = 10
+_QUERIES = 128  # in turn: of one that comes again and again the processor learns each branch
 _PARTS = 8  # per thread, of what several read to learn the speed of memory
 
 
@@ -63,9 +66,10 @@ def _rows(count: int, dim: int, seed: int) -> Rows:
 
 def _timed(both: dict[str, Searching], case: Record, count: int) -> Record:
     """Nanoseconds a row and query of both, runs taken in turn, and what of memory's speed they are."""
-    queries = _rows(count, case["dim"], 1)
+    sets = max(1, _QUERIES // count)
+    queries = np.split(_rows(count * sets, case["dim"], 1), sets)
     jobs: dict[str, timing.Job] = {
-        name: partial(contender.search, queries, K) for name, contender in both.items()
+        name: partial(_search, contender, cycle(queries)) for name, contender in both.items()
     }
     size = int(both["ours"].row_bytes * case["rows"])
     memory = np.ones(max(1, size // 4), np.float32)
@@ -85,6 +89,10 @@ def _timed(both: dict[str, Searching], case: Record, count: int) -> Record:
     share = size / np.array(times["ours"]) / read
     record["read_share"] = float(np.median(share))
     return record | timing.ratios("scan", times["ours"], times["peer"])
+
+
+def _search(contender: Searching, queries: Iterator[Rows]) -> None:
+    contender.search(next(queries), K)
 
 
 def _read(memory: Rows) -> None:

@@ -42,7 +42,7 @@ U8 = NDArray[np.uint8]
 By = tuple[F32, int, NDArray[np.bool_]]
 USABLE = {"vbmi", "vnni"} <= FEATURES
 QUERIES = 4  # that share the places of a block's entries
-_SCORES = 1 << 13  # of a few rows: they stay in the nearest cache
+_SCORES = 1 << 15  # of a few rows: they stay in the nearest cache
 _SUMS = Vector(INDEX, BLOCK // 4)
 
 

@@ -17,10 +17,12 @@ from vecstore.kernels.jit import kernel
 from vecstore.kernels.simd import (
     ADDRESS,
     FLOAT,
+    INDEX,
     WORD,
     Builder,
     Value,
     address,
+    emit_call,
     emit_load,
     emit_splat,
     emit_store,
@@ -36,6 +38,8 @@ NONE = np.iinfo(np.int64).max
 RUN = 64
 _VECTORS = ISA != "scalar"
 _FLOATS = ir.VectorType(FLOAT, RUN)
+_PARTS = 3  # times k: of so many maxima the k-th largest is a key that few but the k best reach
+_INFINITE, _SIGNLESS = 0x7F800000, 0x7FFFFFFF  # bits of float32
 AS_THEY_ARE, TIMES, PLUS = 0, 1, 2  # how a score becomes a key by its row's term
 
 
@@ -74,20 +78,105 @@ def _add(builder: Builder, at: Value, terms: Value) -> None:
     emit_store(builder, at, found)
 
 
+@instruction(types.void, ADDRESS, ADDRESS)
+def _raise(builder: Builder, maxima: Value, at: Value) -> None:
+    """Of RUN float32 at `maxima` and as many at `at` the larger ones, to the former; a NaN is not larger."""
+    held, keys = emit_load(builder, maxima, _FLOATS), emit_load(builder, at, _FLOATS)
+    emit_store(builder, maxima, builder.select(builder.fcmp_ordered(">", keys, held), keys, held))
+
+
+@instruction(types.float32, types.int64)
+def _float_of(builder: Builder, rank: Value) -> Value:
+    """The float32 that comes at this place, counted from zero, of all in their order."""
+    negative = builder.icmp_signed("<", rank, ir.Constant(WORD, 0))
+    bits = builder.select(negative, builder.xor(rank, ir.Constant(WORD, _SIGNLESS)), rank)
+    return builder.bitcast(builder.trunc(bits, INDEX), FLOAT)
+
+
+@instruction(types.int64, types.int64)
+def _ones(builder: Builder, bits: Value) -> Value:
+    """How many bits are set."""
+    return emit_call(builder, "llvm.ctpop.i64", WORD, [bits])
+
+
+@kernel
+def _above_all(keys: F32, least: np.float32) -> int:
+    """How many of the keys, whole runs, are above `least`."""
+    count = 0
+    for at in range(0, keys.size, RUN):
+        count += _ones(_above(address(keys) + at * 4, least))
+    return count
+
+
+@kernel
+def _floor(keys: F32, maxima: F32, k: int) -> np.float32:
+    """A key such that k or more of `keys` are above it, and few more are; -inf if there is none.
+
+    It is just below the k-th largest of the maxima of as many parts of `keys` as `maxima` (c,) is long, or
+    below one after that. c is a multiple of RUN, k or more; maxima are overwritten.
+    """
+    parts = maxima.size
+    maxima[:] = -np.inf
+    for at in range(0, keys.size // parts * parts, parts):
+        for i in range(0, parts, RUN):
+            _raise(address(maxima) + i * 4, address(keys) + (at + i) * 4)
+    low, high, key = ~_INFINITE, _INFINITE, np.float32(-np.inf)
+    count = _above_all(maxima, key)
+    # Whole numbers that are ordered as float32 are: halving finds keys of any size in as many steps.
+    while high - low > 1 and count > k + k // 8:
+        middle = (low + high) >> 1
+        likely = _float_of(middle)
+        above = _above_all(maxima, likely)
+        if above >= k:
+            low, key, count = middle, likely, above
+        else:
+            high = middle
+    return key if count >= k else np.float32(-np.inf)
+
+
+@kernel
+def _begin(scores: F32, wanted: NDArray[np.bool_], first: int, scratch: tuple[F32, Heap], heap: Heap) -> bool:
+    """Puts the keys (n,) of many rows into the heap of one query at once; False, and nothing done, where too
+    few of them are numbers. scratch: maxima for `_floor`, found (n,) each."""
+    (keys, rows), (maxima, found) = heap, scratch
+    for i in range(wanted.size):
+        scores[i] = scores[i] if wanted[i] else np.float32(-np.inf)
+    bar, k, start = _floor(scores, maxima, keys.size), keys.size, 0
+    if not bar > -np.inf:
+        return False
+    count = above_one(scores, bar, wanted, first, found)
+    if not keys.max() > -np.inf:
+        keys[:], rows[:] = found[0][:k], found[1][:k]
+        for at in range(k // 2 - 1, -1, -1):
+            _sink(keys, rows, at, k, keys[at], rows[at])
+        start = k
+    for c in range(start, count):
+        if found[0][c] > keys[0]:
+            replace(keys, rows, k, found[0][c], found[1][c])
+    return True
+
+
 @kernel
 def _push_vectors(
     scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], first: int, heap: Heap
 ) -> None:
-    """`_push_plain`, a run at a time once the heap is full."""
+    """`_push_plain`, a run at a time once the heap is full; many rows at once until then."""
     keys, rows = heap
     n, k = scores.shape[1], keys.shape[1]
-    whole = n // RUN * RUN
+    whole, parts = n // RUN * RUN, -(-k * _PARTS // RUN) * RUN
+    many = n if 2 * parts <= n and not keys[:, 0].min() > -np.inf else 0
+    scratch = np.empty(min(many, parts), np.float32), (np.empty(many, np.float32), np.empty(many, np.int64))
     for j in range(scores.shape[0]):
-        line = address(scores) + j * n * 4
+        line, still = address(scores) + j * n * 4, how
+        if many and not keys[j, 0] > -np.inf:
+            turn(scores[j], terms, how)
+            still = AS_THEY_ARE
+            if _begin(scores[j], wanted, first, scratch, (keys[j], rows[j])):
+                continue
         for at in range(0, whole, RUN):
-            if how == 1:
+            if still == TIMES:
                 _multiply(line + at * 4, address(terms) + at * 4)
-            elif how == 2:
+            elif still == PLUS:
                 _add(line + at * 4, address(terms) + at * 4)
             if not keys[j, 0] > -np.inf:
                 _push_run(scores[j, at : at + RUN], wanted[at : at + RUN], first + at, keys[j], rows[j])
@@ -98,11 +187,7 @@ def _push_vectors(
                 bits &= bits - 1
                 if scores[j, i] > keys[j, 0] and (wanted.size == 0 or wanted[i]):
                     replace(keys[j], rows[j], k, scores[j, i], first + i)
-        for i in range(whole, n):
-            if how == 1:
-                scores[j, i] *= terms[i]
-            elif how == 2:
-                scores[j, i] += terms[i]
+        turn(scores[j, whole:], terms[whole:], still)
         _push_run(scores[j, whole:], wanted[whole:], first + whole, keys[j], rows[j])
 
 
@@ -239,7 +324,12 @@ def sort(heap: Heap) -> None:
 @kernel
 def replace(keys: F32, rows: I64, size: int, key: np.float32, row: int) -> None:
     """Puts (key, row) in place of the root of a heap of `size` and restores the order."""
-    at = 0
+    _sink(keys, rows, 0, size, key, row)
+
+
+@kernel
+def _sink(keys: F32, rows: I64, at: int, size: int, key: np.float32, row: int) -> None:
+    """Puts (key, row) where `at` is or below it: what lies there is worse than all that is below it."""
     while True:
         child = 2 * at + 1
         if child >= size:

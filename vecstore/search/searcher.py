@@ -45,8 +45,7 @@ Decode = Callable[[RowNumbers], Rows]  # row numbers (n,) -> rows (n, dim)
 Group = tuple[slice, Any]  # queries, and what the scan made of them
 
 _TIMES, _AT_LEAST = 2, 16  # rows that are scored again: _TIMES * k + _AT_LEAST
-_SCORES = 1 << 16  # of a block, float32: they stay in the second-level cache until they are compared
-_BOUNDS = 1 << 17  # the same, where more is done with a block
+_SCORES = 1 << 17  # of a block, float32: they stay in the second-level cache until they are compared
 _QUERIES = 64  # prepared at a time, or as many as a scan takes; of more its tables would take much memory
 _RANGES = 4  # per thread, so that one that is slowed down is waited for less
 _RANGE = 1 << 14  # rows at least
@@ -296,7 +295,7 @@ class Searcher:
         if self.scan.push(prepared, places, (row_terms[part], how, mask[part]), heap):
             return
         queries, step = len(heap[0]), self.scan.step
-        block = max((_BOUNDS if self.scan.bounds else _SCORES) // queries // step * step, step)
+        block = max(_SCORES // queries // step * step, step)
         buffer = np.empty(queries * min(block, rows[1] - rows[0]), np.float32)
         for start in range(rows[0], rows[1], block):
             stop = min(start + block, rows[1])
