@@ -1,4 +1,4 @@
-"""Golden tables: one file of each method, a delta behind it, and the rows that both must give."""
+"""Golden tables: one file of each method, a delta behind it, the rows that both must give, and archives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 import vecstore as vs
+from vecstore.archive import layout
 from vecstore.codecs.tables.presets import PRESETS
+from vecstore.train.export import export
 
 FIELDS = {"user": 40, "item": 9}
 SMALL = {"dhe": {"hashes": 4, "layers": 1}, "cafe": {"threshold": 1.0}, "dynamic": {"admit": 2}}
@@ -39,6 +41,17 @@ def make_tables(folder: Path) -> None:
         np.savez(path.with_suffix(".npz"), *rows)
         ledger = vs.table_open(path).ledger().as_dict()
         path.with_suffix(".json").write_text(json.dumps({"method": method, "ledger": ledger}) + "\n")
+
+
+def make_served(folder: Path) -> None:
+    """Writes what is not there: archives of a table's parameters, whole and in pieces."""
+    table = _made("unified", {"optimizer": "sgd"})
+    for name, size in (("served", 1 << 20), ("served_in_pieces", 300)):
+        path = folder / f"{name}.arrow"
+        if not path.exists():
+            layout.PIECE_BYTES = size  # so that a few hundred bytes are many pieces
+            export(table, path, "user")
+            np.save(path.with_suffix(".npy"), table.lookup({"user": np.arange(40)})["user"])
 
 
 def all_rows(table: vs.Table) -> np.ndarray:

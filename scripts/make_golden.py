@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from golden_stores import make_stores
-from golden_tables import make_tables
+from golden_tables import make_served, make_tables
 
 from vecstore.archive import Archive, ArchiveWriter
 from vecstore.formats.base import Batch
@@ -90,6 +90,7 @@ def main() -> None:
         print(f"{path.name}: {path.stat().st_size} bytes")
     make_stores(FOLDER / "store1")
     make_tables(FOLDER / "tables1")
+    make_served(FOLDER / "tables1")
 
 
 if __name__ == "__main__":

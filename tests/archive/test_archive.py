@@ -362,10 +362,9 @@ def test_a_missing_or_foreign_file_is_told_apart(tmp_path, write):
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path, write, monkeypatch):
-    monkeypatch.setattr(layout, "VERSION", 3)
+    monkeypatch.setattr(layout, "TIERED", 4)
     write(tmp_path / "a", card={"tiers": [4]})
-    monkeypatch.setattr(layout, "VERSION", 1)
-    with pytest.raises(FormatError, match="a has format 3; this vecstore reads 1 to 1"):
+    with pytest.raises(FormatError, match="a has format 4; this vecstore reads 1 to 3"):
         Archive(tmp_path / "a")
 
 

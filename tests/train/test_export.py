@@ -1,5 +1,8 @@
 """Rows of tables as archives, stores and files of rows."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +10,8 @@ import pytest
 
 import vecstore as vs
 from vecstore import registry
+from vecstore.archive import Archive, ArchiveWriter, layout
+from vecstore.archive.contents import CodeBatch
 from vecstore.codecs.tables.presets import PRESETS
 from vecstore.codecs.tables.served import TableRows
 from vecstore.train.export import dump, export
@@ -57,6 +62,78 @@ def test_an_archive_of_parameters_serves_the_rows_of_the_table_bit_for_bit(metho
         with pytest.raises(vs.NotFoundError, match="600"):
             items.get([600])
     assert vs.check(tmp_path / "items.arrow") == []
+
+
+def test_a_large_state_stands_in_pieces_and_every_byte_of_them_is_verified(tmp_path, monkeypatch):
+    table, path = trained("unified"), tmp_path / "items.arrow"
+    export(table, path, "item")
+    with Archive(path) as archive:
+        assert archive.format_version == 1
+        whole = bytes(archive._contents.state())
+    monkeypatch.setattr(layout, "PIECE_BYTES", 1000)
+    export(table, path, "item", force=True)
+    with Archive(path) as archive:
+        assert archive.format_version == 3 and archive.check() == []
+        assert bytes(archive._contents.state()) == whole and archive.ledger().shared == len(whole)
+        assert np.array_equal(archive.get(IDS), served(table))
+        end = archive._contents.seal.head_end
+    good = path.read_bytes()
+    for place in range(8, end, 97):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        with pytest.raises(vs.CorruptError, match=r"schema and codec.*checksum"):
+            Archive(path)
+
+
+def test_a_state_with_a_piece_too_few_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "PIECE_BYTES", 1000)
+    export(trained("unified"), tmp_path / "items.arrow", "item")
+    with Archive(tmp_path / "items.arrow") as archive:
+        archive._contents.state_bytes += 1
+        with pytest.raises(vs.CorruptError, match=r"the codec of .* expected"):
+            archive.get([1])
+
+
+def test_a_state_in_pieces_goes_through_a_pipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "PIECE_BYTES", 1000)
+    table = trained("unified")
+    codec = TableRows.of(table, "item")
+    with open(tmp_path / "stream", "wb") as file, ArchiveWriter(file, codec, card={}) as writer:
+        writer.copy(CodeBatch(0, pa.array(IDS), codec.codes_of(IDS), None))
+    with Archive(tmp_path / "stream") as archive:
+        assert archive.format_version == 3 and np.array_equal(archive.get(IDS), served(table))
+
+
+MEMORY = """
+import sys
+import vecstore as vs
+from vecstore.train.export import export
+
+def megabytes(line):
+    found = next(each for each in open("/proc/self/status") if each.startswith(line))
+    return int(found.split()[1]) / 1024
+
+for name, count in (("small", 100), ("large", 1_000_000)):
+    table = vs.table("plain", {"item": count}, dim=16, optimizer="sgd")
+    open("/proc/self/clear_refs", "w").write("5")
+    before = megabytes("VmRSS")
+    export(table, f"{sys.argv[1]}/{name}.arrow")
+print(megabytes("VmHWM") - before)
+del table
+before = megabytes("VmRSS")
+with vs.open(f"{sys.argv[1]}/large.arrow") as items:
+    items.get([5])
+    print(megabytes("VmRSS") - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_an_export_takes_no_second_copy_of_the_table_and_serving_one_of_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    exporting, serving = map(float, done.stdout.split())
+    assert exporting < 24  # of 64 MB
+    assert serving < 110
 
 
 def test_what_only_training_needs_stays_behind(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from numpy.typing import NDArray
 
 from vecstore.archive import layout
@@ -68,22 +70,75 @@ class Contents:
         except _MISSHAPEN as error:
             raise CorruptError(f"{self.path} is not laid out as an archive: {error!r}") from error
 
-    def state(self) -> bytes | None:
+    def state(self) -> memoryview | None:
         """What the codec learned, read again: it may be large, and whoever has the codec does not need it."""
         self.pages.check_open()
-        return _first_batch(self._head())[1].get(layout.STATE_KEY) if self.state_bytes else None
+        if not self.state_bytes:
+            return None
+        try:
+            pieces = self._pieces()
+            first = next(pieces)
+            if len(first) == self.state_bytes:
+                return memoryview(first)
+            whole, filled = bytearray(self.state_bytes), 0
+            for piece in itertools.chain([first], pieces):
+                whole[filled : filled + len(piece)] = piece
+                filled += len(piece)
+        except _MISSHAPEN as error:
+            raise CorruptError(f"the codec of {self.path} is not laid out as one: {error!r}") from error
+        if not filled == len(whole) == self.state_bytes:
+            raise CorruptError(f"the codec of {self.path} has {filled} bytes; expected {self.state_bytes}")
+        return memoryview(whole)
+
+    def _pieces(self) -> Iterator[bytes]:
+        """The codec's state as it stands in the batches of the head, verified, one after the other."""
+        schema = b""
+        for start, stop in self.head_batches():
+            if not schema:  # the first may hold all of it, and is not copied
+                yield _first_batch(self.pages.read(self._begin, stop).data)[1][layout.STATE_KEY]
+                schema = self.pages.read(self._begin, start).tobytes()
+                continue
+            yield _first_batch(schema + self.pages.read(start, stop).tobytes())[1][layout.STATE_KEY]
+
+    def head_batches(self) -> Iterator[tuple[int, int]]:
+        """(start, stop) of each batch of the head."""
+        stop = self._message_end(self._begin)
+        while stop < self.seal.head_end:
+            start, stop = stop, self._message_end(stop)
+            yield start, stop
+
+    @property
+    def _begin(self) -> int:
+        """Where the schema begins: a file is a stream between its magic and its footer."""
+        return 0 if self.is_stream else len(MAGIC)
+
+    def _message_end(self, at: int) -> int:
+        """Where the message at a byte of the head ends; ValueError, struct.error, IndexError if none does."""
+        size = 8 + int.from_bytes(os.pread(self.descriptor, 4, at + 4), "little")
+        described = os.pread(self.descriptor, min(size, self.seal.head_end - at), at)
+        end = at + refuse_compressed_message(memoryview(described), "the head")
+        if not at < end <= self.seal.head_end:
+            raise ValueError(f"the message at byte {at} ends at byte {end}")
+        return end
 
     def _head(self) -> memoryview:
-        """Schema and codec, as a stream has them."""
-        head = os.pread(self.descriptor, self.seal.head_end, 0)
-        if hash128(head) != self.seal.head_hash:
+        """Schema and first batch, as a stream has them; all of the head is verified, a block at a time."""
+        self.is_stream = os.pread(self.descriptor, len(MAGIC), 0) != MAGIC
+        end = self.seal.head_end
+        try:  # what nobody has verified yet only says how much of it is kept
+            stop = self._message_end(self._message_end(self._begin))
+        except (CorruptError, ValueError, IndexError, struct.error):
+            stop = end
+        opening = os.pread(self.descriptor, stop, 0)
+        hasher = xxhash.xxh3_128(opening)
+        for start in range(stop, end, _COPY_BYTES):
+            hasher.update(os.pread(self.descriptor, min(_COPY_BYTES, end - start), start))
+        if hasher.hexdigest() != self.seal.head_hash:
             raise CorruptError(
-                f"{self.path} is damaged: bytes 0 to {self.seal.head_end - 1} (schema and codec) do "
-                "not match their checksum; restore it from a copy"
+                f"{self.path} is damaged: bytes 0 to {end - 1} (schema and codec) do not match their "
+                "checksum; restore it from a copy"
             )
-        # A file is a stream between its magic and its footer.
-        self.is_stream = not head.startswith(MAGIC)
-        return memoryview(head)[0 if self.is_stream else len(MAGIC) :]
+        return memoryview(opening)[self._begin :]
 
     def _parse(self, stream: memoryview, tail: bytes) -> None:
         self.schema, metadata = _first_batch(stream)
@@ -96,6 +151,10 @@ class Contents:
         self.codec_identity = None if self.state_bytes else metadata[layout.CODEC_KEY].decode()
         schema_end = 8 + int.from_bytes(stream[4:8], "little")
         self._read_tail(_first_batch(bytes(stream[:schema_end]) + tail)[1])
+        if self.version == layout.PIECED and self.state_bytes:
+            self.state_bytes = self.ledger.shared
+            if self.state_bytes > self.seal.head_end:
+                raise CorruptError(f"{self.path} says that its codec is longer than its head")
 
     def _read_tail(self, metadata: dict[bytes, bytes]) -> None:
         summary = json.loads(metadata[layout.SUMMARY_KEY])

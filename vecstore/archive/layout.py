@@ -13,7 +13,8 @@ from vecstore.codecs.tiers import tier
 from vecstore.errors import CorruptError, FormatError, InputError, ShapeError, SpecError
 from vecstore.space.card import checked_card
 
-VERSION = 2  # the newest; an archive without tiers is written as 1
+PLAIN, TIERED, PIECED = 1, 2, 3  # versions; an archive is written as the first that has what it needs
+VERSION = PIECED  # the newest
 PAGE_BYTES = 1 << 16  # one checksum each
 MAGIC = b"ARROW1\0\0"  # how an Arrow IPC file begins; a stream begins with its schema
 
@@ -33,6 +34,8 @@ SEAL_KEY = b"vecstore.seal"
 SUMMARY_KEY = b"vecstore.summary"
 SUMS_KEY = b"vecstore.sums"
 OFFSETS_KEY = b"vecstore.offsets"
+
+PIECE_BYTES = 1 << 20  # of a large state: Arrow holds a batch's metadata several times while it writes it
 
 # The ledger is part of the file that it counts, so its text has a fixed size.
 SUMMARY_BYTES = 512
@@ -89,7 +92,16 @@ def make_schema(codec: AnyCodec, card: Card, id_type: pa.DataType, columns: pa.S
     """The schema of an archive: id, code, carried columns. InputError if a carried name is taken."""
     if card.get("dim", codec.dim) != codec.dim:
         raise ShapeError(f"the card says dim {card['dim']}; the codec has {codec.dim}")
-    return schema_of(str(codec.spec), code_types(codec, card), {**card, "dim": codec.dim}, id_type, columns)
+    whole = {**card, "dim": codec.dim}
+    schema = schema_of(str(codec.spec), code_types(codec, card), whole, id_type, columns)
+    if not in_pieces(codec):
+        return schema
+    return schema.with_metadata({**schema.metadata, VERSION_KEY: str(PIECED)})
+
+
+def in_pieces(codec: AnyCodec) -> bool:
+    """Whether the state of a codec is so large that it stands in pieces."""
+    return codec.grows and sum(array.nbytes for array in codec.arrays().values()) > PIECE_BYTES
 
 
 def schema_of(
@@ -104,7 +116,7 @@ def schema_of(
     fields += [pa.field(name, kind, nullable=False) for name, kind in zip(codes, types, strict=True)]
     fields += [pa.field(f.name, plain_type(f.type, f.name), f.nullable, f.metadata) for f in columns]
     metadata = {
-        VERSION_KEY: str(VERSION if len(codes) > 1 else 1),
+        VERSION_KEY: str(TIERED if len(codes) > 1 else PLAIN),
         SPEC_KEY: spec,
         CARD_KEY: json.dumps(card, allow_nan=False),
     }

@@ -13,17 +13,17 @@ from typing import BinaryIO, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from vecstore.archive import layout
 from vecstore.archive.layout import ID, AnyCodec, Card
 from vecstore.archive.packers import BlockPacker, Packer, RowPacker, block_column
 from vecstore.archive.places import local_name
 from vecstore.archive.reader import Archive, CodeBatch
-from vecstore.archive.seal import PageSums, Seal, hash128, set_seal
+from vecstore.archive.seal import Seal, hash128, set_seal
+from vecstore.archive.tape import Pieces, Tape
 from vecstore.atomic import AtomicFile
 from vecstore.codecs.base import BlockCodec
-from vecstore.codecs.parts import dumps
+from vecstore.codecs.parts import dumps, write
 from vecstore.errors import ConflictError, InputError
 from vecstore.formats.base import Batch
 from vecstore.formats.files import locate
@@ -62,13 +62,8 @@ class ArchiveWriter:
         self.rows = 0
         self.batch_rows = layout.batch_rows(codec, columns)
         self._sequential = True
-        self._counts = {"codes": 0, "ids": 0, "carried": 0}
+        self._counts = {"codes": 0, "ids": 0, "carried": 0, "shared": 0}
         self._offsets: list[int] = []
-        if self.codec_apart:
-            state = {layout.CODEC_KEY: codec.identity.encode()}
-        else:
-            state = {layout.STATE_KEY: dumps(codec)}
-        self._counts["shared"] = len(state.get(layout.STATE_KEY, b""))
         if isinstance(codec, BlockCodec):
             self._packer: Packer = BlockPacker(codec, self.batch_rows, self._emit)
         else:
@@ -84,7 +79,7 @@ class ArchiveWriter:
         else:
             self._target = _Stream(target)
         try:
-            self._start(state)
+            self._start()
         except BaseException:
             self.abort()
             raise
@@ -140,13 +135,27 @@ class ArchiveWriter:
         """Where the archive goes, for messages."""
         return self._target.path
 
-    def _start(self, state: dict[bytes, bytes]) -> None:
-        self._tape = _Tape(self._target.file)
+    def _start(self) -> None:
+        self._tape = Tape(self._target.file)
         as_file = not isinstance(self._target, _Stream)
         self._writer = (pa.ipc.new_file if as_file else pa.ipc.new_stream)(self._tape, self.schema)
-        self._writer.write_batch(self._empty(), custom_metadata=state)
+        if self.codec_apart:
+            self._writer.write_batch(
+                self._empty(), custom_metadata={layout.CODEC_KEY: self.codec.identity.encode()}
+            )
+        elif layout.in_pieces(self.codec):
+            pieces = Pieces(layout.PIECE_BYTES, self._put_state)
+            write(self.codec, pieces)
+            pieces.end()
+        else:
+            self._put_state(dumps(self.codec))
         self._head_end = self._tape.tell()
         self._head_hash = self._tape.end_head()
+
+    def _put_state(self, piece: bytes) -> None:
+        """Writes the codec's state, or the next piece of it."""
+        self._writer.write_batch(self._empty(), custom_metadata={layout.STATE_KEY: piece})
+        self._counts["shared"] += len(piece)
 
     def _empty(self) -> pa.RecordBatch:
         return pa.record_batch([pa.nulls(0, field.type) for field in self.schema], schema=self.schema)
@@ -306,68 +315,6 @@ class _Stream:
 
     def commit(self) -> None:
         self.file.flush()
-
-
-class _Tape:
-    """What Arrow writes to: counts and sums the bytes on their way to the file, and holds back the tail."""
-
-    closed = False
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._position = 0
-        self._pages = PageSums()
-        self._head: xxhash.xxh3_128 | None = xxhash.xxh3_128()
-        self._held: bytearray | None = None
-
-    def write(self, data: bytes) -> int:
-        """Takes the next bytes."""
-        self._position += len(data)
-        if self._held is not None:
-            self._held += data
-            return len(data)
-        if self._head is not None:
-            self._head.update(data)
-        self._pages.update(data)
-        self._file.write(data)
-        return len(data)
-
-    def end_head(self) -> str:
-        """The hash of all bytes so far."""
-        assert self._head is not None
-        digest, self._head = self._head.hexdigest(), None
-        return digest
-
-    def hold(self) -> bytearray:
-        """From now on bytes go into this array and not into the file."""
-        self._held = bytearray()
-        return self._held
-
-    def sums(self) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-        """The checksums of the pages of all bytes before `hold`."""
-        return self._pages.sums()
-
-    def tell(self) -> int:
-        """How many bytes there were."""
-        return self._position
-
-    def flush(self) -> None:
-        """Nothing to do: the file is flushed when it is finished."""
-
-    def close(self) -> None:
-        """Nothing to do: the file is closed by whom it belongs to."""
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readable(self) -> bool:
-        """No."""
-        return False
-
-    def seekable(self) -> bool:
-        """No."""
-        return False
 
 
 def _id_type(kind: pa.DataType | None) -> pa.DataType:

@@ -40,6 +40,7 @@ class Part:
 
     name: ClassVar[str]  # on disk for ever: other bytes need another name
     learns: ClassVar[bool] = False  # True where it is another one on other rows, whatever its options
+    grows: ClassVar[bool] = False  # True where its state may be as large as a collection
 
     def config(self) -> dict[str, Scalar]:
         """The scalar fields."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import vecstore as vs
+from vecstore.archive import Archive
 from vecstore.codecs.tables.presets import PRESETS
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden" / "tables1").glob("*.npz"))
@@ -35,3 +36,11 @@ def test_a_golden_table_gives_its_rows_and_goes_on(path):
     if len(expected) > 1:
         finished = vs.table_open(path.with_name(f"{path.stem}_finished.table"))
         assert finished.finished and np.allclose(rows_of(finished), expected[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "version"), [("served", 1), ("served_in_pieces", 3)])
+def test_a_golden_archive_of_parameters_gives_its_rows(name, version):
+    path = GOLDEN[0].with_name(f"{name}.arrow")
+    with Archive(path) as archive:
+        assert archive.check() == [] and archive.format_version == version
+        assert np.array_equal(archive.get(np.arange(40)), np.load(path.with_suffix(".npy")))

@@ -31,6 +31,7 @@ class TableRows(Codec):
     """Rows of a trained table, computed from ids when they are read."""
 
     name: ClassVar[str] = "table_rows"
+    grows: ClassVar[bool] = True
 
     def __init__(self, state: TableState, table: Table, field: str, *, wide: bool = False) -> None:
         self._state, self._table, self._field, self._wide = state, table, field, wide
@@ -52,11 +53,8 @@ class TableRows(Codec):
         if not table.finished and any(isinstance(store, DenseStore) for store in table.stores):
             table = table_of(table.state())
             table.finish()
-        state = table.state()
-        arrays = {name: array for name, array in state.arrays().items() if not name.startswith(_TRAINING)}
-        setup = dataclasses.replace(state.setup, optimizer="sgd")
         wide = table.listed(field) is not None
-        return cls(TableState(setup, state.updates, True, arrays), table, field, wide=wide)
+        return cls(_serving(table), table, field, wide=wide)
 
     @classmethod
     def fit(cls, sample: Rows, *, seed: int = 0) -> Self:
@@ -77,7 +75,9 @@ class TableRows(Codec):
         state = TableState.from_parts(given, arrays)
         if field not in [name for name, _, _ in state.setup.fields]:
             raise CorruptError(f"a table is stored for its field {field!r}, which it does not have")
-        return cls(state, table_of(state), str(field), wide=wide)
+        table = table_of(state)
+        # The arrays that were read are let go: the table has its own by now.
+        return cls(_serving(table), table, str(field), wide=wide)
 
     @property
     def ids(self) -> NDArray[np.int64] | None:
@@ -107,3 +107,11 @@ class TableRows(Codec):
             ids = np.clip(ids, 0, self.cardinality - 1)
         batch = Batch(ids, NO_OFFSETS, NO_WEIGHTS, False)
         rows[...] = self._table.trace({self._field: batch})[self._field].rows
+
+
+def _serving(table: Table) -> TableState:
+    """A table's state without what only training needs; views of its arrays."""
+    state = table.state()
+    arrays = {name: array for name, array in state.arrays().items() if not name.startswith(_TRAINING)}
+    setup = dataclasses.replace(state.setup, optimizer="sgd")
+    return TableState(setup, state.updates, True, arrays)
