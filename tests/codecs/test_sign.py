@@ -127,3 +127,15 @@ def test_a_giant_row_takes_no_level_for_itself():
     back = codec.decode(codec.encode(rows[6:]))
     error = np.square(rows[6:] - back).sum() / np.square(rows[6:] - rows[6:].mean(0)).sum()
     assert error < 0.5
+
+
+@pytest.mark.parametrize("spec", ["sign", "sign:scale=true", "rbe:bits=1,rotate=true", "rbe:bits=2"])
+@pytest.mark.parametrize("spread", [0, 1e-3])
+def test_many_copies_of_one_row_leave_levels_for_the_others(spec, spread):
+    rng = np.random.default_rng(3)
+    rows, unseen = make_rows(1000), make_rows(500, seed=1)
+    copies = np.tile(rows[0], (2500, 1)) + spread * rng.standard_normal((2500, 48)).astype(np.float32)
+    codec = vs.fit(spec, rng.permutation(np.concatenate([rows, copies])))
+    marks = np.empty(500, bool)
+    error = np.square(unseen - codec.decode(codec.encode(unseen, saturated=marks))).sum()
+    assert error < 0.75 * np.square(unseen - unseen.mean(0)).sum() and not marks.any()

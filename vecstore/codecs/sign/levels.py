@@ -16,6 +16,7 @@ _LEAST_ROWS = 512  # with fewer the trial would tell nothing
 _TRIAL_ROWS, _TRIAL_QUERIES = 4096, 256
 _MEDIAN_ROWS = 2048
 _USUAL = 16.0  # rows beyond this many times the median squared distance to the median row count less
+_NEAR = 0.75  # the share of rows that count in full whatever their distance
 _SCALE_BITS = 16
 END = 65504.0  # float16's largest
 
@@ -55,8 +56,13 @@ def usual_weights(rows: Rows) -> NDArray[np.float64]:
     """1 for usual rows, less for those that are far from the median row."""
     median = np.median(rows[:: -(-len(rows) // _MEDIAN_ROWS)], axis=0)
     distance = np.square(rows - median, dtype=np.float64).sum(axis=1)
-    usual = _USUAL * float(np.median(distance))
-    return np.where(distance > usual, usual / np.where(distance > 0, distance, 1.0), 1.0)
+    # Where most rows are the same one (zeros for what was never embedded), they are the median row, and do
+    # not tell how far from it the others usually are.
+    apart = distance[distance > 0]
+    if not len(apart):
+        return np.ones(len(rows))
+    usual = max(_USUAL * float(np.median(apart)), float(np.quantile(apart, _NEAR)))
+    return np.minimum(usual / np.maximum(distance, usual), 1.0)
 
 
 def split_means(rows: Rows, threshold: NDArray[np.float32]) -> NDArray[np.float32]:
