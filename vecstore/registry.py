@@ -154,11 +154,8 @@ def fit(
         assert isinstance(transform, Transform)
         rows = transform.apply(rows, np.empty((len(rows), transform.side_bytes), np.uint8))
         transforms.append(transform)
-    last = spec.steps[-1]
-    if isinstance(size := last.options.get("bytes"), int):  # `bytes=` is the whole row, side data included
-        side = sum(transform.side_bytes for transform in transforms)
-        last = Step(last.name, {**last.options, "bytes": size - side})
-    codec = _fit(classes[-1], last, rows, seed)
+    side = sum(transform.side_bytes for transform in transforms)
+    codec = _fit(classes[-1], _without(spec.steps[-1], side), rows, seed)
     if not transforms:
         assert isinstance(codec, Codec | BlockCodec)
         return codec
@@ -196,10 +193,9 @@ def _fit_grouped(spec: Spec, sample: Array, columns: Mapping[str, Any], seed: in
     options: dict[str, Any] = dict(_typed(GroupCenter, spec.steps[0]))
     center = GroupCenter.fit(rows, seed=seed, groups=columns.get(options.get("by", "")), **options)
     *between, last = spec.steps[1:]
-    if isinstance(size := last.options.get("bytes"), int):
-        last = Step(last.name, {**last.options, "bytes": size - center.side_bytes})
     numbers = center.numbers(columns[center.by], len(rows))
-    rest = fit(Spec((*between, last)), rows - center.means[numbers], seed=seed)
+    own = Spec((*between, _without(last, center.side_bytes)))
+    rest = fit(own, rows - center.means[numbers], seed=seed)
     assert isinstance(rest, Codec)
     return Grouped(center, rest)
 
@@ -255,6 +251,17 @@ def _classes(spec: Spec) -> list[type[Part]]:
             if key not in part.option_names():
                 raise unknown(f"option of {step.name!r}", key, part.option_names())
     return classes
+
+
+def _without(step: Step, side: int) -> Step:
+    """A chain's last step with `bytes=`, which is the whole row, less the side data of what stands before."""
+    size = step.options.get("bytes")
+    if type(size) is not int:  # True is an int, too
+        return step
+    if size <= side:
+        before = f", of which what stands before it takes {side}" if side else ""
+        raise SpecError(f"{step.name!r} has bytes={size}, the whole row{before}; expected {side + 1} or more")
+    return Step(step.name, {**step.options, "bytes": size - side})
 
 
 def _fit(part: type[Part], step: Step, rows: Rows | Ragged, seed: int) -> Part:

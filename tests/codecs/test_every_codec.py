@@ -332,11 +332,19 @@ def test_bytes_is_the_whole_row():
         ("pq:", "ends in a colon"),
         ("pq:m=2,m=3", "stands twice"),
         ("pq:m", "no option"),
+        ("pq:bytes=0", "bytes=0, the whole row; expected 1 or more"),
+        ("sq:bytes=true", "no int"),
+        ("itq:bytes=true", "no int"),
+        ("normalize+pq:bytes=2", "what stands before it takes 2; expected 3 or more"),
+        ("groupcenter:by=lang+pq:bytes=1", "takes 1; expected 2 or more"),
+        ("lsq:m=1000", "expected 1 to 16 .prq has more"),
+        *((f"{name}:bits={bits}", "expected 0.25 to 8") for name in ("tcq", "klt")
+          for bits in ("0", "-1", "0.1", "8.5", "nan", "1e400", "-inf")),
     ],
-)
+)  # fmt: skip
 def test_impossible_specs_say_what_is_wrong(spec, message):
     with pytest.raises(vs.SpecError, match=message):
-        vs.fit(spec, make_rows(50, 8))
+        vs.fit(spec, make_rows(50, 8), columns={"lang": ["de"] * 50})
 
 
 def test_hostile_codec_bytes_are_an_error():

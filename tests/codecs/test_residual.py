@@ -128,3 +128,8 @@ def test_forged_state_is_refused():
     for splits in (0, 3, 7):
         with pytest.raises(ValueError):
             Prq(dim=6, m=2, beam=5, books=books, splits=splits)
+
+
+@pytest.mark.parametrize(("spec", "m"), [("rq", 256), ("lsq", 16)])
+def test_rows_of_any_width_get_codebooks_without_saying_how_many(spec, m):
+    assert vs.fit(spec, np.random.default_rng(0).random((2, 13_000), np.float32)).m == m

@@ -75,11 +75,7 @@ class Lsq(Residual):
     ) -> Self:
         """m: codebooks, 1 to 16, by default one for each 48 dimensions. beam: how many partial sums are kept
         where a search begins. iters: how often it goes on from perturbed codes. bytes: as m."""
-        if m is None and bytes is None:
-            m = min(_MOST, choose_m("lsq", sample, (m, bytes), beam))
-        m = choose_m("lsq", sample, (m, bytes), beam)
-        if m > _MOST:
-            raise SpecError(f"lsq has m={m}; expected 1 to {_MOST} (prq has more)")
+        m = choose_m("lsq", sample, (m, bytes), beam, most=_MOST)
         if not 0 <= iters <= _MOST_ITERATIONS:
             raise SpecError(f"lsq has iters={iters}; expected 0 to {_MOST_ITERATIONS}")
         books = learn(sample, m, seed)

@@ -138,15 +138,17 @@ class Rq(Residual):
         return cls(dim=sample.shape[1], m=m, beam=beam, books=books)
 
 
-def choose_m(name: str, sample: Rows, given: tuple[int | None, int | None], beam: int) -> int:
+def choose_m(
+    name: str, sample: Rows, given: tuple[int | None, int | None], beam: int, most: int = _MOST
+) -> int:
     """The number of codebooks from the options m and bytes; SpecError or InputError if it cannot be."""
     m, size = given
     if None not in given and m != size:
         raise SpecError(f"{name} has m={m} and bytes={size}, which do not agree; give one of them")
     m = size if m is None else m
-    m = max(1, sample.shape[1] // _WIDTH) if m is None else m
-    if not 1 <= m <= _MOST:
-        raise SpecError(f"{name} has m={m}; expected 1 to {_MOST}")
+    m = min(most, max(1, sample.shape[1] // _WIDTH)) if m is None else m
+    if not 1 <= m <= most:
+        raise SpecError(f"{name} has m={m}; expected 1 to {most}{'' if most == _MOST else ' (prq has more)'}")
     if not 1 <= beam <= _MOST_BEAM:
         raise SpecError(f"{name} has beam={beam}; expected 1 to {_MOST_BEAM}")
     if not len(sample):

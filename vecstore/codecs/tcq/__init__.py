@@ -32,6 +32,7 @@ from vecstore.codecs.tcq import gains as levels
 from vecstore.codecs.tcq import stages as residual
 from vecstore.codecs.tcq.allocation import GROUP, lay_out
 from vecstore.codecs.tcq.scanning import make_scan
+from vecstore.codecs.tcq.tables import MOST_BITS
 from vecstore.codecs.transforms.pca import product
 from vecstore.errors import InputError, SpecError
 from vecstore.kernels import trellis, viterbi
@@ -39,6 +40,7 @@ from vecstore.kernels.matmul import matmul
 from vecstore.spec import Value
 
 STATES = (64, 128, 256, 1024)
+_LEAST_BITS = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +268,10 @@ class Tcq(Codec):
 
 def row_size(name: str, dim: int, bits: float | None, size: int | None, usual: float) -> int:
     """Bytes of a row from what a spec gives: bits per dimension, or the size itself, or neither."""
+    if bits is not None and not _LEAST_BITS <= bits <= MOST_BITS:
+        raise SpecError(
+            f"{name} has bits={bits:g}; expected {_LEAST_BITS} to {MOST_BITS}, or any size by bytes="
+        )
     if size is None:
         size = max(1, round((usual if bits is None else bits) * dim / 8))
     elif bits is not None and round(bits * dim / 8) != size:
