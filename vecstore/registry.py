@@ -19,6 +19,7 @@ import numpy as np
 
 from vecstore.codecs.base import (
     LARGEST,
+    LEAST,
     Array,
     BlockCodec,
     Codec,
@@ -148,6 +149,7 @@ def fit(
     rows = as_float32(check_rows(sample))
     if any(not issubclass(part, BlockCodec | F32 | F16 | BF16) for part in classes):
         check_sample(spec, rows)
+        _check_size(rows)
     transforms: list[Transform] = []
     for step, part in zip(spec.steps[:-1], classes[:-1], strict=True):
         transform = _fit(part, step, rows, seed)
@@ -177,6 +179,15 @@ def check_sample(spec: str | Spec, rows: Rows) -> None:
         raise InputError(refusal(rows[row], row, str(spec)))
 
 
+def _check_size(rows: Rows) -> None:
+    """InputError for a sample (n, dim) of rows that products cannot tell apart."""
+    if 0 < (most := largest(rows)) < LEAST:
+        raise InputError(
+            f"no value of the sample is larger than {most:g}, too small for products of rows in float32 "
+            "(multiply all rows by a constant, or use lossless or f32)"
+        )
+
+
 def _fit_ragged(spec: Spec, part: type[RaggedTransform], sample: Ragged, seed: int) -> RaggedCodec:
     """What makes rows of ragged ones, and the codec of these rows."""
     first = _fit(part, spec.steps[0], sample, seed)
@@ -190,6 +201,7 @@ def _fit_grouped(spec: Spec, sample: Array, columns: Mapping[str, Any], seed: in
     """Group means, and the codec of what they leave."""
     rows = as_float32(check_rows(sample))
     check_sample(spec, rows)
+    _check_size(rows)
     options: dict[str, Any] = dict(_typed(GroupCenter, spec.steps[0]))
     center = GroupCenter.fit(rows, seed=seed, groups=columns.get(options.get("by", "")), **options)
     *between, last = spec.steps[1:]

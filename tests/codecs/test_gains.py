@@ -138,6 +138,8 @@ def test_state_that_does_not_fit_together_is_refused(change):
         ("klt:bytes=1,scale=mse", "none for cells"), ("tcq:bytes=2,stages=1,scale=mse", "none for cells"),
         ("tcq:bytes=1,stages=1", "none for cells"), ("tcq:bytes=1,stages=2", "none for cells"),
         ("tcq:stages=3", "expected 0, 1 or 2"),
+        *((f"{name}:bits={bits}", "expected 0.25 to 8") for name in ("tcq", "klt")
+          for bits in ("0", "-1", "0.1", "8.5", "nan", "1e400", "-inf")),
     ],
 )  # fmt: skip
 def test_impossible_options_say_what_is_wrong(spec, message):

@@ -30,8 +30,9 @@ Array = NDArray[Any]
 
 BFLOAT16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
 
-# Larger values are refused by all codecs that calculate: sums of their squares leave float32's range.
-LARGEST = 1e17
+# Larger values are refused by all codecs that calculate: sums of their squares leave float32's range. So are
+# samples without any value as large as LEAST, of which squares vanish, and with them what tells rows apart.
+LARGEST, LEAST = 1e17, 1e-17
 
 # A row is saturated if it is so many times as far from the middle of what codes stand for as any of that is.
 # Codes of one bit a dimension decode to rows shorter than usual ones, and lengths have tails.

@@ -62,7 +62,8 @@ def usual_weights(rows: Rows) -> NDArray[np.float64]:
     if not len(apart):
         return np.ones(len(rows))
     usual = max(_USUAL * float(np.median(apart)), float(np.quantile(apart, _NEAR)))
-    return np.minimum(usual / np.maximum(distance, usual), 1.0)
+    weights: NDArray[np.float64] = usual / np.maximum(distance, usual)
+    return weights
 
 
 def split_means(rows: Rows, threshold: NDArray[np.float32]) -> NDArray[np.float32]:
