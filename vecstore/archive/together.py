@@ -20,7 +20,7 @@ from vecstore.archive.search import ArchiveSearch, Where
 from vecstore.codecs.base import Array, Codec, Rows
 from vecstore.codecs.scan import JoinedScan
 from vecstore.search import Searcher
-from vecstore.search.searcher import Decode, RowNumbers
+from vecstore.search.terms import Decode, JoinedTerms, RowNumbers
 
 _SMALL_ROWS = 8192  # of an archive that is laid out together with its neighbours
 _TOGETHER_BYTES = 1 << 26  # of codes that are
@@ -149,8 +149,8 @@ class _Group:
             self._searcher = searchers[0]
         else:
             decode = _decoder(self._split, dim, lambda piece: piece.own.decode)
-            self._searcher = _Joined(scan, decode, dim, symmetric=symmetric)
-            self._searcher.parts = searchers
+            terms = JoinedTerms(scan, [searcher.terms for searcher in searchers], decode, dim)
+            self._searcher = Searcher(scan, decode, dim, symmetric=symmetric, terms=terms)
         self._whole = len(self._searcher) == sum(piece.rows for piece in self._pieces)
 
     def search(self, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
@@ -214,19 +214,6 @@ def _decoder(split: Callable[[RowNumbers], Shares], dim: int, of: Callable[[Piec
         return out
 
     return decode
-
-
-class _Joined(Searcher):
-    """The searcher of scans behind each other, whose terms are those of their own searchers."""
-
-    parts: Sequence[Searcher]
-
-    def _made_terms(self, metric: str) -> Rows:
-        out = np.ones(len(self), np.float32)
-        assert isinstance(self.scan, JoinedScan)
-        for start, part in zip(self.scan.starts, self.parts, strict=False):
-            out[start : start + len(part)] = part.row_terms(metric)
-        return out
 
 
 def _runs(pieces: Sequence[Piece]) -> list[list[Piece]]:

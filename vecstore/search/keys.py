@@ -33,13 +33,15 @@ def inverse_lengths(queries: Rows) -> NDArray[np.float64]:
         return np.where(squares > 0, squares**-0.5, 0.0)
 
 
-def as_scores(keys: Rows, queries: Rows, metric: str) -> Rows:
-    """Scores (q, n) by a metric of a scan's keys; those of distances are negative."""
+def as_scores(keys: Rows, queries: Rows, metric: str, middle: Rows | None) -> Rows:
+    """Scores (q, n) by a metric of a scan's keys; those of distances, made with a middle, are negative."""
     if metric == "cosine":
         return over_length(keys, queries)
     if metric == "ip":
         return keys.copy()
-    lengths = np.empty(len(queries))
+    lengths, own = np.empty(len(queries)), np.zeros(1)
     scores.squares(queries, lengths)
-    found: Rows = (2 * keys - lengths[:, None]).astype(np.float32)
+    if middle is not None:
+        scores.squares(middle[None], own)
+    found: Rows = (2 * keys - (lengths - own)[:, None]).astype(np.float32)
     return found

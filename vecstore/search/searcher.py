@@ -1,10 +1,11 @@
 """Exhaustive search: every row is scored, the best k are kept.
 
 All metrics come from a scan's inner products: the cosine is <q, x> / |x|, and the order by squared distance
-is that of <q, x> - |x|^2 / 2, so that a row needs one float32 beside its code, made at the first search by
-that metric. Where a scan is not exact, and for distances, of which that sum loses the last digits, the best
-2 k + 16 rows (or `rerank`) are scored once more: decoded, in float64, or by the scan itself (`Scan.rescore`).
-Where it gives bounds, the rows that these do not rule out are scored by the scan, and the best k once more.
+is that of <q - m, x> - |x - m|^2 / 2 for any m, so that a row needs one float32 beside its code, made at the
+first search by that metric (`terms.py`). Where a scan is not exact, and for distances, of which that sum
+loses the last digits, the best 2 k + 16 rows (or `rerank`) are scored once more: decoded, in float64, or by
+the scan itself (`Scan.rescore`). Where it gives bounds, the rows that these do not rule out are scored by the
+scan, and the best k once more.
 
 A symmetric search compares codes with codes, by a measure of the codec's own that is the same for all metrics
 (for one bit a dimension, dimensions less twice the bits that differ); nothing is scored once more, unless
@@ -14,7 +15,6 @@ told to, which is by the metric.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -28,7 +28,6 @@ from vecstore.codecs.base import (
     Codes,
     Rows,
     as_float32,
-    block_rows,
     check_rows,
 )
 from vecstore.codecs.scan import By, Scan
@@ -38,10 +37,9 @@ from vecstore.kernels.finite import within
 from vecstore.kernels.threads import get_threads, spread
 from vecstore.registry import CODECS
 from vecstore.search.keys import HOW, as_scores, inverse_lengths, over_length, turn
+from vecstore.search.terms import NONE, Decode, RowNumbers, Terms
 
 METRICS = ("ip", "cosine", "l2")
-RowNumbers = NDArray[np.int64]
-Decode = Callable[[RowNumbers], Rows]  # row numbers (n,) -> rows (n, dim)
 Group = tuple[slice, Any]  # queries, and what the scan made of them
 
 _TIMES, _AT_LEAST = 2, 16  # rows that are scored again: _TIMES * k + _AT_LEAST
@@ -52,7 +50,6 @@ _RANGE = 1 << 14  # rows at least
 _ALONE = 1 << 15  # rows x queries that are not worth a second thread
 _ENOUGH = 8  # times the queries that a thread has: as many as a call of a scan serves best
 _RESCORED = 1 << 13  # rows decoded at a time
-_NO_TERMS = np.empty(0, np.float32)
 _NO_LENGTHS = np.empty(0)
 _ALL = np.empty(0, np.bool_)
 _LEAST = np.float32(-np.inf)
@@ -67,6 +64,7 @@ class _Plan(NamedTuple):
     again: bool  # whether these are scored once more
     at_once: bool  # whether the scan does that too
     terms: Rows
+    middle: Rows | None  # that queries are taken from
     mask: NDArray[np.bool_]
     finer: Decode | None
     mix: float
@@ -78,12 +76,14 @@ class Searcher:
     symmetric: whether the scan compares codes.
     """
 
-    def __init__(self, scan: Scan, decode: Decode, dim: int, *, symmetric: bool = False) -> None:
+    def __init__(
+        self, scan: Scan, decode: Decode, dim: int, *, symmetric: bool = False, terms: Terms | None = None
+    ) -> None:
         self.scan = scan
         self.dim = dim
         self.symmetric = symmetric
+        self.terms = Terms(scan, decode, dim) if terms is None else terms
         self._decode = decode
-        self._terms: dict[str, Rows] = {"ip": _NO_TERMS}
 
     @classmethod
     def of(cls, codec: Codec, codes: Codes, *, symmetric: bool = False) -> Self:
@@ -97,7 +97,7 @@ class Searcher:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the codes: the scan's, and 4 a row for each metric that needs them."""
-        return self.scan.nbytes + sum(terms.nbytes for terms in self._terms.values())
+        return self.scan.nbytes + self.terms.nbytes
 
     def search(
         self,
@@ -135,8 +135,10 @@ class Searcher:
         values = np.empty((len(rows), k), np.float32)
         if k == 0 or len(rows) == 0:
             return found, values
-        at_once = rough and finer is None and metric != "l2" and mix == 0 and self.scan.at_once(HOW[metric])
-        plan = _Plan(metric, count, bool(again), at_once, self.row_terms(by), mask, finer, mix)
+        terms, middle = self._row_terms(by, rough)
+        final = metric == "ip" or (metric == "cosine" and terms is self.terms.cosine())  # of scores, too
+        at_once = rough and finer is None and mix == 0 and final and self.scan.at_once(HOW[metric])
+        plan = _Plan(metric, count, bool(again), at_once, terms, middle, mask, finer, mix)
 
         def work(start: int, stop: int) -> None:
             self._find(rows[start:stop], plan, (values[start:stop], found[start:stop]), True)
@@ -170,7 +172,7 @@ class Searcher:
         step = max(_QUERIES, self.scan.queries)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            groups = self._prepared(rows[part])
+            groups = self._prepared(rows[part] if plan.middle is None else rows[part] - plan.middle)
             keys, numbers = self._best(groups, plan.picked, (plan.terms, HOW[by], plan.mask), alone)
             if not plan.again:
                 top.sort((keys, numbers))
@@ -178,7 +180,7 @@ class Searcher:
                 values[part] = over_length(keys, rows[part]) if by == "cosine" else keys
                 continue
             finer, mix, metric = plan.finer, plan.mix, plan.metric
-            coarse = as_scores(keys, rows[part], metric) if mix and finer is not None else None
+            coarse = as_scores(keys, rows[part], metric, plan.middle) if mix and finer is not None else None
             self._rescore(groups, rows[part], numbers, keys, (metric, finer))
             if mix:  # Without finer rows, the code's score is the score.
                 keys += np.float32(mix) * (keys if coarse is None else coarse)
@@ -214,24 +216,14 @@ class Searcher:
         count = int(np.count_nonzero(mask))
         return (np.ascontiguousarray(mask) if count < len(self) else _ALL), count
 
-    def row_terms(self, metric: str) -> Rows:
-        """What turns an inner product into a key: 1 / |x| or -|x|^2 / 2, (n,); made once."""
-        if metric not in self._terms:
-            self._terms[metric] = self._made_terms(metric)
-        return self._terms[metric]
-
-    def _made_terms(self, metric: str) -> Rows:
-        out = np.empty(len(self), np.float32)
-
-        def work(start: int, stop: int) -> None:
-            lengths = np.empty(stop - start)
-            scores.squares(self._decode(np.arange(start, stop)), lengths)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                made = -lengths / 2 if metric == "l2" else np.where(lengths > 0, lengths**-0.5, 0)
-                out[start:stop] = made
-
-        spread(len(self), max(block_rows(self.dim), self.scan.step), work)
-        return out
+    def _row_terms(self, metric: str, rough: bool) -> tuple[Rows, Rows | None]:
+        """What makes keys of a scan's inner products, and the middle that queries are taken from for that."""
+        if metric == "l2":
+            middle = self.terms.middle
+            return self.terms.apart(middle), middle if middle.any() else None
+        if metric == "ip":
+            return NONE, None
+        return self.terms.careful() if rough and not self.scan.bounds else self.terms.cosine(), None
 
     def _at_once(self, queries: Rows, plan: _Plan, best: top.Heap) -> None:
         """All of a search by the scan."""
@@ -326,7 +318,7 @@ class Searcher:
         least = heap[0][:, 0]
         if not least.min() > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
             likely = top.empty_heap(*heap[0].shape)
-            top.push(keys, _NO_TERMS, top.AS_THEY_ARE, wanted, first, likely)
+            top.push(keys, NONE, top.AS_THEY_ARE, wanted, first, likely)
             likely[1][likely[1] == top.NONE] = first
             least = np.nextafter(self._scored(prepared, likely, row_terms, how).min(axis=1), _LEAST)
         held = np.empty(keys.shape, np.float32), np.empty(keys.shape, np.int64)
@@ -358,7 +350,8 @@ class Searcher:
         """
         metric, finer = how
         rows_needed = self.symmetric or finer is not None or metric == "l2"
-        if not rows_needed and self._by_scan(groups, numbers, keys, self.row_terms(metric)):
+        terms = self.terms.cosine() if metric == "cosine" else NONE
+        if not rows_needed and self._by_scan(groups, numbers, keys, terms):
             if metric == "cosine":
                 keys[:] = over_length(keys, queries)
             return

@@ -18,7 +18,7 @@ from vecstore.archive.reader import Archive
 from vecstore.atomic import storage_errors
 from vecstore.errors import CorruptError
 from vecstore.registry import AnyCodec
-from vecstore.search.searcher import Decode
+from vecstore.search.terms import Decode
 from vecstore.store import files, layout
 from vecstore.store.manifest import Segment
 

@@ -1,0 +1,105 @@
+"""Rows are found by their distance wherever they lie, and by their direction however short others are."""
+
+import numpy as np
+import pytest
+
+import vecstore as vs
+from vecstore.archive import together
+from vecstore.search import Searcher
+
+SPECS = [
+    "f32", "f16", "sq:bits=8", "sq:bits=4", "center+sq:bits=8", "pq:m=8", "pq:m=8,bits=4", "rotate+sq:bits=8",
+    "rq:m=3", "klt:bits=4", "tcq:bits=2", "tcq:bits=3,states=64,stages=0", "rabitq:bits=4", "rabitq:bits=8",
+]  # fmt: skip
+
+
+def make(n, seed, middle):
+    rows = np.random.default_rng(seed).standard_normal((n, 32))
+    return (rows + middle).astype(np.float32)
+
+
+def distances(queries, rows):
+    """(q, n), squared, in float64."""
+    return np.square(queries[:, None].astype(np.float64) - rows[None]).sum(axis=2)
+
+
+def recall(found, wanted):
+    """The share of the wanted rows that were found."""
+    return np.mean([np.isin(a, b).mean() for a, b in zip(wanted, found, strict=True)])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("middle", [100, 1000, 10_000])
+def test_the_nearest_rows_are_found_far_from_the_origin(spec, middle):
+    if spec == "f16" and middle > 1000:
+        pytest.skip("all rows are one")
+    rows, queries = make(2000, 0, middle), make(20, 1, middle)
+    codec = vs.fit(spec, rows)
+    codes = codec.encode(rows)
+    found, scores = Searcher.of(codec, codes).search(queries, metric="l2")
+    true = distances(queries, codec.decode(codes))
+    order = np.argsort(true, axis=1, kind="stable")[:, :10]
+    assert recall(found, order) > 0.99
+    np.testing.assert_allclose(scores, np.take_along_axis(true, found, axis=1), rtol=1e-6)
+
+
+def test_few_rows_far_away_leave_the_others_in_order():
+    rows, queries = make(2000, 0, 0), make(20, 1, 0)
+    rows[:100] = 1e15
+    codec = vs.fit("f32", rows)
+    found, _ = Searcher.of(codec, codec.encode(rows)).search(queries, metric="l2")
+    assert recall(found, np.argsort(distances(queries, rows), axis=1)[:, :10]) == 1
+
+
+@pytest.mark.parametrize("small", [0, 1 << 13])
+def test_segments_far_from_the_origin_are_searched_as_one(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(together, "_SMALL_ROWS", small)
+    rows, queries = make(3000, 0, 1000), make(20, 1, 1000)
+    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2")
+    for start, stop in ((0, 300), (300, 2000), (2000, 2001), (2001, 3000)):
+        store.put(range(start, stop), rows[start:stop])
+        if start:  # What was made for other segments serves on.
+            store.search(queries)
+    true = distances(queries, np.concatenate([block for _, block in store.scan()]))
+    assert recall(store.search(queries)[0], np.argsort(true, axis=1)[:, :10]) > 0.99
+
+
+def test_the_score_of_a_code_far_from_the_origin_can_be_mixed_in(tmp_path):
+    rows, queries = make(500, 0, 1000), make(5, 1, 1000)
+    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2", keep="f32")
+    store.put(range(500), rows)
+    ids, scores = store.search(queries, 5, mix=0.5)
+    fine, coarse = distances(queries, rows), distances(queries, store.view.parts[0].archive.get(range(500)))
+    mixed = fine + 0.5 * coarse
+    np.testing.assert_allclose(scores, np.take_along_axis(mixed, ids, axis=1), rtol=0.02)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("spec", [*SPECS, "tcq:bits=4", "whiten+sq:bits=4", "normalize+sq:bits=8"])
+def test_rows_of_almost_no_length_displace_no_other(spec, share):
+    rows, queries = make(4000, 0, 0), make(40, 1, 0)
+    empty = np.random.default_rng(2).random(4000) < share
+    rows[empty] = 0  # of which a code makes a row that is all but zero
+    codec = vs.fit(spec, rows)
+    codes = codec.encode(rows)
+    decoded = codec.decode(codes).astype(np.float64)
+    lengths = np.linalg.norm(decoded, axis=1)
+    true = queries @ decoded.T / np.where(lengths > 0, lengths, 1) / np.linalg.norm(queries, axis=1)[:, None]
+    for count in (1, 10):
+        found, scores = Searcher.of(codec, codes).search(queries, count, metric="cosine")
+        best = -np.sort(-true[:, ~empty], axis=1)[:, :count]
+        assert (scores > best - 0.02).all()
+        np.testing.assert_allclose(scores, np.take_along_axis(true, found, axis=1), atol=1e-5)
+
+
+def test_segments_of_rows_of_almost_no_length_displace_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(together, "_SMALL_ROWS", 0)
+    rows, queries = make(2000, 0, 0), make(40, 1, 0)
+    rows[1:1000:2] = 0
+    store = vs.Store.create(tmp_path / "x", dim=32, codec="pq:m=8", metric="ip")
+    store.put(range(1000), rows[:1000])
+    store.put(range(1000, 2000), rows[1000:])
+    decoded = store.get(range(2000)).astype(np.float64)
+    lengths = np.maximum(np.linalg.norm(decoded, axis=1), 1e-9)
+    true = queries @ decoded.T / lengths / np.linalg.norm(queries, axis=1)[:, None]
+    assert np.abs(store.search(queries, metric="cosine")[1] - -np.sort(-true, axis=1)[:, :10]).max() < 0.02
