@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from vecstore.codecs.tables.addresses import Own
 from vecstore.codecs.tables.making import Wish
 from vecstore.errors import ShapeError, SpecError
+from vecstore.ledger import TableLedger
 from vecstore.train.inputs import Door, ends
 from vecstore.train.lookups import Pooling
 from vecstore.train.module import Learning, TableModule, uncompiled
@@ -69,6 +71,12 @@ class _OneField(TableModule):
         if tuple(weight.shape) != wanted:
             raise ShapeError(f"the rows are {tuple(weight.shape)}; expected {wanted}")
         self._write(np.arange(self.num_embeddings), weight)
+
+    def grow(self, fields: int | Mapping[str, int], *, first: str = "mean") -> TableLedger:
+        """So many embeddings from now on, as `TableModule.grow`."""
+        found = super().grow(fields if isinstance(fields, Mapping) else {self.name: fields}, first=first)
+        self.num_embeddings = self.table.fields[self.name]
+        return found
 
     def _write(self, ids: Any, values: Tensor) -> None:
         if self.fused:

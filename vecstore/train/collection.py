@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vecstore.codecs.tables.layout import Field
 from vecstore.errors import ShapeError, SpecError
+from vecstore.ledger import TableLedger
 from vecstore.train.bags import wish_of
 from vecstore.train.fused import joined
 from vecstore.train.inputs import Asked, Door
@@ -131,6 +133,14 @@ class EmbeddingBagCollection(TableModule):
     def embedding_bag_configs(self) -> list[Any]:
         """The configs that it was made of, in their order."""
         return self._configs
+
+    def grow(self, fields: Mapping[str, int], *, first: str = "mean") -> TableLedger:
+        """So many embeddings of tables {name: number} from now on, as `TableModule.grow`."""
+        found = super().grow(fields, first=first)
+        self._configs = [copy(config) for config in self._configs]
+        for config in self._configs:
+            config.num_embeddings = self.table.fields[config.name]
+        return found
 
     def is_weighted(self) -> bool:
         """Whether ids come with weights."""

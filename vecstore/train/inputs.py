@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vecstore.codecs.tables.ids import NO_OFFSETS, NO_WEIGHTS, Batch
-from vecstore.codecs.tables.layout import Field
-from vecstore.codecs.tables.table import check_ids
+from vecstore.codecs.tables.layout import Field, check_ids
 from vecstore.errors import InputError, ShapeError
 
 

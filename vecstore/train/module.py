@@ -235,6 +235,18 @@ class TableModule(nn.Module):
         """Ids and vectors as Parquet, Arrow, ..., in batches: `vecstore.train.export.dump`."""
         return dump(self.settled(), path, field, **how)
 
+    def grow(self, fields: Mapping[str, int], *, first: str = "mean") -> TableLedger:
+        """More ids of fields {name: number of ids}, as `Table.grow`.
+
+        Rows that are parameters are new ones then, and optimizers have to be made again.
+        """
+        found = self.settled().grow(fields, first=first)
+        for name, rows in () if self.fused else self._rows().items():
+            old = self._parameters[name]
+            if old is not None and old.shape != rows.shape:
+                self._parameters[name] = nn.Parameter(tensor_of(rows).to(old), old.requires_grad)
+        return found
+
     def finish(self) -> None:
         """Training is over: methods that prune do so now, and what only training needs is let go."""
         self.settled().finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +47,19 @@ class Address:
         """What is kept, by name; the sum is `map_bytes`. Made at the first call."""
         return {}
 
+    def needs(self, before: int, after: int) -> tuple[int, int, int]:
+        """What its store has to gain for `after` ids instead of `before`: (since, at, count).
+
+        count rows in front of row `at`, like those from `since` to there; 0 where ids share what there is.
+        """
+        return 0, 0, 0
+
+    def grow(self, count: int) -> None:
+        """There are so many ids from now on."""
+
+    def shift(self, at: int, count: int) -> None:
+        """So many rows have come in front of row `at` of its store."""
+
 
 @dataclass
 class Own(Address):
@@ -56,6 +70,12 @@ class Own(Address):
 
     def __call__(self, keys: I64) -> I64:
         return (keys + self.first if self.first else keys).reshape(-1, 1, 1)
+
+    def needs(self, before: int, after: int) -> tuple[int, int, int]:
+        return self.first, self.first + before, after - before
+
+    def shift(self, at: int, count: int) -> None:
+        self.first += count if self.first >= at else 0
 
 
 @dataclass
@@ -93,7 +113,8 @@ class Elements(Address):
 class Digits(Address):
     """Digit j of the id over `below`, in a number system with these bases, is a row from firsts[j] on.
 
-    across: digits are chunks, else probes.
+    across: digits are chunks, else probes. top: no id is beyond these digits, so that more ids need more
+    rows for the last one.
     """
 
     closed = True
@@ -101,12 +122,25 @@ class Digits(Address):
     bases: tuple[int, ...]
     across: bool = False
     below: int = 1
+    top: bool = True
 
     def __call__(self, keys: I64) -> I64:
         out = np.empty((len(keys), len(self.bases)), np.int64)
         keys = keys // self.below if self.below > 1 else keys
         split_digits(keys, np.array(self.firsts, np.int64), np.array(self.bases, np.int64), out)
         return out.reshape(*out.shape, 1) if self.across else out.reshape(len(keys), 1, len(self.bases))
+
+    def needs(self, before: int, after: int) -> tuple[int, int, int]:
+        since = self.firsts[-1]
+        return since, since + self.bases[-1], self._last(after) - self.bases[-1]
+
+    def grow(self, count: int) -> None:
+        self.bases = (*self.bases[:-1], self._last(count))
+
+    def _last(self, count: int) -> int:
+        """How many values the last digit has with so many ids."""
+        each = self.below * math.prod(self.bases[:-1])
+        return max(self.bases[-1], -(-count // each)) if self.top else self.bases[-1]
 
 
 @dataclass
@@ -150,6 +184,10 @@ class Hot(Address):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return self._made().arrays()
+
+    def grow(self, count: int) -> None:
+        self._map = self._made().grown(count)
+        self.cardinality = count
 
     def __call__(self, keys: I64) -> I64:
         ranks = self._made().ranks_of(keys)

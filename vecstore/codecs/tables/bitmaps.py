@@ -41,6 +41,14 @@ class Bitmap:
         bits = np.packbits(padded, bitorder="little").view(np.uint64)
         return cls(bits, (np.cumsum(counts) - counts).astype(np.uint32))
 
+    def grown(self, places: int) -> Self:
+        """The same members, of more places."""
+        found = self.empty(places)
+        found.bits[: len(self.bits)] = self.bits
+        found.ranks[:] = np.bitwise_count(self.bits).sum()
+        found.ranks[: len(self.ranks)] = self.ranks
+        return found
+
     def ranks_of(self, places: I64) -> I64:
         """The number of each place that is a member, -1 of others; (n,)."""
         out = np.empty(len(places), np.int64)

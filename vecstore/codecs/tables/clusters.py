@@ -13,7 +13,7 @@ from vecstore.codecs.tables.addresses import Address, Hashed, salts
 from vecstore.codecs.tables.combine import product
 from vecstore.codecs.tables.learners import Learner, Lesson
 from vecstore.codecs.tables.packed import PackedInts, bits_for, packed_bytes
-from vecstore.codecs.tables.rows import Store
+from vecstore.codecs.tables.rows import Store, put_in
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -68,6 +68,15 @@ class Clusters(Learner):
         """The centroids of ids, by their number among all, (n, chunks)."""
         packed = PackedInts(bits_for(self.rows), self.arrays()["maps"])
         return packed.at(places[:, None] * self.chunks + np.arange(self.chunks))
+
+    def grow(self, name: str, count: int) -> None:
+        at, more = self.first(name) + self.counts[name], count - self.counts[name]
+        new = self._hash(name, np.arange(self.counts[name], count))
+        pointers = put_in(self.pointers(np.arange(self._ids)), at, more, new)
+        packed = PackedInts.zeros(pointers.size, bits_for(self.rows))
+        packed.fill(pointers.reshape(-1))
+        self._kept = {**self.arrays(), "maps": packed.words}
+        self.counts = {**self.counts, name: count}
 
     def _hash(self, name: str, keys: I64, turn: int = 0) -> I64:
         """Rows of ids by hashing, before anything was clustered those that they point to, (n, chunks)."""

@@ -13,7 +13,7 @@ from vecstore.codecs.tables.combine import product
 from vecstore.codecs.tables.dense import BLOCK_ROWS, DensePlan, DenseStore
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.packed import PackedInts, bits_for, packed_bytes
-from vecstore.codecs.tables.rows import Store
+from vecstore.codecs.tables.rows import Room, Store
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -76,6 +76,13 @@ class CodedStore(DenseStore):
         rare = plan.count - plan.frequent_count
         self.codes = PackedInts.zeros(plan.frequent_count * plan.parts_, bits_for(plan.choices))
         self.rare_codes = PackedInts.zeros(rare * plan.parts_, bits_for(plan.few))
+
+    def grown(self, room: Room) -> Store:
+        new = super().grown(room)
+        assert isinstance(new, CodedStore) and room.at == self.plan.count
+        if self.plan.frequent is not None:
+            new.often = self.often.grown(room.plan.count)  # new ids are rare
+        return new
 
     def _nearest(self, rows: I64, values: F32) -> I64:
         """The centroid of each part of rows (n,) with values (n, w): (n, parts)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.tables.ids import NO_OFFSETS, Batch
 from vecstore.codecs.tables.optimizers import Optimizer
-from vecstore.codecs.tables.rows import Job, Plan, RowsPlan, RowStore, Store, sum_bags
+from vecstore.codecs.tables.rows import Job, Plan, Room, RowsPlan, RowStore, Store, sum_bags
 from vecstore.kernels.radix import NONE
 
 F32 = NDArray[np.float32]
@@ -30,6 +31,11 @@ class DensePlan(Plan):
     def dense(self) -> RowsPlan:
         """The plain rows."""
         return RowsPlan(self.count, self.width, low=-self.init, high=self.init, role="training")
+
+
+def shifted(starts: Sequence[int], at: int, count: int) -> tuple[int, ...]:
+    """Where fields begin once so many rows have come in front of row `at`."""
+    return tuple(start + count if start >= at else start for start in starts)
 
 
 class DenseStore(Store):
@@ -111,6 +117,20 @@ class DenseStore(Store):
             found |= {f"training.{name}": array for name, array in self.shaping().items()}
             found |= self.inner.kept()
         return found
+
+    def grown(self, room: Room) -> Store:
+        assert isinstance(room.plan, DensePlan)
+        _, optimizer, seed = self._drawn_as
+        new = room.plan.new(optimizer, seed)
+        assert isinstance(new, DenseStore)
+        inner = self.inner.grown(dataclasses.replace(room, plan=room.plan.dense()))
+        assert isinstance(inner, RowStore)
+        new.inner, new.state = inner, inner.state
+        mine = {**self.shaping(), **self.serving()}
+        for name, array in {**new.shaping(), **new.serving()}.items():
+            if array.shape == mine[name].shape:  # what is of each row is filled at the end, or by subclasses
+                array[...] = mine[name]
+        return new
 
     def finish(self) -> None:
         if not self.finished:

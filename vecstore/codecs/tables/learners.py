@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.tables.addresses import Address
-from vecstore.codecs.tables.rows import Store
+from vecstore.codecs.tables.rows import Store, put_in
 from vecstore.kernels.hotsketch import CELLS, NO_SLOT, find_slots, observe
 from vecstore.kernels.radix import NONE
 from vecstore.kernels.tablehash import mix_all
@@ -66,6 +66,9 @@ class Learner:
     def moves(self) -> int:
         """How often rows have gone elsewhere, so that addresses of before mean others."""
         return 0
+
+    def grow(self, name: str, count: int) -> None:
+        """A field has so many ids from now on."""
 
     def begin(self) -> None:
         """Before the first lookup: a learner that grows becomes small."""
@@ -258,6 +261,12 @@ class Important(Learner):
             store.write(freed, np.zeros((len(freed), store.plan.width), np.float32), lesson.seed)
             store.state[freed] = 0
         scores *= np.float32(0.8)
+
+    def grow(self, name: str, count: int) -> None:
+        at, more = self.first(name) + self.counts[name], count - self.counts[name]
+        begun = {"maps": NO_SLOT, "training": 0}
+        self._kept = {key: put_in(array, at, more, begun[key]) for key, array in self.arrays().items()}
+        self.counts = {**self.counts, name: count}
 
     def finish(self) -> None:
         self._kept = {"maps": self.arrays()["maps"]}

@@ -101,8 +101,13 @@ def table_of(state: TableState) -> Table:
     preset = PRESETS[setup.method]
     # Options that are younger than the table are what they are by default.
     options = {**preset.options, **setup.options}
-    shape = Shape([Field(*each) for each in setup.fields], setup.seed, options)
-    table = Table(setup, preset.layout(shape, setup.knobs))
+    begun = setup.begun or [count for _, count, _ in setup.fields]
+    fields = [Field(name, count, dim) for (name, _, dim), count in zip(setup.fields, begun, strict=True)]
+    layout = preset.layout(Shape(fields, setup.seed, options), setup.knobs)
+    if setup.begun:
+        now = {name: count for name, count, _ in setup.fields}
+        layout.grow(now, layout.rooms(now))
+    table = Table(setup, layout)
     if state.finished:
         for store in table.stores:
             if isinstance(store, DenseStore):

@@ -142,7 +142,7 @@ def train(shape: Shape, knobs: Knobs) -> Layout:
             own(shape, layout, field)
             continue
         terms = tuple(
-            Term(Digits((0,), (count,), below=below), layout.add(core))
+            Term(Digits((0,), (count,), below=below, top=core is cores[0]), layout.add(core))
             for core, count, below in zip(cores, (top, base, base), (base * base, base, 1), strict=True)
         )
         layout.branches[field.name] = Branch(field, terms, TensorTrain((a, b, c), rank))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.tables.bitmaps import Bitmap, bitmap_bytes
-from vecstore.codecs.tables.dense import DensePlan, DenseStore
+from vecstore.codecs.tables.dense import DensePlan, DenseStore, shifted
 from vecstore.codecs.tables.optimizers import Optimizer
-from vecstore.codecs.tables.rows import Store
+from vecstore.codecs.tables.rows import Room, Store, put_in
+from vecstore.errors import SpecError
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -49,6 +51,14 @@ class PrunedPlan(DensePlan):
 
     def new(self, optimizer: Optimizer, seed: int) -> Store:
         return self.store(self, optimizer, seed)
+
+    def grown(self, at: int, count: int) -> Self:
+        if issubclass(self.store, SoftStore):
+            raise SpecError(
+                "'pep' tables take no more ids: values that they keep go back to where they began, and new "
+                "rows did not begin with them; make a new table"
+            )
+        return dataclasses.replace(super().grown(at, count), starts=shifted(self.starts, at, count))
 
 
 class PrunedStore(DenseStore):
@@ -194,7 +204,7 @@ class GatedStore(PrunedStore):
 
     def __init__(self, plan: PrunedPlan, optimizer: Optimizer, seed: int) -> None:
         super().__init__(plan, optimizer, seed)
-        self.groups = np.empty(plan.count, np.uint8)
+        self.groups = np.full(plan.count, GROUPS - 1, np.uint8)
         for first, order in zip(plan.starts, plan.orders, strict=True):
             self.groups[first + order] = np.arange(len(order)) * GROUPS // len(order)
         self.gates = np.ones((GROUPS, plan.width), np.float32)
@@ -202,6 +212,12 @@ class GatedStore(PrunedStore):
     @classmethod
     def shaping_bytes(cls, plan: PrunedPlan) -> int:
         return plan.count + 4 * GROUPS * plan.width
+
+    def grown(self, room: Room) -> Store:
+        new = super().grown(room)
+        assert isinstance(new, GatedStore)
+        new.groups = put_in(self.groups, room.at, room.count, GROUPS - 1)  # as of ids that come least often
+        return new
 
     def shaping(self) -> dict[str, NDArray[Any]]:
         return {"groups": self.groups, "gates": self.gates}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ KINDS = {
 _POOL_BAGS = 512  # of a thread, at least
 _THREAD_IDS = 4096  # from so many on, threads share a step
 _INIT_VALUES = 1 << 16
-_MAX_ROWS = (1 << 32) - 1  # what keys of a step hold
+MAX_ROWS = (1 << 32) - 1  # what keys of a step hold
 
 
 def kind_of(name: str) -> int:
@@ -59,6 +59,26 @@ class Plan:
         """The store; the same seed gives the same one."""
         raise NotImplementedError
 
+    def grown(self, at: int, count: int) -> Self:
+        """With so many rows more, in front of row `at`."""
+        return dataclasses.replace(self, count=self.count + count)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Rows that a store gains: `count` in front of row `at`, which makes it one of `plan`.
+
+    first: they begin as the mean of rows `since` to `at`, or as they are drawn for a new table, with a seed.
+    """
+
+    store: int
+    plan: Plan
+    since: int
+    at: int
+    count: int
+    first: str = "mean"
+    seed: int = 0
+
 
 @dataclass(frozen=True)
 class RowsPlan(Plan):
@@ -81,6 +101,11 @@ class RowsPlan(Plan):
 
     def parts(self) -> dict[str, int]:
         return {self.role: self.bytes}
+
+    def drawn(self, rng: np.random.Generator, count: int) -> F32:
+        """Values of so many rows, (count, w)."""
+        values: F32 = rng.random((count, self.width), np.float32)
+        return values * np.float32(self.high - self.low) + np.float32(self.low)
 
     def new(self, optimizer: Optimizer, seed: int) -> RowStore:
         return RowStore.new(self, optimizer, seed)
@@ -144,6 +169,10 @@ class Store:
         """All arrays, by `part` of the ledger or `part.what`."""
         raise NotImplementedError
 
+    def grown(self, room: Room) -> Store:
+        """A store with rows more, of which the optimizer has kept nothing yet; this one stays as it is."""
+        raise NotImplementedError
+
     def finish(self) -> None:
         """Training is over: what only that needs is let go."""
         raise NotImplementedError
@@ -161,17 +190,15 @@ class RowStore(Store):
     @classmethod
     def new(cls, plan: RowsPlan, optimizer: Optimizer, seed: int) -> RowStore:
         """Rows drawn evenly between low and high; BudgetError for more rows than addresses."""
-        if plan.count > _MAX_ROWS:
-            raise BudgetError(f"{plan.count:,} rows are more than a store addresses, {_MAX_ROWS:,}")
+        if plan.count > MAX_ROWS:
+            raise BudgetError(f"{plan.count:,} rows are more than a store addresses, {MAX_ROWS:,}")
         store = cls(plan, np.empty((0, 0), np.uint8), np.empty((0, 0), np.float32))
         store._allocate(optimizer.state_width(plan.width))
         rng = np.random.default_rng(seed)
         block = max(1, _INIT_VALUES // max(plan.width, 1))
         for start in range(0, plan.count, block):
             stop = min(start + block, plan.count)
-            values = rng.random((stop - start, plan.width), np.float32)
-            values = values * np.float32(plan.high - plan.low) + np.float32(plan.low)
-            store.write(np.arange(start, stop), values, seed)
+            store.write(np.arange(start, stop), plan.drawn(rng, stop - start), seed)
         return store
 
     @property
@@ -277,6 +304,29 @@ class RowStore(Store):
         self.data[new] = data[old]
         self.state[new] = state[old]
 
+    def grown(self, room: Room) -> Store:
+        assert isinstance(room.plan, RowsPlan)
+        rng, block = np.random.default_rng(room.seed), max(1, _INIT_VALUES // max(self.plan.width, 1))
+        mean = self._mean(range(room.since, room.at, block), room.at) if room.first == "mean" else None
+        new = type(self)(room.plan, self.data, self.state)
+        new._allocate(self.state.shape[1])
+        stop = room.at + room.count
+        for mine, its in ((self.data, new.data), (self.state, new.state)):
+            its[: room.at], its[stop:] = mine[: room.at], mine[room.at :]
+        for start in range(room.at, stop, block):
+            rows = np.arange(start, min(start + block, stop))
+            values = room.plan.drawn(rng, len(rows)) if mean is None else np.repeat(mean, len(rows), 0)
+            new.write(rows, values, room.seed)
+        return new
+
+    def _mean(self, starts: range, stop: int) -> F32:
+        """The mean (1, w) of rows up to `stop`, taken from each start to the next."""
+        total = np.zeros((1, self.plan.width))
+        for start in starts:
+            rows = np.arange(start, min(start + starts.step, stop))
+            total += self.gather(rows[:, None])[:, 0].sum(0, dtype=np.float64)
+        return (total / max(stop - starts.start, 1)).astype(np.float32)
+
     def _allocate(self, state_width: int) -> None:
         """Rows of zeros. Rows that straddle lines of the cache take a half longer to read."""
         count, row_bytes = self.plan.count, self.plan.row_bytes
@@ -308,6 +358,13 @@ class RowStore(Store):
     def finish(self) -> None:
         self.state = np.empty((self.plan.count, 0), np.float32)
         self.scratch = []
+
+
+def put_in(array: NDArray[Any], at: int, count: int, values: Any) -> NDArray[Any]:
+    """The array with `count` places more in front of place `at`, which hold the values."""
+    out = np.empty((len(array) + count, *array.shape[1:]), array.dtype)
+    out[:at], out[at : at + count], out[at + count :] = array[:at], values, array[at:]
+    return out
 
 
 def sum_bags(vectors: F32, batch: Batch, out: F32, *, adds: bool = False) -> None:

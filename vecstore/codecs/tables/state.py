@@ -16,7 +16,8 @@ from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.codecs.parts import Part, Scalar, loads, stored_identity, write
 from vecstore.errors import CorruptError, FormatError, NotFoundError
 
-_VERSION = 1
+_GROWN = 2  # has `begun`; others are written as 1
+_VERSION = _GROWN
 
 # Options without which the same bytes would be other rows, as they are in tables that are older.
 _MEANINGS: Mapping[str, Any] = {
@@ -40,10 +41,18 @@ class Setup:
     league: str
     seed: int
     empty_bags: bool = False
+    begun: tuple[int, ...] = ()  # ids of each field when it was made, where it has more by now
+
+    def grown(self, fields: Mapping[str, int]) -> Self:
+        """With more ids in fields; {name: number of ids} of each."""
+        begun = self.begun or tuple(count for _, count, _ in self.fields)
+        more = tuple((name, fields[name], dim) for name, _, dim in self.fields)
+        return dataclasses.replace(self, fields=more, begun=begun)
 
     def identity(self) -> dict[str, Any]:
         """What has to be the same for arrays to mean the same: not what only decides how they learn."""
-        found = {name: getattr(self, name) for name in ("method", "fields", "knobs", "optimizer", "seed")}
+        names = ("method", "fields", "begun", "knobs", "optimizer", "seed")
+        found = {name: getattr(self, name) for name in names}
         return found | {name: self.options.get(name, first) for name, first in _MEANINGS.items()}
 
 
@@ -62,7 +71,10 @@ class TableState(Part):
 
     def config(self) -> dict[str, Any]:
         described = dataclasses.asdict(self.setup)
-        return {"version": _VERSION, "updates": self.updates, "finished": self.finished, **described}
+        version = _GROWN if self.setup.begun else 1
+        if version == 1:
+            del described["begun"]
+        return {"version": version, "updates": self.updates, "finished": self.finished, **described}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return self._arrays
@@ -76,7 +88,10 @@ class TableState(Part):
         updates, finished = given.pop("updates"), given.pop("finished")
         try:
             fields = tuple((name, count, dim) for name, count, dim in given.pop("fields"))
-            setup = Setup(fields=fields, knobs=tuple(given.pop("knobs")), **given)
+            begun = tuple(given.pop("begun", ()))
+            if begun and not all(1 <= one <= now[1] for one, now in zip(begun, fields, strict=True)):
+                raise ValueError(f"fields began with {begun} ids and have {fields}")
+            setup = Setup(fields=fields, knobs=tuple(given.pop("knobs")), begun=begun, **given)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"a table is stored with a setup that does not fit: {error}") from error
         return cls(setup, updates, finished, arrays)

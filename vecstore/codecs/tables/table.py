@@ -15,7 +15,7 @@ from vecstore.codecs.tables.deltas import Saved
 from vecstore.codecs.tables.dynamic import DynamicIds, Keeper
 from vecstore.codecs.tables.evolving import EvolvedStore, evolve
 from vecstore.codecs.tables.ids import NO_OFFSETS, Bags, Batch, check_fields, numbers
-from vecstore.codecs.tables.layout import Branch, Field, Layout
+from vecstore.codecs.tables.layout import Branch, Layout, check_growth, check_ids
 from vecstore.codecs.tables.learners import Lesson
 from vecstore.codecs.tables.optimizers import Optimizer, check_rate
 from vecstore.codecs.tables.rows import Job, sum_bags
@@ -23,7 +23,7 @@ from vecstore.codecs.tables.state import Setup, TableState, save
 from vecstore.codecs.tables.twice import TwiceStore
 from vecstore.errors import FormatError, InputError, ShapeError, SpecError
 from vecstore.kernels.finite import largest
-from vecstore.kernels.tablehash import first_outside, sequence
+from vecstore.kernels.tablehash import sequence
 from vecstore.ledger import TableLedger
 
 F32 = NDArray[np.float32]
@@ -58,6 +58,7 @@ class Table:
         ]
         for learner in layout.learners:
             learner.begin()
+        self._grown = 0  # how often rows have gone elsewhere since there were more ids
         self.saved: Saved | None = None  # the last file that it was saved as or read from
         self._seen: dict[str, Seen] | None = None
 
@@ -141,6 +142,28 @@ class Table:
         self.saved = None
         self._seen = None
 
+    def grow(self, fields: Mapping[str, int], *, first: str = "mean") -> TableLedger:
+        """Fields {name: number of ids} have more ids from now on; the bytes that the table has then.
+
+        Rows of known ids stay as they are. first: new ones begin as the 'mean' of their field's, or 'drawn'
+        as those of a new table; the optimizer has kept nothing of them. Where ids share rows, new ones share
+        them, too, and the table stays as large as it was; docs/tables.md has what each method does. What
+        becomes larger is there twice meanwhile. SpecError for fewer ids, or for `pep`, which takes no more,
+        InputError once it is finished, BudgetError for too many rows to address; it is as it was then.
+        """
+        if self.finished:
+            raise InputError("this table is finished; it takes no more ids")
+        now = check_growth(self.fields, fields, first)
+        rooms = self.layout.rooms(now)
+        stores = list(self.stores)
+        for room in rooms:
+            how = dataclasses.replace(room, first=first, seed=self.setup.seed ^ (self.updates << 32))
+            stores[room.store] = stores[room.store].grown(how)
+        self.layout.grow(now, rooms)
+        self.stores, self.setup, self.saved = stores, self.setup.grown({**self.fields, **now}), None
+        self._grown += 1
+        return self.ledger()
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name, `part of the ledger.what`: views, not copies."""
         found: dict[str, NDArray[Any]] = {}
@@ -197,7 +220,7 @@ class Table:
 
         since: the file that this table was last saved as or read from; then only what has changed since is
         written, and `vs.table_open(first, *deltas)` reads all of them. InputError for any other file, or
-        after `finish`. ConflictError if `path` exists, unless force.
+        after `grow` or `finish`. ConflictError if `path` exists, unless force.
         """
         if since is None:
             self.saved = Saved(save(self.state(), path, force=force))
@@ -205,7 +228,7 @@ class Table:
         if self.saved is None:
             raise InputError(
                 f"what has changed since {os.fspath(since)} is not known: this table was neither saved nor "
-                "read from a file, or is finished since; save the whole table"
+                "read from a file, or has been finished or has grown since; save the whole table"
             )
         self.saved = Saved(save(self.saved.delta(self.state(), since), path, force=force))
 
@@ -273,7 +296,7 @@ class Table:
 
     @property
     def _moves(self) -> int:
-        return sum(learner.moves for learner in self.layout.learners)
+        return self._grown + sum(learner.moves for learner in self.layout.learners)
 
     def branch(self, field: str) -> Branch:
         """How a field is composed; SpecError for one that is not there."""
@@ -374,18 +397,3 @@ class Table:
             every = np.arange(len(slope), dtype=np.int64).reshape(-1, 1, 1)
             found.append((store, Job(every, NO_OFFSETS, np.ascontiguousarray(slope))))
         return found
-
-
-def check_ids(field: Field, batch: Batch) -> None:
-    """InputError for the first id that is not one of 0 to cardinality - 1."""
-    if batch.hashed:
-        raise InputError(
-            f"field {field.name!r} is given strings; this method has a row number for each id: expected "
-            f"integers from 0 to {field.cardinality - 1}"
-        )
-    at = first_outside(batch.keys, field.cardinality)
-    if at >= 0:
-        raise InputError(
-            f"field {field.name!r}: id {batch.keys[at]} at position {at} is outside its vocabulary, "
-            f"0 to {field.cardinality - 1}"
-        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.tables.dense import DensePlan, DenseStore
+from vecstore.codecs.tables.dense import DensePlan, DenseStore, shifted
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.rows import Store
 
@@ -34,6 +35,9 @@ class WidthsPlan(DensePlan):
 
     def new(self, optimizer: Optimizer, seed: int) -> Store:
         return WidthsStore(self, optimizer, seed)
+
+    def grown(self, at: int, count: int) -> Self:
+        return dataclasses.replace(super().grown(at, count), starts=shifted(self.starts, at, count))
 
 
 def candidates(dim: int) -> list[int]:
