@@ -21,9 +21,9 @@ OPTIONAL = (
 
 # A module imports from lower floors, or from its own part; registry holds the table of what is in codecs.
 FLOORS = (
-    ("errors",), ("spec", "ledger", "atomic"), ("kernels",), ("codecs",), ("registry",), ("search",),
-    ("space",), ("formats",), ("archive",), ("store",), ("stream",), ("planner",), ("train",), ("bench",),
-    ("api",), ("__init__",), ("cli",), ("__main__",),
+    ("errors",), ("spec", "ledger", "atomic"), ("memory",), ("kernels",), ("codecs",), ("registry",),
+    ("search",), ("space",), ("formats",), ("archive",), ("store",), ("stream",), ("planner",), ("train",),
+    ("bench",), ("api",), ("__init__",), ("cli",), ("__main__",),
 )  # fmt: skip
 FLOOR = {part: at for at, parts in enumerate(FLOORS) for part in parts}
 

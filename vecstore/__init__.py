@@ -33,6 +33,7 @@ from vecstore.errors import (
 )
 from vecstore.kernels.threads import get_threads, set_threads
 from vecstore.ledger import Ledger, TableLedger
+from vecstore.memory import Memory
 from vecstore.planner.tables import TableTerms, plan_tables
 from vecstore.registry import dumps, list_codecs, loads, register
 from vecstore.space.adapter import Adapter
@@ -50,6 +51,7 @@ __all__ = [
     "FormatError",
     "InputError",
     "Ledger",
+    "Memory",
     "NotFoundError",
     "ShapeError",
     "SpaceMismatchError",

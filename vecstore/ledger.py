@@ -18,7 +18,7 @@ SHARED_ALLOWANCE = 0.1
 
 
 @dataclass(frozen=True)
-class _Account:
+class Account:
     """Bytes in parts, the fields of a dataclass."""
 
     @property
@@ -32,8 +32,8 @@ class _Account:
 
 
 @dataclass(frozen=True)
-class Ledger(_Account):
-    """Bytes by what they are for; the parts sum to `total`.
+class Ledger(Account):
+    """Bytes on disk by what they are for; the parts sum to `total`.
 
     codes: the codes without side data. side: per-row scales and norms inside the codes. shared: learned
     state (codebooks, rotations). ids: the keys. index: what finds rows. format: headers, padding,
@@ -50,12 +50,13 @@ class Ledger(_Account):
 
 
 @dataclass(frozen=True)
-class TableLedger(_Account):
+class TableLedger(Account):
     """Bytes of a trainable table by what they are for; the parts sum to `total`.
 
-    parameters: rows and matrices. codebooks: centroids. maps: what finds the row of an id. masks: which
-    parameters are there. sketches: counters. seeds: of hashes. optimizer: what it keeps of rows. training:
-    what is needed until training is finished, and not to serve.
+    Of its live arrays, or of its file. parameters: rows and matrices. codebooks: centroids. maps: what finds
+    the row of an id. masks: which parameters are there. sketches: counters. seeds: of hashes. optimizer: what
+    it keeps of rows. training: what is needed until training is finished, and not to serve. format: of a
+    file, names, shapes, padding.
     """
 
     parameters: int = 0
@@ -66,6 +67,7 @@ class TableLedger(_Account):
     seeds: int = 0
     optimizer: int = 0
     training: int = 0
+    format: int = 0
 
     @property
     def serve(self) -> int:

@@ -87,6 +87,15 @@ def test_an_infeasible_budget_says_the_least(folder):
     assert not os.path.exists("a.arrow")
 
 
+def test_info_shows_a_table_on_disk_and_in_memory(folder):
+    vs.table("unified", {"user": 500, "item": 20}, dim=8, budget="20%").save("t")
+    found = json.loads(run("info", "t", "--json").stdout)
+    assert found["ledger"]["total"] == os.path.getsize("t")
+    assert found["memory"]["total"] == vs.table_open("t").ledger().total
+    shown = run("info", "t").stdout
+    assert "unified" in shown and "500 ids, 8 dimensions" in shown and "memory parameters" in shown
+
+
 def test_info_check_get_and_cat_read_an_archive(folder):
     run("compress", "rows.npy", "a.arrow", "--codec", "f32", "--metric", "cosine", "--model", "mine")
     found = json.loads(run("info", "a.arrow", "--json").stdout)
@@ -94,6 +103,8 @@ def test_info_check_get_and_cat_read_an_archive(folder):
     assert found["metric"] == "cosine" and found["card"]["model"] == "mine"
     assert found["ledger"]["total"] == os.path.getsize("a.arrow")
     assert "f32" in run("info", "a.arrow").stdout
+    read = json.loads(run("info", "a.arrow", "--searched", "--json").stdout)
+    assert read["memory"]["side"] == 4 * read["rows"] and read["memory"]["total"] > found["memory"]["total"]
     assert json.loads(run("check", "a.arrow", "--json").stdout) == {"ok": True, "findings": []}
     assert run("check", "a.arrow").stdout == "sound\n"
     found = json.loads(run("get", "a.arrow", "3", "499", "--json").stdout)

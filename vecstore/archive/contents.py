@@ -277,7 +277,8 @@ class Contents:
     def ids(self, index: int) -> pa.Array:
         """The ids of a batch, read without the rest of it."""
         places = self.buffers(index, ID)
-        read = [None if place is None else pa.py_buffer(self.pages.read(*place)) for place in places]
+        # Copied: whoever keeps ids would else keep all of the pages that they begin and end in.
+        read = [None if place is None else pa.py_buffer(self.pages.read(*place).copy()) for place in places]
         try:
             ids = pa.Array.from_buffers(self.schema.field(ID).type, self.rows_of(index), read)
             ids.validate(full=True)

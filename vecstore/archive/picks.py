@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vecstore.archive.contents import Contents, first_bytes
+from vecstore.archive.ids import Counted, Lookup, make_lookup
 from vecstore.archive.layout import ID
 from vecstore.codecs.base import Codes
 from vecstore.kernels import gather
@@ -92,6 +93,12 @@ class Picks:
         self.cold = False  # whether most of the codes are not in memory, as far as is known
         self.keep = 0  # see `Column`
         self._ids: pa.ChunkedArray | None = None
+        self._lookup: Lookup | None = None
+
+    @property
+    def held_ids(self) -> list[object]:
+        """What there is of ids in memory by now."""
+        return [self._lookup, self._ids]
 
     def places(self, rows: RowNumbers) -> tuple[RowNumbers, RowNumbers]:
         """The batch of each row, and its place in it."""
@@ -118,6 +125,21 @@ class Picks:
         parts = [self.column(name).take(rows) for name in self._contents.columns_of(width)]
         return first_bytes(parts, width)
 
+    def lookup(self) -> Lookup:
+        """From ids to row numbers, of one row at least."""
+        if self._lookup is None:
+            contents = self._contents
+            if contents.row_number_ids:
+                self._lookup = Counted(contents.rows)
+            else:
+                self._lookup = make_lookup(self._ids or self._read_ids())
+        return self._lookup
+
+    def _read_ids(self) -> pa.ChunkedArray:
+        contents = self._contents
+        found = [contents.ids(index) for index in range(contents.batches)]
+        return pa.chunked_array(found, contents.schema.field(ID).type)
+
     def ids(self, rows: RowNumbers) -> pa.Array:
         """The ids of rows (n,)."""
         contents = self._contents
@@ -126,6 +148,5 @@ class Picks:
         if self.cold and contents.schema.field(ID).type == pa.int64():
             return pa.array(self.column(ID).take(np.ascontiguousarray(rows, np.int64)).view(np.int64)[:, 0])
         if self._ids is None:
-            found = [contents.ids(index) for index in range(contents.batches)]
-            self._ids = pa.chunked_array(found, contents.schema.field(0).type)
+            self._ids = self._read_ids()
         return pa.concat_arrays(self._ids.take(pa.array(rows)).chunks or [pa.nulls(0, self._ids.type)])

@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from vecstore.archive.check import Findings, faults, inspect
 from vecstore.archive.contents import CodeBatch as CodeBatch
 from vecstore.archive.contents import Contents, block_of, fixed_codes, runs
-from vecstore.archive.ids import Counted, Ids, Lookup, all_found, as_ids, make_lookup
+from vecstore.archive.ids import Ids, all_found, as_ids
 from vecstore.archive.layout import ID, TIERS, AnyCodec, code_types
 from vecstore.archive.pages import Bytes
 from vecstore.archive.picks import Picks
@@ -30,6 +29,7 @@ from vecstore.errors import ConflictError, CorruptError, FormatError, SpecError
 from vecstore.formats.base import Batch
 from vecstore.kernels.threads import get_threads
 from vecstore.ledger import Ledger
+from vecstore.memory import Memory, account
 from vecstore.registry import loads
 from vecstore.space.adapter import Adapter, queries_in
 from vecstore.space.card import Claim
@@ -65,7 +65,6 @@ class Archive:
         self._last: tuple[int, Rows] | None = None
         self._given = codec
         self._codec: AnyCodec | None = None
-        self._lookup: Lookup | None = None
         self._search: ArchiveSearch | None = None
         self._searched: Together | None = None
         self.tier = tier
@@ -128,6 +127,16 @@ class Archive:
     def ledger(self) -> Ledger:
         """The byte account of the file; `total` is its size."""
         return self._contents.ledger
+
+    def memory_ledger(self) -> Memory:
+        """The account of what is held in memory by now: more once rows are read by id, or searched."""
+        return account({**self.held(), "codes": [self]})
+
+    def held(self) -> dict[str, list[Any]]:
+        """By part of `memory_ledger`, where its arrays are; all others are codes."""
+        terms = [] if self._search is None else self._search.terms
+        index = [self._contents, self.picks]
+        return {"shared": [self._codec], "ids": self.picks.held_ids, "side": terms, "index": index}
 
     def get(self, ids: Ids) -> Rows:
         """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""
@@ -215,17 +224,9 @@ class Archive:
 
     def _find(self, ids: Ids) -> NDArray[np.int64]:
         wanted = as_ids(ids, self.id_type, self.path)
-        rows = self._numbers().find(wanted) if len(self) else np.full(len(wanted), -1)
+        rows = self.picks.lookup().find(wanted) if len(self) else np.full(len(wanted), -1)
         all_found(wanted, rows, self.path)
         return rows
-
-    def _numbers(self) -> Lookup:
-        if self._lookup is None:
-            if self.has_row_number_ids:
-                self._lookup = Counted(len(self))
-            else:
-                self._lookup = make_lookup(pa.chunked_array(list(self.ids()), self.id_type))
-        return self._lookup
 
     def ids_at(self, rows: NDArray[np.int64]) -> pa.Array:
         """The ids of the rows with these numbers."""
@@ -386,9 +387,7 @@ class Archive:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:

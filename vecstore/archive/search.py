@@ -79,6 +79,11 @@ class ArchiveSearch:
         return _BatchScan(contents, self._load)
 
     @property
+    def terms(self) -> list[Rows]:
+        """What searches by cosine and l2 keep of rows, by now."""
+        return [terms for searcher in self._searchers.values() for terms in searcher.terms.made]
+
+    @property
     def cold(self) -> bool:
         """Whether there is no memory to keep the codes in."""
         return self._picks.cold

@@ -86,6 +86,12 @@ class Together:
         self._kept = kept or Kept()
         self._groups: dict[bool, list[_Group]] = {}
 
+    @property
+    def terms(self) -> list[Rows]:
+        """What searches by cosine and l2 keep of rows, by now."""
+        groups = [group for made in self._groups.values() for group in made]
+        return [terms for group in groups for terms in group.searcher.terms.made]
+
     def search(self, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
         """Ids (int64, or str objects) and scores, (queries, min(k, rows that match)) each, the best first."""
         groups = self._groups.get(asked.symmetric)
@@ -146,20 +152,20 @@ class _Group:
         self._split = partial(_split, pieces, found)
         self._begins, dim = found, searchers[0].dim
         if scan is None:
-            self._searcher = searchers[0]
+            self.searcher = searchers[0]
         else:
             decode = _decoder(self._split, dim, lambda piece: piece.own.decode)
             terms = JoinedTerms(scan, [searcher.terms for searcher in searchers], decode, dim)
-            self._searcher = Searcher(scan, decode, dim, symmetric=symmetric, terms=terms)
-        self._whole = len(self._searcher) == sum(piece.rows for piece in self._pieces)
+            self.searcher = Searcher(scan, decode, dim, symmetric=symmetric, terms=terms)
+        self._whole = len(self.searcher) == sum(piece.rows for piece in self._pieces)
 
     def search(self, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
         """As `Together.search`."""
         first = self._pieces[0]
         finer = None
         if first.finer is not None and (asked.rerank > 0 or (first.always and not asked.symmetric)):
-            finer = _decoder(self._split, self._searcher.dim, lambda piece: piece.finer or piece.own.decode)
-        numbers, scores = self._searcher.search(
+            finer = _decoder(self._split, self.searcher.dim, lambda piece: piece.finer or piece.own.decode)
+        numbers, scores = self.searcher.search(
             queries, asked.k, metric=asked.metric, where=self._mask(asked.where), rerank=asked.rerank,
             finer=finer, mix=asked.mix,
         )  # fmt: skip
@@ -171,7 +177,7 @@ class _Group:
             return masks[0]
         if self._whole and all(mask is None for mask in masks):
             return None
-        found = np.zeros(len(self._searcher), np.bool_)
+        found = np.zeros(len(self.searcher), np.bool_)
         for begin, piece, mask in zip(self._begins, self._pieces, masks, strict=True):
             found[begin : begin + piece.rows] = True if mask is None else mask
         return found

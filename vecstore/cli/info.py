@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from vecstore import api
 from vecstore.bench.certificate import certify
+from vecstore.cli.accounts import lines as lines_of
+from vecstore.cli.accounts import read_all, table_facts
 from vecstore.cli.certifying import print_certificate
-from vecstore.cli.output import json_option, print_json, print_pairs, size
+from vecstore.cli.output import json_option, print_json, print_pairs
+from vecstore.errors import InputError
 from vecstore.space.card import NAMES
 
 
@@ -19,19 +20,30 @@ from vecstore.space.card import NAMES
     "--certificate", is_flag=True,
     help="What it lost and how far that is from the least: measured where finer rows are kept.",
 )  # fmt: skip
+@click.option("--searched", is_flag=True, help="Memory as it is once all rows have been read and searched.")
 @json_option
-def info(path: str, certificate: bool, as_json: bool) -> None:
-    """Shows rows, codec and the byte account of PATH, an archive or a store.
+def info(path: str, certificate: bool, searched: bool, as_json: bool) -> None:
+    """Shows rows, codec and the account of bytes of PATH, an archive, a store or a table.
 
-    Example: vecstore info items.arrow
+    `bytes` lie on disk; `memory` is held by a process that has opened PATH, beside pages of files, which the
+    system may drop. Example: vecstore info items.arrow
     """
-    with api.open(path) as archive:
+    try:
+        archive = api.open(path)
+    except InputError as error:
+        found, lines = table_facts(path, error)
+        print_json(found) if as_json else print_pairs(lines)
+        return
+    with archive:
         if certificate:
             figures = certify(archive)
             print_json(figures) if as_json else print_certificate(figures)
             return
         ledger, codec = archive.ledger(), archive.codec
-        found: dict[str, Any] = {
+        if searched:
+            read_all(archive)
+        memory = archive.memory_ledger()
+        found = {
             "rows": len(archive),
             "dim": archive.dim,
             "spec": str(archive.spec),
@@ -44,6 +56,7 @@ def info(path: str, certificate: bool, as_json: bool) -> None:
             "id_type": str(archive.id_type),
             "card": archive.card,
             "ledger": ledger.as_dict(),
+            "memory": memory.as_dict(),
         }
         if isinstance(archive, api.Store):
             found |= {
@@ -56,19 +69,16 @@ def info(path: str, certificate: bool, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    apart = ("ledger", "columns", "card", "tiers", "versions", "tags")
+    apart = ("ledger", "memory", "columns", "card", "tiers", "versions", "tags")
     shown = {key: value for key, value in found.items() if key not in apart}
     tiers = ", ".join(f"{name} ({size} bytes)" for name, size in found["tiers"].items()) or "none"
     columns = ", ".join(f"{name} ({kind})" for name, kind in found["columns"].items()) or "none"
-    lines: list[tuple[str, object]] = [*shown.items(), ("tiers", tiers), ("carried columns", columns)]
+    lines = [*shown.items(), ("tiers", tiers), ("carried columns", columns)]
     lines += [(name, found["card"][name]) for name in NAMES if name in found["card"]]
     if "versions" in found:
         tags = ", ".join(f"{name} ({version})" for name, version in found["tags"].items()) or "none"
         lines += [("versions", _ranges(found["versions"])), ("tags", tags)]
-    rows = max(found["rows"], 1)
-    for name, count in ledger.as_dict().items():
-        if count:
-            lines.append((f"bytes {name}", f"{size(count)} ({count / rows:.2f} a row)"))
+    lines += lines_of("bytes", ledger, found["rows"]) + lines_of("memory", memory, found["rows"])
     print_pairs(lines)
 
 

@@ -23,6 +23,7 @@ from vecstore.kernels import scores
 from vecstore.kernels.finite import largest, within
 from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
+from vecstore.memory import Memory, held_bytes
 
 Rows = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -254,6 +255,11 @@ class Codec(Part):
             raise SpecError(f"a ledger of {rows} rows; expected 0 or more")
         side = rows * self.side_bytes
         return Ledger(codes=rows * self.code_bytes - side, side=side, shared=len(dumps(self)))
+
+    def memory_ledger(self, rows: int) -> Memory:
+        """What codes of `rows` rows take in memory as they are, and what is held of the codec by now."""
+        size, side = rows * self.code_bytes, rows * self.side_bytes
+        return Memory(codes=size - side, side=side, shared=held_bytes(self))
 
 
 class BlockCodec(Part):

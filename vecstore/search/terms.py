@@ -35,11 +35,16 @@ class Terms:
         self._apart: tuple[bytes, Rows] | None = None
 
     @property
-    def nbytes(self) -> int:
-        """Of all that were made."""
+    def made(self) -> list[Rows]:
+        """Those that there are by now, each once."""
         made = [self._cosine, None if self._careful is self._cosine else self._careful]
         made.append(None if self._apart is None else self._apart[1])
-        return sum(terms.nbytes for terms in made if terms is not None)
+        return [terms for terms in made if terms is not None]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all that were made."""
+        return sum(terms.nbytes for terms in self.made)
 
     @property
     def middle(self) -> Rows:

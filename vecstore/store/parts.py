@@ -151,6 +151,11 @@ class SegmentFiles:
         self._still.add(found)
         return found
 
+    @property
+    def archives(self) -> list[Archive]:
+        """Those that are open."""
+        return list(self._archives.values())
+
     def opened(self) -> bool:
         """Whether the codes are open."""
         return CODES in self._archives
@@ -232,6 +237,11 @@ class Part:
             with self.files.pool.lock:
                 while not self.knows_live:
                     self._read_next()
+        return self._live
+
+    @property
+    def known_live(self) -> NDArray[np.bool_] | None:
+        """`live` as far as it is known."""
         return self._live
 
     def _read_next(self) -> None:

@@ -115,6 +115,16 @@ class Places:
             self._use(known)
 
     @property
+    def in_memory(self) -> object:
+        """What is known of ids, if anything; that of a file is mapped."""
+        return self._ids
+
+    @property
+    def in_files(self) -> NDArray[np.int64] | None:
+        """Where codes are in the files that are open, if any was asked for."""
+        return None if self._lines is None else self._lines.lines
+
+    @property
     def known(self) -> Known:
         """Ids by place, read at the first use."""
         return self._mapped().known

@@ -16,6 +16,7 @@ from vecstore.codecs.base import Array, Codes, Rows
 from vecstore.errors import ShapeError
 from vecstore.formats.base import Batch
 from vecstore.ledger import Ledger
+from vecstore.memory import Memory
 from vecstore.registry import AnyCodec
 from vecstore.space.adapter import Adapter, queries_in
 from vecstore.space.card import MODEL, Claim
@@ -97,6 +98,10 @@ class StoreReader(ABC):
     def ledger(self) -> Ledger:
         """The bytes of all files that this version needs."""
         return self.view.ledger()
+
+    def memory_ledger(self) -> Memory:
+        """The account of what this version holds in memory by now, as `Archive.memory_ledger`."""
+        return self.view.memory_ledger()
 
     def get(self, ids: Ids) -> Rows:
         """The rows (n, dim) of n ids, int64 or strings; NotFoundError names the first unknown one."""

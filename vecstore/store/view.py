@@ -22,6 +22,7 @@ from vecstore.formats.base import Batch
 from vecstore.formats.idkeys import key_of, keys_of
 from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
+from vecstore.memory import Memory, account
 from vecstore.registry import AnyCodec
 from vecstore.store import files, hashfile, layout
 from vecstore.store.ids import I64, segment_of
@@ -194,6 +195,22 @@ class View:
                 counts.update(dataclasses.asdict(archive.ledger()))
             counts["format"] += sum(deletes.size for deletes in part.segment.deletes)
         return Ledger(**counts)
+
+    def memory_ledger(self) -> Memory:
+        """What is held in memory by now, of the segments that are open."""
+        together = [] if self._together is None else self._together.terms
+        roots: dict[str, list[Any]] = {
+            "shared": [self.codecs],
+            "ids": [self.ids.in_memory],
+            "side": [*together, *(searcher.terms.made for searcher in self._kept.scans.values())],
+            "index": [part.known_live for part in self.parts],
+        }
+        for part in self.parts:
+            for archive in part.files.archives:
+                for name, objects in archive.held().items():
+                    roots[name] += objects
+        roots["index"].append(self.ids.in_files)
+        return account({**roots, "codes": [self]})
 
     def _codec_paths(self) -> list[str]:
         return [layout.codec_path(self.root, identity) for identity in self.codecs]

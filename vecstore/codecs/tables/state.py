@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from vecstore.atomic import AtomicFile, storage_errors
 from vecstore.codecs.parts import Part, Scalar, loads, stored_identity, write
 from vecstore.errors import CorruptError, FormatError, NotFoundError
+from vecstore.ledger import TableLedger
 
 _GROWN = 2  # has `begun`; others are written as 1
 _VERSION = _GROWN
@@ -121,6 +123,18 @@ def save(part: Part, path: str | os.PathLike[str], *, force: bool) -> str:
 def load(path: str | os.PathLike[str]) -> TableState:
     """Reads a table's file. NotFoundError, CorruptError, FormatError name it."""
     return read_part(path, TableState, "table")
+
+
+def file_ledger(path: str | os.PathLike[str]) -> TableLedger:
+    """The bytes of a table's file by what they are for; `total` is its size.
+
+    Raises as `load` does.
+    """
+    parts: Counter[str] = Counter()
+    for name, array in read_part(path, TableState, "table").arrays().items():
+        parts[name.partition(".")[0]] += array.nbytes
+    parts["format"] = os.path.getsize(path) - parts.total()
+    return TableLedger(**parts)
 
 
 _P = TypeVar("_P", bound=Part)
