@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vecstore.kernels import bytedots, isa, lookup, nibbles, top
-from vecstore.kernels.cellpicks import lay_out, pack, pick, push, tables_of_signs, tabulate
+from vecstore.kernels.cellpicks import lay_out, nearest, pack, pick, push, tables_of_signs, tabulate
 
 ON_EACH = """
 import runpy, sys
@@ -103,3 +103,33 @@ def test_rows_get_in_by_the_lesser_of_bound_and_product(count, how):
             order = np.argsort(-least, axis=1, kind="stable")[:, : min(7, (least[0] > -np.inf).sum())]
             assert np.array_equal(heap[1][:, : order.shape[1]], order + start + 3)
             assert np.array_equal(heap[0][:, : order.shape[1]], np.take_along_axis(least, order, axis=1))
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT or not nibbles.USABLE, reason="needs instructions of VBMI")
+@pytest.mark.parametrize("how", [top.AS_THEY_ARE, top.TIMES])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_search_at_once_is_one_in_steps(count, how):
+    n, dim, k, picked, rng = 9000, 36, 4, 6, np.random.default_rng(count)
+    codes, levels = rng.integers(0, 256, (n, 18), dtype=np.uint8), np.sort(rng.standard_normal(16))
+    stretches, factors, terms = rng.random((3, n)).astype(np.float32) + np.float32(0.5)
+    turned, constants = rng.standard_normal((count, dim)).astype(np.float32), rng.standard_normal(count)
+    cells = lay_out(codes), 18, tabulate(levels.astype(np.float32)), factors
+    layout, values = nibbles.layout(10), np.empty((count, 10, 16), np.float32)
+    tables_of_signs(turned, 0.1, 0.2, values)
+    tables, packed = lookup.make_tables(values, np.array([0, 10]), layout), pack(turned, 4, 18)
+    bits = bytedots.lay_out(np.packbits(rng.random((n, dim)) < 0.5, axis=1)), stretches
+    for wanted in (np.empty(0, np.bool_), rng.random(n) < 0.3):
+        for lengths in (np.empty(0), rng.random(count)):
+            by = terms[: 0 if how == top.AS_THEY_ARE else None], how, wanted
+            heap, products = top.empty_heap(count, picked), np.empty((count, picked))
+            push(bits, cells, (tables, packed, constants), (0, n, 0), by, heap)
+            pick(cells, heap[1], packed, constants, products)
+            keys = (products * (terms[heap[1]] if how == top.TIMES else 1)).astype(np.float32)
+            if lengths.size:
+                keys = (keys * lengths[:, None]).astype(np.float32)
+            best = np.lexsort((heap[1], -keys))[:, :k]
+            found = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
+            asked = turned, constants, (0.1, 0.2), layout[0]
+            nearest(bits, cells, asked, (by, lengths), (2, picked), found)
+            assert np.array_equal(found[0], np.take_along_axis(keys, best, axis=1))
+            assert np.array_equal(found[1], np.take_along_axis(heap[1], best, axis=1))

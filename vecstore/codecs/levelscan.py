@@ -14,7 +14,7 @@ from vecstore.codecs import tablescan
 from vecstore.codecs.gridscan import GridScan
 from vecstore.codecs.scan import By, Codes, Places, PulledScan, Rows, ScaledScan, Scan
 from vecstore.kernels import cellpicks, cells, scalar
-from vecstore.kernels.top import Heap
+from vecstore.kernels.top import PLUS, Heap
 
 Pull = Callable[[Rows], tuple[Rows, NDArray[np.float64]]]
 
@@ -52,6 +52,8 @@ class CellScan(Scan):
         # |f s - l| / f, which is all but the same for all rows.
         apart = np.sqrt(np.maximum(dim - sizes * sizes / squares, 0)).max(initial=0.0)
         self._spread = float(_DEVIATIONS * apart / np.sqrt(dim - 1))
+        # Each entry is off by half a step or less, evenly spread; a step is 8 values / 255 at most.
+        self._rounded = _DEVIATIONS * 8 / 255 * math.sqrt(dim / 48)
         self._near = tablescan.TableScan(above, 16, self._tabulate)
         self._stretches = (factors * (squares / sizes)).astype(np.float32)
         self._bits = len(levels).bit_length() - 1
@@ -63,10 +65,8 @@ class CellScan(Scan):
 
     def _tabulate(self, queries: Rows) -> Rows:
         """What the signs of four dimensions add, and how far above that the bound is."""
-        # Each entry is off by half a step or less, evenly spread; a step is 8 values / 255 at most.
-        rounded = _DEVIATIONS * 8 / 255 * math.sqrt(self._dim / 48)
         values = np.empty((len(queries), (self._dim + 7) // 8 * 2, 16), np.float32)
-        cellpicks.tables_of_signs(queries, self._spread, rounded, values)
+        cellpicks.tables_of_signs(queries, self._spread, self._rounded, values)
         return values
 
     def prepare(self, queries: Rows) -> Prepared:
@@ -96,6 +96,19 @@ class CellScan(Scan):
         queries = prepared.near.tables, prepared.packed, prepared.constants
         cellpicks.push((blocks, self._stretches), self._cells, queries, rows, by, heap)
         return True
+
+    def at_once(self, how: int) -> bool:
+        """Where it does `push`."""
+        return self._near.nibbles is not None and how != PLUS
+
+    def nearest(self, queries: Rows, by: By, lengths: NDArray[np.float64], count: int, best: Heap) -> None:
+        """`prepare`, `push`, `rescore` and the order of what these find."""
+        blocks = self._near.nibbles
+        assert blocks is not None
+        turned, constants = self._pull(queries)
+        asked = turned, constants, (self._spread, self._rounded), self._near.places
+        sizes = 8 // self._bits, count
+        cellpicks.nearest((blocks, self._stretches), self._cells, asked, (by, lengths), sizes, best)
 
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Inner products."""

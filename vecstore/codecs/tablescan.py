@@ -67,6 +67,11 @@ class TableScan(Scan):
         """The blocks as `nibbles.add` reads them, where it does."""
         return self._blocks if self._fours else None
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where in the bytes of a query its tables begin, (m,)."""
+        return self._layout[0]
+
     def prepare(self, queries: Rows) -> Prepared:
         """The tables as bytes."""
         values = self._tabulate(queries)

@@ -42,6 +42,7 @@ Cells = tuple[U8, int, F32, F32]  # rows from `lay_out`, their width, a table fr
 Queries = tuple[lookup.Tables, F32, F64]
 By = tuple[F32, int, NDArray[np.bool_]]
 _ROWS = 1 << 13  # so many that the best of the first of them tell which others may get in
+_LIKELY = 2  # times k: rows with the best bounds, of which the products tell what else may get in
 _AHEAD = 8  # rows
 SLACK = 16  # bytes that may be read behind a row
 _SIGNS = np.where(np.arange(16) >> np.arange(4)[:, None] & 1, 1, -1).astype(np.float32)
@@ -234,47 +235,85 @@ def push(
 
 
 @kernel
+def nearest(
+    bits: tuple[U8, F32],
+    cells: Cells,
+    queries: tuple[F32, F64, tuple[float, float], I64],
+    by: tuple[By, F64],
+    sizes: tuple[int, int],
+    best: top.Heap,
+) -> None:
+    """The whole of a search: `push` into heaps, `pick` of what these hold, and the best of it.
+
+    queries: (q, dim), what is added to their scores (q,), what `tables_of_signs` adds, and where its tables
+    begin, (m,), from `nibbles.layout`. by: as in `push`, of all rows, and what multiplies all keys of a query
+    in the end, (q,) or empty. sizes: of a byte's cells, and how many rows are picked. best (q, k), written,
+    the best first.
+    """
+    turned, constants, (spread, rounded), places = queries
+    count, width, tables = turned.shape[0], cells[1], places.size
+    values = np.empty((count, tables, 16), np.float32)
+    tables_of_signs(turned, spread, rounded, values)
+    book = np.zeros((count, bits[0].shape[1], 2, 64), np.uint8)
+    steps, offsets = np.empty((count, 1), np.float32), np.empty(count, np.float32)
+    lookup.fill_tables(values, (np.array([0, tables]), places), book, steps, offsets)
+    packed = np.zeros((count, sizes[0], -(-width // SLACK) * SLACK), np.float32)
+    _pack(turned, packed)
+    shape = count, sizes[1]
+    keys, numbers, found = np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float64)
+    top.clear((keys, numbers))
+    rows = 0, bits[1].size, 0
+    push(bits, cells, ((book, steps, offsets), packed, constants), rows, by[0], (keys, numbers))
+    pick(cells, numbers, packed, constants, found)
+    top.rank(found, by, (keys, numbers), best)
+
+
+@kernel
 def _sift(
     bounds: F32, cells: Cells, query: tuple[F32, float], places: tuple[int, int], by: By, heap: top.Heap
 ) -> None:
     """Puts rows with these bounds (n,) into the heap (k,) of one query; places: of the first of them, among
     all rows and in the heap."""
-    (keys, numbers), (terms, how, wanted), (first, number) = heap, by, places
-    k, least = keys.size, keys[0]
-    if not least > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
-        likely = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
+    wanted, keys = by[2], heap[0]
+    if not keys[0] > -np.inf:  # Nothing tells yet what may get in; the rows with the best bounds do.
+        size = min(_LIKELY * keys.size, bounds.size)
+        likely = np.empty((1, size), np.float32), np.empty((1, size), np.int64)
         top.clear(likely)
-        top.push(bounds.reshape(1, bounds.size), terms[:0], top.AS_THEY_ARE, wanted, 0, likely)
-        if likely[0][0, 0] > -np.inf:
-            _score(cells, query, first, (terms, how), (likely[0][0], likely[1][0]), k)
-            least = np.nextafter(likely[0].min(), np.float32(-np.inf))
+        top.push(bounds.reshape(1, bounds.size), bounds[:0], top.AS_THEY_ARE, wanted, 0, likely)
+        top.sort(likely)
+        chosen = int(np.count_nonzero(likely[0][0] > -np.inf))
+        _offer(cells, query, places, by, (likely[0][0, :chosen], likely[1][0, :chosen]), heap)
+        for i in likely[1][0, :chosen]:
+            bounds[i] = -np.inf
     held = np.empty(bounds.size, np.float32), np.empty(bounds.size, np.int64)
+    # With an equal key a row gets in if its number is smaller.
+    least = np.nextafter(keys[0], np.float32(-np.inf))
     chosen = top.above_one(bounds, least, wanted, 0, held)
-    _score(cells, query, first, (terms, how), held, chosen)
-    for c in range(chosen):
-        if held[0][c] > keys[0]:
-            top.replace(keys, numbers, k, held[0][c], number + held[1][c])
+    _offer(cells, query, places, by, (held[0][:chosen], held[1][:chosen]), heap)
 
 
 @kernel
-def _score(
-    cells: Cells, query: tuple[F32, float], first: int, by: tuple[F32, int], bounded: top.Heap, count: int
+def _offer(
+    cells: Cells, query: tuple[F32, float], places: tuple[int, int], by: By, likely: top.Heap, heap: top.Heap
 ) -> None:
-    """The first `count` keys of rows first + bounded[1], bounds, become the lesser of bound and product."""
-    codes, width, table, factors = cells
+    """Puts rows, bounds and places among those of `places` (c,) each, into the heap of one query."""
+    (codes, width, table, factors), (packed, constant), (first, number) = cells, query, places
+    (bounds, rows), (keys, numbers) = likely, heap
     one = np.empty(1, np.float32)
-    for c in range(-_AHEAD, count):
-        if c + _AHEAD < count:  # Rows lie far from each other: those to come are asked for.
-            row = address(codes) + (first + bounded[1][c + _AHEAD]) * width
+    for c in range(-_AHEAD, bounds.size):
+        if c + _AHEAD < bounds.size:  # Rows lie far from each other: those to come are asked for.
+            at = address(codes) + (first + rows[c + _AHEAD]) * width
             for line in range(0, width, 64):
-                prefetch(row + line)
-        if c < 0:
+                prefetch(at + line)
+        if c < 0 or bounds[c] < keys[0]:
             continue
-        row = bounded[1][c]
-        product = _product(codes, width, first + row, table, query[0])
-        one[0] = product * np.float64(factors[first + row]) + query[1]
+        row = rows[c]
+        product = _product(codes, width, first + row, table, packed)
+        one[0] = product * np.float64(factors[first + row]) + constant
         top.turn(one, by[0][row : row + 1], by[1])
-        bounded[0][c] = min(bounded[0][c], one[0])
+        key = min(bounds[c], one[0])
+        if key > keys[0] or (key == keys[0] and number + row < numbers[0]):
+            top.replace(keys, numbers, keys.size, key, number + row)
 
 
 @kernel
