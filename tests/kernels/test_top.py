@@ -99,6 +99,10 @@ def test_only_wanted_rows_get_in():
     assert np.array_equal(heap[1], plain_top(np.where(wanted, scores, -np.inf), 5))
 
 
+def test_no_query_is_no_work():
+    assert pushed(np.empty((0, 1000), np.float32), 3, 500)[0].shape == (0, 3)
+
+
 def test_places_that_are_not_filled_come_last():
     heap = pushed(np.array([[1.0, np.nan]], np.float32), 4, 64)
     top.sort(heap)

@@ -164,7 +164,10 @@ def _push_vectors(
     keys, rows = heap
     n, k = scores.shape[1], keys.shape[1]
     whole, parts = n // RUN * RUN, -(-k * _PARTS // RUN) * RUN
-    many = n if 2 * parts <= n and not keys[:, 0].min() > -np.inf else 0
+    many = 0
+    for j in range(scores.shape[0]):
+        if 2 * parts <= n and not keys[j, 0] > -np.inf:
+            many = n
     scratch = np.empty(min(many, parts), np.float32), (np.empty(many, np.float32), np.empty(many, np.int64))
     for j in range(scores.shape[0]):
         line, still = address(scores) + j * n * 4, how
