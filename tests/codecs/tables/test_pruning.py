@@ -1,5 +1,7 @@
 """Tables that learn plain rows and keep what matters of them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,25 @@ def test_pruning_follows_its_schedule(damping):
         last = step - step % 5
         share = wanted * (1 - damping ** ((last - 10) / 100)) if last >= 10 else 0
         assert abs(zeros - share) <= 1.5 / values.size, step
+
+
+def test_pruning_cuts_what_sorting_would_without_a_copy_of_the_table():
+    table = vs.table("prune", {"item": 100_000}, dim=16, budget="20%", optimizer="sgd")
+    store, rng = table.stores[0], np.random.default_rng(0)
+    values = store.inner.values
+    values[:50_000] = rng.integers(-50, 50, (50_000, 16)) / 100  # many are equal, and some are zero
+    ascending = np.sort(np.abs(values).ravel())
+    for place in (1, 9_999, 800_000, values.size):
+        assert store._size_at(place) == ascending[place - 1]
+    expected = np.where(np.abs(values) <= ascending[799_999], 0, values)
+    store.cut(0.5)  # compiled and warm
+    tracemalloc.start()
+    try:
+        store.cut(0.5)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(values, expected) and peak < values.nbytes / 2
 
 
 def test_pep_reads_values_above_a_soft_threshold():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vecstore.codecs.tables.bitmaps import Bitmap, bitmap_bytes
 from vecstore.codecs.tables.combine import product
-from vecstore.codecs.tables.dense import BLOCK_ROWS, DensePlan, DenseStore
+from vecstore.codecs.tables.dense import DensePlan, DenseStore
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.packed import PackedInts, bits_for, packed_bytes
 from vecstore.codecs.tables.rows import Room, Store
@@ -119,8 +119,7 @@ class CodedStore(DenseStore):
 
     def compact(self) -> None:
         codes = np.empty((self.plan.count, self.plan.parts_), np.int64)
-        for start in range(0, self.plan.count, BLOCK_ROWS):
-            rows = np.arange(start, min(start + BLOCK_ROWS, self.plan.count))
+        for rows in self.blocks():
             codes[rows] = self._nearest(rows, self.inner.values[rows])
         often = self.often.ranks_of(np.arange(self.plan.count)) >= 0
         self.codes.fill(codes[often].reshape(-1))

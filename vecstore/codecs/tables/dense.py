@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -142,6 +142,11 @@ class DenseStore(Store):
         self.finished = True
         for name in ("inner", "state"):
             self.__dict__.pop(name, None)
+
+    def blocks(self) -> Iterator[I64]:
+        """All rows, some at a time."""
+        for start in range(0, self.plan.count, BLOCK_ROWS):
+            yield np.arange(start, min(start + BLOCK_ROWS, self.plan.count))
 
     def all_shaped(self) -> F32:
         """All rows as they are read, (count, w)."""

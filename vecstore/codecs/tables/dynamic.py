@@ -26,6 +26,7 @@ POLICIES = ("lru", "lfu", "norm", "ttl")
 FIRSTS = ("shared", "mean", "zero")
 _WINDOW = 128
 _MEAN_ROWS = 1024  # that a mean is taken of
+_NORM_ROWS = 8192  # at once
 
 
 class Keeper(Protocol):
@@ -165,8 +166,12 @@ class DynamicIds(Learner):
     def _worths(self, store: RowStore, rows: I64 | slice) -> F32:
         """What rows (n,) are worth keeping for, (n,)."""
         if self.rules.policy == "norm":
-            values = store.gather(np.arange(self.rows)[rows][:, None])[:, 0]
-            return np.asarray(np.sqrt((values**2).sum(1)), np.float32)
+            all_of = np.arange(self.rows)[rows]
+            out = np.empty(len(all_of), np.float32)
+            for start in range(0, len(all_of), _NORM_ROWS):  # all rows would be a copy of the table
+                some = slice(start, start + _NORM_ROWS)
+                out[some] = np.sqrt((store.gather(all_of[some, None])[:, 0] ** 2).sum(1))
+            return out
         which = "training.counts" if self.rules.policy == "lfu" else "maps.lasts"
         return self.arrays()[which][rows].astype(np.float32)
 

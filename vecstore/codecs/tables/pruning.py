@@ -97,11 +97,33 @@ class PrunedStore(DenseStore):
 
     def cut(self, share: float) -> None:
         """Sets the smallest values to zero, a share of all."""
-        sizes = np.abs(self.inner.values)
-        count = int(share * sizes.size)
-        if count:
-            bound = np.partition(sizes.reshape(-1), count - 1)[count - 1]
-            self.inner.values[sizes <= bound] = 0
+        count = int(share * self.inner.values.size)
+        if not count:
+            return
+        bound = self._size_at(count)
+        for rows in self.blocks():
+            values = self.inner.values[rows[0] : rows[-1] + 1]
+            values[np.abs(values) <= bound] = 0
+
+    def _size_at(self, place: int) -> np.float32:
+        """The size that the value at a place, from 1, has among all sizes, the smallest first.
+
+        By counts of their upper and then of their lower bits, whose order is that of sizes: all values would
+        have to be copied to be sorted.
+        """
+        found = 0
+        for shift in (16, 0):
+            counts = np.zeros(1 << 16, np.int64)
+            for rows in self.blocks():
+                bits = self.inner.values[rows[0] : rows[-1] + 1].view(np.uint32).reshape(-1) & 0x7FFFFFFF
+                if shift == 0:
+                    bits = bits[bits >> 16 == found]
+                counts += np.bincount((bits >> shift) & 0xFFFF, minlength=1 << 16)
+            before = np.cumsum(counts)
+            digit = int(np.searchsorted(before, place))
+            place -= int(before[digit] - counts[digit])
+            found = found << 16 | digit
+        return np.array(found, np.uint32).view(np.float32)[()]
 
     def chosen(self, values: F32) -> NDArray[np.bool_]:
         """Which of all values (count, w) are kept: as many as there is room for, equal ones in order."""
@@ -188,9 +210,10 @@ class SoftStore(PrunedStore):
     def stepped(self, rows: I64, count: int) -> None:
         if self._fixed or count % self.options["every"]:
             return
-        left = self.all_shaped() != 0
-        if 0 < left.sum() <= self.plan.kept:
-            self.mask[...] = left
+        left = sum(np.count_nonzero(self.shaped(rows, self.inner.values[rows])) for rows in self.blocks())
+        if 0 < left <= self.plan.kept:
+            there = [self.shaped(rows, self.inner.values[rows]) != 0 for rows in self.blocks()]
+            self.mask[...] = np.concatenate(there)  # at once: from the first one on it is fixed
             self.inner = type(self.inner).new(self.plan.dense(), self._optimizer, self._seed)
             self.state = self.inner.state
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.tables.dense import BLOCK_ROWS, DensePlan, DenseStore
+from vecstore.codecs.tables.dense import DensePlan, DenseStore
 from vecstore.codecs.tables.optimizers import Optimizer
 from vecstore.codecs.tables.packed import PackedInts, packed_bytes
 from vecstore.codecs.tables.rows import Store
@@ -106,10 +106,9 @@ class SteppedStore(DenseStore):
         self.steps *= np.exp(-_RATE * fair / (np.sqrt(fair_square) + _TINY)).astype(np.float32)
 
     def compact(self) -> None:
-        for start in range(0, self.plan.count, BLOCK_ROWS):
-            values = self.inner.values[start : start + BLOCK_ROWS]
-            found = (self._levels(values / self.steps) + self._half).astype(np.int64)
-            self.codes.fill(found.reshape(-1), start * self.plan.width)
+        for rows in self.blocks():
+            found = (self._levels(self.inner.values[rows] / self.steps) + self._half).astype(np.int64)
+            self.codes.fill(found.reshape(-1), int(rows[0]) * self.plan.width)
 
     def read(self, rows: I64) -> F32:
         columns = np.arange(self.plan.width)
