@@ -1,9 +1,12 @@
 """Each method against its published formula, written out in plain Python; gradients by differences."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import vecstore as vs
+from vecstore.codecs.tables import combining
 from vecstore.codecs.tables.ids import string_keys
 
 MASK = (1 << 64) - 1
@@ -192,6 +195,48 @@ def test_mpe_has_more_bits_for_what_comes_more_often():
     fine = -(-kept // 16)
     assert [store.plan.count for store in table.stores] == [fine, kept - fine]
     assert rows[:kept].any(1).all() and not rows[kept:].any()
+
+
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("tt", {"budget": "60%"}), ("tt", {"budget": "8%", "rows": "lsq4"}),
+        ("qr", {"budget": "60%", "digits": 12}),
+        ("dhe", {"budget": "40%", "hashes": 20, "layers": 2}),
+        ("dhe", {"budget": "40%", "hashes": 20, "layers": 1, "norm": True}),
+    ],
+)  # fmt: skip
+def test_many_ids_are_combined_a_block_at_a_time_with_the_same_results(method, how, monkeypatch):
+    rng = np.random.default_rng(0)
+    batch = {"user": (rng.integers(0, 60, 40), np.array([0, 3, 40])), "item": rng.integers(0, 40, 70)}
+    slopes = {"user": rng.standard_normal((2, 6)), "item": rng.standard_normal((70, 6))}
+    tables = []
+    for at_once in (1 << 20, 50):
+        monkeypatch.setattr(combining, "_AT_ONCE", at_once)
+        monkeypatch.setattr(combining, "_MANY", 0)
+        table = vs.table(method, FIELDS, dim=6, optimizer="adam", **how)
+        for _ in range(3):
+            table.lookup(batch)
+            table.update(slopes, lr=0.01)
+        assert (table.trace(batch)["item"].parts == []) == (at_once == 50)
+        tables.append(table)
+    one, other = tables
+    for name, array in one.arrays().items():
+        assert np.allclose(array, other.arrays()[name], rtol=1e-4, atol=1e-5), name
+
+
+def test_a_lookup_of_many_ids_in_tt_takes_no_memory_for_each_ids_matrices():
+    table = vs.table("tt", {"item": 100_000}, dim=16, budget="10%")
+    width = table.stores[1].plan.width
+    ids = np.random.default_rng(0).integers(0, 100_000, 8000)
+    table.update(table.lookup({"item": ids[:10]}), lr=0.1)
+    tracemalloc.start()
+    try:
+        table.update(table.lookup({"item": ids}), lr=0.1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40e6 < 4 * width * len(ids)
 
 
 GRADIENTS = {

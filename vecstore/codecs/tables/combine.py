@@ -30,6 +30,10 @@ class Combiner:
         """Parts that come of the ids (n,) themselves, behind those of terms; they have no gradient."""
         return []
 
+    def between(self, shared: Sequence[F32]) -> int:
+        """How many values it makes on the way from an id's parts to its vector, their inputs counted in."""
+        return 0
+
     def forward(self, parts: Sequence[F32], shared: Sequence[F32]) -> F32:
         raise NotImplementedError
 

@@ -37,6 +37,9 @@ class Network(Combiner):
         hash_numbers(keys.view(np.uint64), self.salts, out)
         return [out[:, None]]
 
+    def between(self, shared: Sequence[F32]) -> int:
+        return len(self.salts) + 2 * sum(sum(layer.shape) for layer in shared[: self._layers(shared)])
+
     def _layers(self, shared: Sequence[F32]) -> int:
         """How many of what is shared are layers: all, or all but gains and shifts of hidden ones."""
         return len(shared) if self.norms is None else (len(shared) + 2) // 3

@@ -123,7 +123,7 @@ class PrunedStore(DenseStore):
             digit = int(np.searchsorted(before, place))
             place -= int(before[digit] - counts[digit])
             found = found << 16 | digit
-        return np.array(found, np.uint32).view(np.float32)[()]
+        return np.uint32(found).view(np.float32)
 
     def chosen(self, values: F32) -> NDArray[np.bool_]:
         """Which of all values (count, w) are kept: as many as there is room for, equal ones in order."""

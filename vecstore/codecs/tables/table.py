@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.codecs.tables.combining import combine, jobs_of
 from vecstore.codecs.tables.deltas import Saved
 from vecstore.codecs.tables.dynamic import DynamicIds, Keeper
 from vecstore.codecs.tables.evolving import EvolvedStore, evolve
@@ -39,7 +40,7 @@ class Seen:
     rows: F32  # (bags, dim), what came out
     addresses: list[I64]  # of each term
     moves: int  # of rows, before
-    parts: list[F32]  # what each term gave, for a combiner
+    parts: list[F32]  # what each term gave, for a combiner, unless that is too much to keep
 
 
 class Table:
@@ -317,11 +318,7 @@ class Table:
             for at, term in enumerate(branch.terms):
                 self.stores[term.store].pool(addresses[at], batch, rows, adds=at > 0)
             return Seen(self, batch, rows, addresses, self._moves, [])
-        parts = [
-            self.stores[term.store].gather(found.reshape(len(found), -1))
-            for term, found in zip(branch.terms, addresses, strict=True)
-        ] + branch.combiner.inputs(batch.keys)
-        vectors = branch.combiner.forward(parts, self._shared(branch))
+        vectors, parts = combine(branch, self.stores, batch.keys, addresses)
         if len(batch.offsets) or len(batch.weights):
             sum_bags(vectors, batch, rows)
         else:
@@ -349,9 +346,6 @@ class Table:
         lesson = Lesson(keys, lengths, self.stores, self.updates, seed)
         for learner in self.layout.learners:
             learner.learn(lesson)
-
-    def _shared(self, branch: Branch) -> list[F32]:
-        return [self.stores[store].values for store in branch.shared]
 
     def _gradient(self, field: str, seen: Mapping[str, Seen], given: Any) -> F32:
         if field not in seen:
@@ -388,12 +382,4 @@ class Table:
                 (term.store, Job(addresses, offsets, gradient))
                 for term, addresses in zip(branch.terms, seen.addresses, strict=True)
             ]
-        parts, shared = branch.combiner.backward(seen.parts, self._shared(branch), gradient)
-        found = [
-            (term.store, Job(addresses.reshape(-1, 1, 1), NO_OFFSETS, np.ascontiguousarray(part)))
-            for term, addresses, part in zip(branch.terms, seen.addresses, parts, strict=True)
-        ]
-        for store, slope in zip(branch.shared, shared, strict=True):
-            every = np.arange(len(slope), dtype=np.int64).reshape(-1, 1, 1)
-            found.append((store, Job(every, NO_OFFSETS, np.ascontiguousarray(slope))))
-        return found
+        return jobs_of(branch, self.stores, batch.keys, seen.addresses, seen.parts, gradient)
