@@ -6,6 +6,7 @@ import pytest
 import vecstore as vs
 from vecstore.archive import together
 from vecstore.search import Searcher
+from vecstore.store import writing
 
 SPECS = [
     "f32", "f16", "sq:bits=8", "sq:bits=4", "center+sq:bits=8", "pq:m=8", "pq:m=8,bits=4", "rotate+sq:bits=8",
@@ -54,8 +55,9 @@ def test_few_rows_far_away_leave_the_others_in_order():
 @pytest.mark.parametrize("small", [0, 1 << 13])
 def test_segments_far_from_the_origin_are_searched_as_one(tmp_path, small, monkeypatch):
     monkeypatch.setattr(together, "_SMALL_ROWS", small)
+    monkeypatch.setattr(writing, "FIT_ROWS", 200)
     rows, queries = make(3000, 0, 1000), make(20, 1, 1000)
-    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2")
+    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2", keep=None)
     for start, stop in ((0, 300), (300, 2000), (2000, 2001), (2001, 3000)):
         store.put(range(start, stop), rows[start:stop])
         if start:  # What was made for other segments serves on.
@@ -64,14 +66,15 @@ def test_segments_far_from_the_origin_are_searched_as_one(tmp_path, small, monke
     assert recall(store.search(queries)[0], np.argsort(true, axis=1)[:, :10]) > 0.99
 
 
-def test_the_score_of_a_code_far_from_the_origin_can_be_mixed_in(tmp_path):
+def test_the_score_of_a_code_far_from_the_origin_can_be_mixed_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "FIT_ROWS", 200)
     rows, queries = make(500, 0, 1000), make(5, 1, 1000)
     store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2", keep="f32")
     store.put(range(500), rows)
     ids, scores = store.search(queries, 5, mix=0.5)
     fine, coarse = distances(queries, rows), distances(queries, store.view.parts[0].archive.get(range(500)))
     mixed = fine + 0.5 * coarse
-    np.testing.assert_allclose(scores, np.take_along_axis(mixed, ids, axis=1), rtol=0.02)
+    np.testing.assert_allclose(scores, np.take_along_axis(mixed, ids, axis=1), rtol=0.1)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
@@ -94,9 +97,10 @@ def test_rows_of_almost_no_length_displace_no_other(spec, share):
 
 def test_segments_of_rows_of_almost_no_length_displace_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(together, "_SMALL_ROWS", 0)
+    monkeypatch.setattr(writing, "FIT_ROWS", 200)
     rows, queries = make(2000, 0, 0), make(40, 1, 0)
     rows[1:1000:2] = 0
-    store = vs.Store.create(tmp_path / "x", dim=32, codec="pq:m=8", metric="ip")
+    store = vs.Store.create(tmp_path / "x", dim=32, codec="pq:m=8", metric="ip", keep=None)
     store.put(range(1000), rows[:1000])
     store.put(range(1000, 2000), rows[1000:])
     decoded = store.get(range(2000)).astype(np.float64)
