@@ -165,7 +165,7 @@ def test_what_cannot_be_searched_for_is_refused():
     for wrong in (make(3, 5), make(1)[0], np.zeros((2, DIM), complex)):
         with pytest.raises(vs.ShapeError):
             found.search(wrong)
-    for options in ({"k": 0}, {"k": 2.5}, {"rerank": -1}, {"metric": "dot"}):
+    for options in ({"k": 0}, {"k": 2.5}, {"k": True}, {"rerank": -1}, {"metric": "dot"}):
         with pytest.raises(vs.SpecError, match=next(iter(options))):
             found.search(make(3), **options)
     for where in (np.ones(49, bool), np.ones(50, int)):

@@ -196,7 +196,7 @@ class Searcher:
         if metric not in METRICS:
             raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
         for name, value, least in (("k", k, 1), ("rerank", rerank, 0)):
-            if not isinstance(value, _WHOLE) or value < least:
+            if isinstance(value, bool) or not isinstance(value, _WHOLE) or value < least:
                 raise SpecError(f"{name} is {value!r}; expected a whole number, {least} or more")
         rows = as_float32(check_rows(queries, self.dim))
         if not within(rows, LARGEST):
