@@ -104,3 +104,12 @@ def test_jobs_are_run_in_turn():
 def test_ratios_are_of_the_rounds():
     found = timing.ratios("x", [1.0, 2.0, 4.0], [4.0, 4.0, 4.0])
     assert found == {"x_ratio": 2.0, "x_ratio_min": 1.0, "x_ratio_max": 4.0}
+
+
+def test_rows_far_from_zero_are_ranked_by_their_distance():
+    rng = np.random.default_rng(0)
+    rows, queries = ((rng.standard_normal((n, 16)) + 3000).astype(np.float32) for n in (1000, 20))
+    true = np.square(queries[:, None].astype(np.float64) - rows[None]).sum(axis=2)
+    order = np.argsort(true, axis=1)[:, :10]
+    assert (quality.nearest(rows, queries, "l2", 10) == order).mean() > 0.99
+    assert means(quality.recalls(rows, order, queries, "l2", (10,)))[10] > 0.99

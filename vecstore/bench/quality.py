@@ -90,6 +90,9 @@ def _scores(rows: Rows, queries: Rows, metric: str) -> Iterator[tuple[int, Rows]
     """Scores (q, n) of some queries at a time, with the number of the first of them; larger is nearer."""
     bias = np.zeros(len(rows), np.float32)
     if metric == "l2":
+        # Of rows far from zero the squares would lose what they differ by.
+        middle = rows.mean(axis=0, dtype=np.float64)
+        rows, queries = ((part - middle).astype(np.float32) for part in (rows, queries))
         bias = np.float32(-0.5) * np.square(rows).sum(axis=1, dtype=np.float32)
     elif metric == "cosine":
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
