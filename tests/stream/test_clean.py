@@ -16,8 +16,8 @@ def rows_of(n=3000, dim=8, seed=0):
     ("spec", "value"),
     [
         ("f16", 1e6), ("bf16", 3.4e38), ("pq:m=2", 1e30), ("sq", -3e38), ("center+f32", 2e17),
-        ("pca+sq", 1e25), ("rotate+sq:bits=4", 1e20), ("normalize+sq", 1e9), ("center+f16", 1e5),
-        ("rotate+normalize+pq:m=2", 1e10),
+        ("pca+sq", 1e25), ("rotate+sq:bits=4", 1e20), ("normalize+sq", 1e25), ("center+f16", 1e5),
+        ("rotate+normalize+pq:m=2", 1e20),
     ],
 )  # fmt: skip
 def test_a_row_far_beyond_all_others_is_named_or_left_out(tmp_path, spec, value):
@@ -280,3 +280,11 @@ def test_rows_of_csv_that_cannot_be_read_are_named_or_left_out(tmp_path, line, m
     assert (summary.skipped, summary.rows) == (1, 1500)
     with vs.open(tmp_path / "a.arrow") as archive:
         assert np.allclose(archive.get([1199, 1200]), rows[1199:1201], atol=2e-3)
+
+
+def test_a_row_longer_than_its_norm_can_say_is_kept_and_counted(tmp_path):
+    rows = rows_of()
+    codec = vs.fit("normalize+sq", rows)
+    rows[2345, 3] = 1e9
+    summary = vs.compress(rows, tmp_path / "a.arrow", codec)
+    assert summary.saturated == 1 and summary.rows == 3000

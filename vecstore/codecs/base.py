@@ -342,6 +342,10 @@ class Transform(Part):
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """rows (n, dim) -> rows (n, dim_out); writes side (n, side_bytes)."""
 
+    def saturated(self, side: Codes) -> NDArray[np.bool_]:
+        """True for the rows whose side data (n, side_bytes) stand for less than they were."""
+        return np.zeros(len(side), np.bool_)
+
     @abstractmethod
     def invert(self, rows: Rows, side: Codes) -> Rows:
         """rows (n, dim_out), side (n, side_bytes) -> rows (n, dim): the inverse, or the least-squares one."""

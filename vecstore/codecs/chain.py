@@ -74,10 +74,11 @@ class Chain(Joined):
         return bad | self.codec.refused(rows)
 
     def _code(self, rows: Rows, codes: Codes, marks: NDArray[np.bool_] | None = None) -> None:
-        at = 0
+        at, beyond = 0, np.zeros(len(rows), np.bool_)
         for transform in self.transforms:
             side = np.empty((len(rows), transform.side_bytes), np.uint8)
             rows = transform.apply(rows, side)
+            beyond |= transform.saturated(side)
             codes[:, at : at + transform.side_bytes] = side
             at += transform.side_bytes
         if at == 0:
@@ -86,6 +87,8 @@ class Chain(Joined):
         own = np.empty((len(rows), self.codec.code_bytes), np.uint8)
         self.codec._code(rows, own, marks)
         codes[:, at:] = own
+        if marks is not None:
+            marks |= beyond
 
     def _decode(self, codes: Codes, rows: Rows) -> None:
         at = sum(part.side_bytes for part in self.transforms)

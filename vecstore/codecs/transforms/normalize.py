@@ -1,7 +1,8 @@
 """normalize: scales each row to unit length.
 
 side_bytes  2: the norm as float16, relative to the sample's largest norm; 0 with keep=false
-inverse     relative error of the norm <= 2**-11; with keep=false every row gets length one
+inverse     relative error of the norm <= 2**-11; rows some 256 times longer than all of the sample come back
+            shorter; with keep=false every row gets length one
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
 
 _LARGEST = 2.0**8  # where the sample's largest norm is put in float16, which ends at 65,504
-_END = 65504.0
+_END = 65504.0  # the last norm, which stands for all that are larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +51,20 @@ class Normalize(Transform):
         return 2 if self.keep else 0
 
     def safe_size(self, rest: float) -> float:
-        """A row's length is at most sqrt(dim) times its largest value; what comes out is at most one."""
-        if rest < 1:
-            return 0.0
-        longest = _END / self.scale if self.keep else LARGEST
-        return float(min(longest, LARGEST) / np.sqrt(self.dim))
+        """What comes out is at most one."""
+        return LARGEST if rest >= 1 else 0.0
 
-    def refused(self, rows: Rows) -> NDArray[np.bool_]:
-        """Rows that are far longer than all of the sample."""
-        bad = super().refused(rows)
-        return bad | (row_norms(rows) * self.scale > _END) if self.keep else bad
+    def saturated(self, side: Codes) -> NDArray[np.bool_]:
+        """Rows with the last norm; their direction is kept."""
+        if not self.keep:
+            return super().saturated(side)
+        return np.asarray(side.view("<f2")[:, 0] >= _END)
 
     def apply(self, rows: Rows, side: Codes) -> Rows:
         """rows / |rows|; a zero row stays zero."""
         norms = row_norms(rows)
         if self.keep:
-            side.view("<f2")[:, 0] = norms * self.scale
+            side.view("<f2")[:, 0] = np.minimum(norms * self.scale, _END)
         safe = np.where(norms > 0, norms, 1.0)
         return (rows / safe[:, None]).astype(np.float32)
 
