@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from vecstore import registry
 from vecstore.archive.layout import TIERS
 from vecstore.codecs.base import Array, BlockCodec, Codec, Rows
+from vecstore.codecs.rbe import fit_compatible as fit_compatible
 from vecstore.codecs.tables.making import Wish, open_table
 from vecstore.codecs.tables.making import make as make_table
 from vecstore.codecs.tables.table import Table as Table

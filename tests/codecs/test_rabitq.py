@@ -91,6 +91,21 @@ def test_bounds_of_rows_far_shorter_than_the_sample_hold():
         assert (lost <= codec.error_bounds(codes, queries, epsilon=4)).mean() > 0.999
 
 
+def test_bounds_hold_behind_affine_transforms_and_are_refused_behind_others():
+    rows, queries = make_rows(), make_rows(40, seed=3)
+    true = queries.astype(np.float64) @ rows.T
+    for spec in ("center+rabitq:bits=2", "pca+rabitq:bits=3,center=false"):
+        codec = vs.fit(spec, rows)
+        codes = codec.encode(rows)
+        off = np.abs(queries.astype(np.float64) @ codec.decode(codes).T - true)
+        bounds = codec.error_bounds(codes, queries, epsilon=3)
+        assert bounds.shape == off.shape and (off <= bounds).mean() > 0.997 and (2 * off > bounds).any()
+    for spec, message in (("normalize+rabitq", "behind normalize"), ("center+sq", "sq has no bounds")):
+        codec = vs.fit(spec, rows)
+        with pytest.raises(vs.SpecError, match=message):
+            codec.error_bounds(codec.encode(rows), queries)
+
+
 def test_what_does_not_fit_is_refused():
     rows = make_rows(50, 20)
     assert vs.fit("rabitq", rows).bits == 1

@@ -168,6 +168,39 @@ def test_the_gradient_is_that_of_the_loss():
             assert abs((loss(*pair) - loss(anchors, keys)) / 1e-6 - gradient[at]) < 1e-3
 
 
+@pytest.mark.parametrize("onto_old", [False, True])
+def test_the_gradient_goes_past_the_signs_and_through_the_length(onto_old):
+    """Straight through: a code moves as its value does where that is inside the grid, and else not."""
+    rng = np.random.default_rng(1)
+    rows, axes = rng.standard_normal((10, 7)), rng.standard_normal((7, 4))
+    queue, old = (train._unit(rng.standard_normal((n, 4)))[0] for n in (6, 11))
+    banned = rng.random((5, 11)) < 0.2
+    read_by = np.array([[0.2] * 4, [1.5] * 4, [0.7] * 4])
+    at = rows @ axes
+    found, inside = train._nearest(at, read_by)
+    assert 0.1 < inside.mean() < 0.9
+
+    def info_nce(anchors, keys):
+        scores = anchors @ keys.T / train._TEMPERATURE
+        allowed = ~banned
+        allowed[np.arange(5), np.arange(5)] = True
+        return (np.log((np.exp(scores) * allowed).sum(1)) - scores[np.arange(5), np.arange(5)]).mean()
+
+    def loss(axes):
+        codes = found + inside * (rows @ axes - at)
+        codes = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+        new = info_nce(codes[:5], np.concatenate([codes[5:], queue]))
+        return new + (info_nce(codes[:5], old) if onto_old else 0)
+
+    against = queue, old if onto_old else None, banned
+    slope, codes = train._slope(rows, axes, lambda values: train._nearest(values, read_by), against)
+    assert np.allclose(codes, found[5:] / np.linalg.norm(found[5:], axis=1, keepdims=True))
+    for place in np.ndindex(axes.shape):
+        moved = axes.copy()
+        moved[place] += 1e-6
+        assert abs((loss(moved) - loss(axes)) / 1e-6 - slope[place]) < 1e-3 * np.abs(slope).max()
+
+
 def test_the_straight_through_grid_is_that_of_the_codes():
     read_by = np.array([[0.5, 0], [2, 1], [1, 0.5]], np.float32)
     values = np.random.default_rng(0).standard_normal((100, 2)).astype(np.float32) * 3

@@ -235,6 +235,11 @@ class Codec(Part):
         """
         return None
 
+    def error_bounds(self, codes: Codes, queries: Array, *, epsilon: float = 1.9) -> Rows:
+        """How far inner products of queries (q, dim) with decoded rows are from those with the rows, at most,
+        with high probability: (q, n) for codes (n, code_bytes). SpecError for codecs that do not know."""
+        raise SpecError(f"{self.name} has no bounds for its errors; rabitq has")
+
     def leading(self, dims: int) -> Codec:
         """The codec of the first `dims` dimensions, fewer than all, whose codes are the first bytes of this
         one's (`vecstore.codecs.tiers`). SpecError where their bytes do not stand first, or end inside one."""

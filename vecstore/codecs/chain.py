@@ -12,11 +12,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Codec, Codes, Rows, Transform, block_rows
+from vecstore.codecs.base import Array, Codec, Codes, Rows, Transform, as_float32, block_rows, check_rows
 from vecstore.codecs.joined import Joined
 from vecstore.codecs.parts import Part
 from vecstore.codecs.scan import AppliedScan, PulledScan, ScaledScan, Scan
-from vecstore.errors import CorruptError
+from vecstore.errors import CorruptError, SpecError
 from vecstore.kernels.threads import spread
 
 
@@ -125,6 +125,17 @@ class Chain(Joined):
             scan = ScaledScan(self._pulled(scan, at + 1, end), self._all_factors(codes, at))
             end = at
         return self._pulled(scan, 0, end)
+
+    def error_bounds(self, codes: Codes, queries: Array, *, epsilon: float = 1.9) -> Rows:
+        """Those of the codec: what transforms lose, as pca does of fewer axes, comes on top. SpecError behind
+        a transform whose inverse is not affine, since products are then not those that the bounds are of."""
+        pulled = as_float32(check_rows(queries, self.dim))
+        for transform in self.transforms:
+            found = transform.pull(pulled)
+            if found is None:
+                raise SpecError(f"behind {transform.name} there are no bounds for errors; put center there")
+            pulled = found[0]
+        return self.codec.error_bounds(codes, pulled, epsilon=epsilon)
 
     def scan_symmetric(self, codes: Codes) -> Scan | None:
         """The codec's own, of queries that are transformed as rows are; None where a row has side data."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecstore.codecs.base import Rows
+from vecstore.codecs.base import Array, Rows
 from vecstore.codecs.rbe import levels as plane
 from vecstore.codecs.sign.levels import usual_weights
 
@@ -112,34 +112,47 @@ def _train(rows: Rows, start: Rows, quantise: Quantise, old: Rows | None, seed: 
     known = np.zeros((len(rows), len(rows)), bool)  # of whom a row is no negative
     np.put_along_axis(known, near, True, axis=1)
     np.fill_diagonal(known, True)
-    first, second = np.zeros_like(axes), np.zeros_like(axes)
+    moments: tuple[Array, Array] = np.zeros_like(axes), np.zeros_like(axes)
+    first, second = moments  # of slopes and of their squares
     numbers = rng.integers(len(rows), size=_QUEUE)
     queue = _unit(quantise(rows[numbers] @ axes)[0])[0]
     for step in range(1, _STEPS + 1):
         anchors = rng.integers(len(rows), size=_BATCH)
         partners = near[anchors, rng.integers(near.shape[1], size=_BATCH)]
-        both = rows[np.concatenate([anchors, partners])]
-        found, inside = quantise(both @ axes)
-        codes, lengths = _unit(found)
-        pulls = np.zeros_like(codes)
         keys = np.concatenate([partners, numbers])
-        banned = known[anchors][:, keys]
-        pulls[:_BATCH], pulls[_BATCH:] = _contrast(
-            codes[:_BATCH], np.concatenate([codes[_BATCH:], queue]), banned
-        )
-        if old is not None:
-            pulls[:_BATCH] += _contrast(codes[:_BATCH], old[keys], banned)[0]
-        pulls = (pulls - (pulls * codes).sum(axis=1, keepdims=True) * codes) / lengths
-        slope = both.T @ (pulls * inside)
+        against = queue, None if old is None else old[keys], known[anchors][:, keys]
+        both = rows[np.concatenate([anchors, partners])]
+        slope, codes = _slope(both, axes, quantise, against)
         first = _MOMENTUM * first + (1 - _MOMENTUM) * slope
         second = _SQUARES * second + (1 - _SQUARES) * np.square(slope)
         rate = _RATE * 0.5 * (1 + np.cos(np.pi * step / _STEPS)) / (1 - _MOMENTUM**step)
         moved = axes - np.float32(rate) * first / (np.sqrt(second / (1 - _SQUARES**step)) + np.float32(1e-20))
         axes = _orthonormal(moved.astype(np.float32))
         numbers = np.concatenate([numbers[_BATCH:], partners])
-        queue = np.concatenate([queue[_BATCH:], codes[_BATCH:]])
+        queue = np.concatenate([queue[_BATCH:], codes])
     left, _, right = np.linalg.svd(axes.astype(np.float64), full_matrices=False)
     return np.ascontiguousarray(left @ right, dtype=np.float32)
+
+
+def _slope(
+    rows: Rows, axes: Rows, quantise: Quantise, against: tuple[Rows, Rows | None, NDArray[np.bool_]]
+) -> tuple[Array, Rows]:
+    """The loss's gradient by the axes (dim, m), and the partners' codes, of length one.
+
+    rows (2 b, dim): anchors, then a partner of each. against: other rows' codes (q, m); old codes of partners
+    and others (b + q, m), or None; which of these are no negatives of each anchor (b, b + q).
+    """
+    count = len(rows) // 2
+    queue, old, banned = against
+    found, inside = quantise(rows @ axes)
+    codes, lengths = _unit(found)
+    pulls = np.empty_like(codes)
+    pulls[:count], pulls[count:] = _contrast(codes[:count], np.concatenate([codes[count:], queue]), banned)
+    if old is not None:
+        pulls[:count] += _contrast(codes[:count], old, banned)[0]
+    # Through the division by the length, then past the signs where a value is inside the grid.
+    pulls = (pulls - (pulls * codes).sum(axis=1, keepdims=True) * codes) / lengths
+    return rows.T @ (pulls * inside), codes[count:]
 
 
 def _neighbours(rows: Rows) -> NDArray[np.int64]:
