@@ -1,10 +1,14 @@
 """opq against the paper's formulas, and for what only a rotation for pq promises."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import vecstore as vs
+from vecstore.codecs.transforms import opq
 from vecstore.codecs.transforms.opq import Opq, deal
+from vecstore.kernels import kmeans
 from vecstore.kernels.product import split
 
 
@@ -34,6 +38,33 @@ def test_rounds_lower_the_error_that_the_dealt_axes_begin_with():
     order = deal(values[::-1], 4)
     start = (rows - mean) @ vectors[:, ::-1][:, order].astype(np.float32)
     assert error(codec, rows) < error(vs.fit("pq:m=4", start), start)
+
+
+def plain_opq(rows, starts, centroids, rounds=20):
+    """Codes of the turned rows, the means of each code's rows, and the rotation of Procrustes, in turn."""
+    turned, books = rows, centroids.astype(np.float64)
+    for _ in range(rounds):
+        back = np.empty_like(rows)
+        for first, last in pairwise(starts):
+            part, book = turned[:, first:last], books[:, first:last]
+            near = np.square(part[:, None] - book).sum(2).argmin(1)
+            for c in np.unique(near):
+                book[c] = part[near == c].mean(0)
+            back[:, first:last] = book[near]
+        left, _, right = np.linalg.svd(rows.T @ back)
+        turned = rows @ (left @ right)
+    return left @ right
+
+
+@pytest.mark.parametrize(("dim", "m"), [(6, 2), (7, 3)])
+def test_the_rotation_is_that_of_the_paper_s_alternation(dim, m):
+    rows, starts = skewed(500, dim), split(dim, m)
+    rows -= rows.mean(0)
+    begun = kmeans.train_product(rows, starts, 5, iterations=opq._FIRST, seed=3)
+    found = opq._turn(rows, starts, 5, 3)
+    wanted = plain_opq(rows.astype(np.float64), starts, begun)
+    assert np.allclose(found, wanted, atol=1e-3)
+    assert not np.allclose(wanted, plain_opq(rows.astype(np.float64), starts, begun, 10), atol=1e-2)
 
 
 @pytest.mark.parametrize("spec", ["opq:m=5", "opq:m=3,dim=7", "opq:m=4,bits=4", "opq"])

@@ -10,9 +10,9 @@ import vecstore as vs
 from vecstore.bench.limit import gap_db
 from vecstore.bench.quality import relative_mse
 from vecstore.codecs.scan import JoinedScan, Scan
-from vecstore.codecs.tcq import scanning
+from vecstore.codecs.tcq import scanning, stages
 from vecstore.codecs.tcq.allocation import GROUP, LONGEST, Rates, allocate
-from vecstore.codecs.tcq.tables import normal_table, rates
+from vecstore.codecs.tcq.tables import improve, normal_table, rates
 from vecstore.kernels import trellisdots
 from vecstore.search import METRICS, Searcher, searcher
 
@@ -90,6 +90,75 @@ def test_no_other_allocation_of_whole_bits_errs_less(power):
         error = (spread * np.array(CELLS.errors)[bits]).sum()
         others = [b for b in itertools.product(range(6), repeat=4) if sum(b) == size]
         assert error <= min((spread * np.array(CELLS.errors)[list(b)]).sum() for b in others) + 1e-9
+
+
+@pytest.mark.parametrize("half", [0.53, 0.6, 0.7])
+@pytest.mark.parametrize("power", [0.3, 1.0, 2.5])
+def test_as_many_groups_share_a_bit_as_errs_least(power, half):
+    variances, errors = np.arange(1.0, 65) ** -power, np.array(CELLS.errors)
+    spread = variances.reshape(8, GROUP).sum(axis=1)
+
+    def allocated(size, rate):
+        return [group for word in allocate(variances, size, Rates(CELLS.errors, rate)) for group in word]
+
+    for size in range(1, 30):
+        bits = sorted((group.bits for group in allocated(size, 1.0)), reverse=True)
+        ends, bits = len(bits), np.array(bits + [0] * (8 - len(bits)))
+        options = [(errors[bits] * spread).sum()]
+        for j in range(1, min((bits == 1).sum(), 8 - ends) + 1):
+            front, both = slice(0, ends - j), slice(ends - j, ends + j)
+            whole = (errors[bits[front]] * spread[front]).sum()
+            options.append(whole + half * spread[both].sum() + spread[ends + j :].sum())
+        left = np.ones(64)
+        for group in allocated(size, half):
+            share = half if group.width == 2 else errors[group.bits]
+            left[group.first : group.first + GROUP * group.width] = share
+        assert np.isclose((left * variances).sum(), min(options))
+
+
+def laplace_rows(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.laplace(size=(n, 24)) * np.arange(1, 25) ** -0.5).astype(np.float32)
+
+
+@pytest.mark.parametrize(("size", "most"), [(3, 0.93), (9, 0.8)])
+def test_tables_fit_the_rows_better_than_those_of_normal_values(size, most):
+    unseen = laplace_rows(1000, seed=1)
+    codec = vs.fit(f"tcq:bytes={size},states=64,stages=0", laplace_rows(2000))
+    plain = dataclasses.replace(codec, tables=normal_tables(codec))
+    errors = [np.square(unseen - one.decode(one.encode(unseen))).sum() for one in (codec, plain)]
+    assert errors[0] < most * errors[1]
+
+
+def normal_tables(codec):
+    return np.stack([normal_table(64, int(bits), int(width))[0] for bits, width in codec.kinds])
+
+
+def test_refitted_tables_are_those_of_least_squares_for_the_paths():
+    rows = laplace_rows(2000)
+    codec = vs.fit("tcq:bytes=5,states=64,stages=0", rows)
+    turned, before = ((rows - codec.mean) @ codec.axes).astype(np.float32), normal_tables(codec)
+    words = dataclasses.replace(codec, tables=before).words_of(turned)
+    better, _ = improve(turned, codec.scales, before, codec._layout)
+
+    def error(tables):
+        return np.square(turned - dataclasses.replace(codec, tables=tables)._cells(words), dtype=float).sum()
+
+    least, rng = error(better), np.random.default_rng(0)
+    assert least < 0.96 * error(before)
+    for step in (0.02, -0.02):
+        for _ in range(60):
+            moved = better.copy()
+            moved[tuple(rng.integers(n) for n in better.shape)] += step
+            assert error(moved) >= least * (1 - 1e-7)
+
+
+def test_the_second_stage_is_learned_from_what_the_first_one_leaves():
+    rows = spectrum_rows(1500, 12)
+    first, second = np.split(stages.train(rows, 2, 0), 2)
+    left = rows - first[np.square(rows[:, None] - first).sum(2).argmin(1)]
+    gaps = np.square(left[:, None] - second).sum(2)
+    assert gaps.min(1).mean() < 0.5 * np.square(left).sum(1).mean()
 
 
 def test_clustered_rows_get_stages_and_noise_gets_none():
