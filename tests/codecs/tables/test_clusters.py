@@ -87,3 +87,12 @@ def test_autodim_gives_width_to_fields_whose_gates_ask_for_it(share):
     for field, width in (("a", narrow), ("b", wide)):
         assert np.array_equal(after[field][:, :width], before[field][:, :width])
         assert not after[field][:, width:].any()
+
+
+def test_autodim_gives_width_to_fields_with_few_rows_first():
+    table = vs.table("autodim", {"a": 60, "b": 10}, dim=8, budget="528B")
+    store = table.stores[0]
+    assert table.setup.knobs == (130,)
+    store.gates[...] = [[0, 0, 5], [0, 0, 5]]
+    table.finish()
+    assert store.widths.tolist() == [0, 8]

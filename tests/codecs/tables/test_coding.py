@@ -78,3 +78,23 @@ def test_rows_that_are_not_alike_become_as_few_as_must_be():
     table.finish()
     rows = table.lookup({"item": np.arange(90)})["item"]
     assert len(np.unique(rows, axis=0)) == table.setup.knobs[0]
+
+
+def merged(*blocks, kept):
+    """Rows of a table of these rows (6,), once as many are kept."""
+    table = vs.table("dedup", {"item": len(blocks)}, dim=6, near=0.01, budget=f"{24 * kept + 8}B")
+    assert table.setup.knobs == (kept,)
+    table.stores[0].inner.values[...] = blocks
+    table.finish()
+    return table.lookup({"item": np.arange(len(blocks))})["item"]
+
+
+def test_rows_join_those_that_are_no_further_than_near_first():
+    zero, further, one, nearer = (np.full(6, v, np.float32) for v in (0, 0.015, 1, 1.009))
+    assert np.array_equal(merged(zero, further, one, nearer, kept=3), [zero, further, one, one])
+
+
+def test_rows_are_taken_by_the_third_quartile_of_their_values():
+    flat, split = np.full(6, 0.004, np.float32), np.repeat(np.float32([0, 0.008]), 3)
+    far = np.full(6, 1, np.float32)
+    assert np.array_equal(merged(split, flat, far, kept=2), [flat, flat, far])

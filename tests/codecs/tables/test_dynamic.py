@@ -212,3 +212,15 @@ def test_new_rows_begin_as_they_are_asked_to(first):
     assert np.allclose(row, known.mean(0) if first == "mean" else 0, atol=1e-6)
     with pytest.raises(vs.SpecError, match="shared, mean, zero"):
         made(first="last")
+
+
+@pytest.mark.parametrize("optimizer", ["rowwise_adagrad", "adam"])
+def test_what_the_optimizer_keeps_begins_as_that_of_the_shared_row(optimizer):
+    table = vs.table("dynamic", {"item": 1000}, dim=4, budget="4kB", optimizer=optimizer, admit=2)
+    address, store = table.branch("item").terms[0].address, table.stores[0]
+    shared = address(np.array([7]))[0, 0, 0]
+    for _ in range(2):
+        table.update({"item": np.ones_like(table.lookup({"item": [7]})["item"])}, lr=0.1)
+    own = address(np.array([7]))[0, 0, 0]
+    assert own != shared and store.state[own].any()
+    assert np.array_equal(store.state[own], store.state[shared])

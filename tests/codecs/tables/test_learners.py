@@ -76,3 +76,28 @@ def test_adaembed_gives_rows_to_ids_with_the_largest_gradients():
     assert np.array_equal(table.lookup({"user": strong})["user"], before + 1)
     none = np.flatnonzero(address(np.arange(400)).ravel() < 0)
     assert len(none) and not table.lookup({"user": none})["user"].any()
+
+
+@pytest.mark.parametrize(("share", "fades"), [(1.02, True), (0.9, False)])
+def test_scores_fade_from_ten_times_what_all_rows_need_on(share, fades):
+    table = vs.table("cafe", FIELDS, dim=8, budget="10%", optimizer="sgd", threshold=50.0)
+    sketch = table.layout.learners[0]
+    scores = sketch.arrays()["sketches.scores"]
+    scores[...] = share * 10 * sketch.rows * sketch.threshold / scores.size
+    before = scores.copy()
+    table.update(table.lookup({"user": [7]}), lr=0.0)  # one id changes one cell
+    wanted = before * np.float32(0.99 if fades else 1)
+    assert (sketch.arrays()["sketches.scores"] != wanted).sum() <= 1
+
+
+def test_adaembed_scores_are_lengths_by_their_95th_percentile_and_decay():
+    table = vs.table("adaembed", FIELDS, dim=8, budget="40%", optimizer="sgd", every=2)
+    ids = np.arange(100)
+    slopes = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    lengths = np.sqrt((slopes**2).sum(1))
+    for decayed in (1, 2 * 0.8):  # of the second update all that was gathered so far decays
+        table.lookup({"user": ids})
+        table.update({"user": slopes}, lr=0.0)
+        assert np.allclose(
+            table.scores("user", ids), decayed * lengths / np.percentile(lengths, 95), rtol=1e-5
+        )

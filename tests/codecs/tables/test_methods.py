@@ -144,6 +144,12 @@ def test_tt_is_a_product_of_three_cores():
     check(table, expected)
 
 
+def test_rows_of_tt_begin_as_spread_as_those_of_a_plain_table():
+    table = vs.table("tt", {"item": 20_000}, dim=16, budget="10%", init=0.3)
+    rows = table.lookup({"item": np.arange(20_000)})["item"]
+    assert 0.9 < rows.std() / (0.3 / np.sqrt(3)) < 1.1
+
+
 def test_dhe_is_a_network_of_hashes():
     table, layers = drawn("dhe", budget=None, hashes=3, layers=2)
     layers = layers[len(layers) // 2 :]

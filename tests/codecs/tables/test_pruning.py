@@ -147,14 +147,15 @@ def test_optembed_keeps_rows_above_their_fields_threshold():
     assert (everything(table) != 0).any(1).sum() == min(above.sum(), table.setup.knobs[0])
 
 
-def test_optembed_thresholds_rise_and_feel_the_rows_near_them():
+@pytest.mark.parametrize(("value", "step"), [(0.05, 2 - 4 * 0.1), (0.12, 0.4), (0.25, 0.0)])
+def test_optembed_thresholds_rise_and_feel_the_rows_near_them(value, step):
     table, values = drawn("optembed", "30%", threshold_rate=0.1, alpha=0.5)
     store = table.stores[0]
-    values[0] = 0.05
+    values[0] = value
     store.thresholds[:] = 0.2
     slope = np.full((1, 6), 2.0, np.float32)
     table.lookup({"user": [0]})
     table.update({"user": slope}, lr=0.0)
-    through = 6 * 2.0 * 0.05 * (2 - 4 * 0.1)
+    through = 6 * 2.0 * value * step
     expected = 0.2 - 0.1 * (np.array([-through, 0]) - 0.5 * np.exp(-0.2))
     assert np.allclose(store.thresholds, expected, atol=1e-5)
