@@ -366,3 +366,11 @@ def test_relative_bound_of_rotate_keeps_lengths():
     inside = chain.transforms[0].apply(rows, np.empty((200, 0), np.uint8))
     assert np.allclose(np.linalg.norm(inside, axis=1), np.linalg.norm(rows, axis=1), rtol=1e-5)
     assert math.isclose(float(np.abs(chain.decode(chain.encode(rows)) - rows).max()), 0, abs_tol=1e-3)
+
+
+@pytest.mark.parametrize("dim", [64, 96, 100, 127, 384])
+def test_rotate_spreads_every_axis_over_all_dimensions(dim):
+    """As a normal vector of length one would be: fourth powers add up to about 3 / dim, of an axis to one."""
+    chain = vs.fit("rotate+f32", make_rows(2, dim))
+    turned = chain.transforms[0].apply(np.eye(dim, dtype=np.float32), np.empty((dim, 0), np.uint8))
+    assert np.abs(turned).max() < 5 / np.sqrt(dim) and (turned**4).sum(axis=1).max() < 8 / dim

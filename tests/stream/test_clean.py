@@ -288,3 +288,11 @@ def test_a_row_longer_than_its_norm_can_say_is_kept_and_counted(tmp_path):
     rows[2345, 3] = 1e9
     summary = vs.compress(rows, tmp_path / "a.arrow", codec)
     assert summary.saturated == 1 and summary.rows == 3000
+
+
+@pytest.mark.parametrize(("rows", "message"), [(0, "no rows to write;"), (3, "all 3 were left out;")])
+def test_a_source_without_rows_to_write_is_told_from_one_whose_rows_are_all_bad(tmp_path, rows, message):
+    bad = np.full((rows, 8), np.nan, np.float32)
+    with pytest.raises(vs.InputError, match=message):
+        vs.compress(bad, tmp_path / "a.arrow", vs.fit("sq", rows_of(50)), on_error="skip")
+    assert not (tmp_path / "a.arrow").exists()

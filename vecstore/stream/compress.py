@@ -113,10 +113,8 @@ def compress(source: Source, codec: AnyCodec | Fitter, job: Job) -> Summary:
                 if job.progress:
                     job.progress(cleaned.stop, sample.total)
         if cleaner.seen == cleaner.skipped:
-            raise InputError(
-                f"{source.path}: of {cleaner.seen} rows {cleaner.skipped} were left out, so none remain; "
-                "nothing is written"
-            )
+            out = f": all {cleaner.seen} were left out" if cleaner.seen else ""
+            raise InputError(f"{source.path} holds no rows to write{out}; nothing is written")
         ledger = writer.close()
     rows = cleaner.seen - cleaner.skipped
     return Summary(
