@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -32,8 +33,30 @@ def test_a_pair_is_timed_in_a_process_of_its_own():
         assert "machine" in r
         assert "missing" in r or (r["ours_ns_row"] > 0 and r["peer_ns_row"] > 0 and r["queries"] in (1, 32))
     assert any("scan_ratio" in r for r in found)
+    assert all(0.9 < r[f"{who}_recall"] <= 1 for r in found if "scan_ratio" in r for who in ("ours", "peer"))
     done = scan_task.latest(found)
     assert list(scan_task.run(plan, done)) == []
+
+
+@pytest.mark.parametrize(
+    "label", ["sq:bits=8", "faiss SQ8", "usearch i8", "turbovec 4 bit", "rabitqlib 4 bit"]
+)
+def test_the_recall_of_a_scan_is_the_share_of_the_best_rows(label):
+    contender = searching(label)
+    if contender.missing():
+        pytest.skip(label)
+    rows, queries = scan_worker._rows(40_000, 32, 0), scan_worker._rows(20, 32, 1)
+    contender.use_threads(1)
+    contender.build(rows)
+    true = np.argsort(-queries @ rows.T, axis=1)[:, :10]
+    share = np.mean([np.isin(a, b).mean() for a, b in zip(true, contender.found(queries, 10), strict=True)])
+    least = scan_worker._tenth(rows, queries)
+    assert share > 0.5 and abs(scan_worker._recall(contender, rows, queries, least) - share) < 0.02
+
+
+def test_the_page_has_the_recall_beside_the_ratio():
+    text = scan_page.page([record(3.5, ours_recall=0.75, peer_recall=0.5)])
+    assert "3.50 (20,000 rows, recall@10 0.750 against 0.500)" in text and "| 0.750 | 0.500 |" in text
 
 
 def test_a_contender_that_fails_is_a_record(monkeypatch):

@@ -16,19 +16,19 @@ _AT_ONCE = 1.5  # times the throughput of one query
 _BOUND_BY_MEMORY = 0.6  # share of memory's speed from which on a scan waits for it
 HEADER = [
     "ours", "peer", "queries", "ns a row: ours", "peer", "ratio", "bytes a row: ours", "peer",
-    "share of memory's speed", "GB/s read",
+    "share of memory's speed", "GB/s read", "recall@10: ours", "peer",
 ]  # fmt: skip
 NOT_SHOWN = """\
-Quality: what each code finds is in [codecs.md](codecs.md). Rows are generated, of a spectrum that falls as
-those of real embeddings do, and all differ; codecs learn from 20,000 of them; queries are others, each call's
-not those of the one before. All searches are exhaustive, by inner product, and give ten rows a query. Ours
-scores the best 36 rows once more without rounding the query (hadamard and rabitq: all rows that a bound from
-one bit a dimension lets in), and gives these scores; fast scan indexes of FAISS give those of their rounded
-tables. Symmetric searches give what codes tell of codes. With 20,000 rows and one query, what a call costs in
-Python and that rescoring are a good part of it. GB/s is of reading as many bytes as ours has codes, in the
-same run; a share near one means that a scan waits for memory. Speeds vary between runs and machines by more
-than ratios do: read the ratios first; they are of runs taken in turn in one process, and their range is
-shown.
+Quality on real rows: what each code finds there is in [codecs.md](codecs.md). Rows here are generated, of a
+spectrum that falls as those of real embeddings do, and all differ; codecs learn from 20,000 of them; queries
+are others, each call's not those of the one before. All searches are exhaustive, by inner product, and give
+ten rows a query. Ours scores the best 36 rows once more without rounding the query (hadamard and rabitq: all
+rows that a bound from one bit a dimension lets in), and gives these scores; fast scan indexes of FAISS give
+those of their rounded tables. Symmetric searches give what codes tell of codes. With 20,000 rows and one
+query, what a call costs in Python and that rescoring are a good part of it. GB/s is of reading as many bytes
+as ours has codes, in the same run; a share near one means that a scan waits for memory. Speeds vary between
+runs and machines by more than ratios do: read the ratios first; they are of runs taken in turn in one
+process, and their range is shown.
 
 Targets that are missed, and why. With 20,000 rows and one query, FAISS, rabitqlib and turbovec answer in 40
 to 80 us. Of the 39 us of a call of ours with `pq:m=96,bits=4`, 20 are sums of entries, 4 the heap, 5 tables,
@@ -111,7 +111,13 @@ def _line(record: Record) -> list[str]:
         f"{record['peer_row_bytes']:.0f}",
         f"{record['read_share']:.0%}" if record["queries"] == 1 else "-",
         f"{record['read_gb_s']:.1f}",
+        *(_recall(record, who) for who in ("ours", "peer")),
     ]
+
+
+def _recall(record: Record, who: str) -> str:
+    found = record.get(f"{who}_recall")
+    return "-" if found is None else f"{found:.3f}"
 
 
 def _target_table(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
@@ -142,10 +148,16 @@ def _peers(good: Sequence[Record]) -> Iterator[Line]:
             if (r["method"], r["peer"], r["queries"]) == (pair.ours, pair.peer, 1)
             and (pair.in_cache or r["rows"] == large)
         ]
-        found = "; ".join(f"{r['scan_ratio']:.2f} ({r['rows']:,} rows)" for r in own) or "-"
+        found = "; ".join(map(_ratio, own)) or "-"
         kept = all(r["scan_ratio"] >= pair.goal for r in own) if own else None
         what = f"{pair.ours}, ratio to {pair.peer} >= {pair.goal:g}"
         yield Line(what, found, kept, _chosen(pair.ours))
+
+
+def _ratio(record: Record) -> str:
+    ours, peer = (_recall(record, who) for who in ("ours", "peer"))
+    recall = "" if ours == peer == "-" else f", recall@10 {ours} against {peer}"
+    return f"{record['scan_ratio']:.2f} ({record['rows']:,} rows{recall})"
 
 
 def _many_queries(good: Sequence[Record]) -> Iterator[Line]:

@@ -25,6 +25,8 @@ from vecstore.kernels.threads import get_threads, spread
 Record = dict[str, Any]
 K = 10
 _QUERIES = 128  # in turn: of one that comes again and again the processor learns each branch
+_BLOCK_ROWS = 1 << 14
+_ROUNDING = 1e-6  # of products of rows of length one
 _PARTS = 8  # per thread, of what several read to learn the speed of memory
 
 
@@ -44,11 +46,13 @@ def run(case: Record) -> list[Record]:
             if package := contender.missing():
                 return [{"missing": package}]
             contender.use_threads(case["threads"])
-        rows = _rows(case["rows"], case["dim"], 0)
+        rows, asked = _rows(case["rows"], case["dim"], 0), _rows(_QUERIES, case["dim"], 1)
         for contender in both.values():
             contender.build(rows)
+        least = _tenth(rows, asked)
+        recall = {f"{name}_recall": _recall(one, rows, asked, least) for name, one in both.items()}
         del rows
-        return [_timed(both, case, queries) for queries in case["queries"]]
+        return [_timed(both, case, queries) | recall for queries in case["queries"]]
     except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
         return [failure(error)]
 
@@ -62,6 +66,22 @@ def _rows(count: int, dim: int, seed: int) -> Rows:
     )
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return np.ascontiguousarray(rows)
+
+
+def _tenth(rows: Rows, queries: Rows) -> Rows:
+    """The K-th largest inner product of each query (q, 1) with a row."""
+    best = np.full((len(queries), K), -np.inf, np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        found = np.concatenate([best, queries @ rows[start : start + _BLOCK_ROWS].T], axis=1)
+        best = -np.partition(-found, K - 1, axis=1)[:, :K]
+    least: Rows = best.min(axis=1, keepdims=True)
+    return least
+
+
+def _recall(contender: Searching, rows: Rows, queries: Rows, least: Rows) -> float:
+    """The share of the K rows found for each query whose inner product is as large as the K-th largest."""
+    products = np.einsum("qd,qkd->qk", queries, rows[contender.found(queries, K)])
+    return float((products >= least - _ROUNDING).mean())
 
 
 def _timed(both: dict[str, Searching], case: Record, count: int) -> Record:

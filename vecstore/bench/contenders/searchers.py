@@ -8,6 +8,7 @@ from importlib import import_module, util
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecstore import registry
 from vecstore.bench.contenders.binary import PREFIX
@@ -42,7 +43,11 @@ class Searching(ABC):
 
     @abstractmethod
     def search(self, queries: Rows, k: int) -> Any:
-        """The best k."""
+        """The best k, as the library gives them."""
+
+    def found(self, queries: Rows, k: int) -> NDArray[np.int64]:
+        """The numbers (q, k) of the best k, which stand behind the scores."""
+        return np.asarray(self.search(queries, k)[1], np.int64)
 
 
 class Ours(Searching):
@@ -72,6 +77,10 @@ class Ours(Searching):
         """As the library does."""
         assert self._searcher is not None
         return self._searcher.search(queries, k)
+
+    def found(self, queries: Rows, k: int) -> NDArray[np.int64]:
+        """Numbers come first."""
+        return np.asarray(self.search(queries, k)[0], np.int64)
 
 
 class FaissFlat(Searching):
@@ -161,6 +170,10 @@ class UsearchI8(Searching):
             self._rows, self._bytes(queries), k, usearch.MetricKind.IP, exact=True, threads=self._threads
         )
 
+    def found(self, queries: Rows, k: int) -> NDArray[np.int64]:
+        """Its keys."""
+        return np.asarray(self.search(queries, k).keys, np.int64)
+
 
 class Turbovec(Searching):
     """turbovec's index of 2 or 4 bits a dimension."""
@@ -217,6 +230,10 @@ class Rabitq(Searching):
     def search(self, queries: Rows, k: int) -> Any:
         """Of the one cluster."""
         return self._index.search(queries, k, 1, num_threads=self._threads)
+
+    def found(self, queries: Rows, k: int) -> NDArray[np.int64]:
+        """Numbers come first."""
+        return np.asarray(self.search(queries, k)[0], np.int64)
 
 
 def searching(label: str) -> Searching:
