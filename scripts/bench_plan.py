@@ -5,9 +5,10 @@
 
 A plan sees a collection and nothing else. The exhaustive run fits each candidate that the planner lists for
 the budget on the whole of it, encodes all of it, and searches it with queries that neither has seen.
-Records are JSON lines of three kinds: `plan`, what `vs.plan` and `compress` made of a set and a budget, and
-what its first choice then comes to; `fitted`, a codec on a set; `case`, the candidates that a budget holds.
-Times are processor time of one thread.
+Records are JSON lines of four kinds: `plan`, what `vs.plan` and `compress` made of a set and a budget, and
+what its first choice then comes to; `fitted`, a codec on a set; `case`, the candidates that a budget holds;
+`told` (--told N of each set), what a plan says of few rows that are drawn at random, and what as many
+other rows as it measured on then show. Times are processor time of one thread.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from vecstore.search.searcher import Searcher
 from vecstore.stream.sample import SAMPLE_ROWS
 
 LARGE, LARGE_ROWS = "generated_large", 200_000
-_SEED, _UNSEEN = 7, 2000
+_SEED, _UNSEEN, _TOLD_ROWS = 7, 2000, 2400
 
 Record = dict[str, Any]
 
@@ -65,9 +66,9 @@ def split(name: str, folder: str | None) -> Split:
     found = sets.load(name, folder)
     if found.words is not None or found.graph is not None:  # whose queries are rows of the collection
         return _parted(name, found.metric, found.base, None)
-    if len(found.held) < len(found.base):
-        return _parted(name, found.metric, found.base, found.queries)
-    return Split(name, found.metric, found.base, found.fit[:_UNSEEN], found.queries)
+    if name.partition("_")[0] == datasets.GENERATED:
+        return Split(name, found.metric, found.base, found.fit[:_UNSEEN], found.queries)
+    return _parted(name, found.metric, found.base, found.queries)
 
 
 def _parted(name: str, metric: str, rows: Rows, queries: Rows | None) -> Split:
@@ -124,6 +125,20 @@ def planned(data: Split, budget: str) -> Record:
     return {"plan_s": plan_s, "file_bytes": done.bytes, "first": fitted(data, plan[0].spec), **plan.as_dict()}
 
 
+def told(data: Split, number: int) -> Record:
+    """What a plan says of rows drawn at random, and what as many others as it measured on show."""
+    rows = np.concatenate([data.rows, data.unseen])
+    order = np.random.default_rng(number).permutation(len(rows))
+    count = min(_TOLD_ROWS, 3 * len(rows) // 4)
+    unseen = rows[order[count : count + count // 8]]
+    part = Split(data.name, data.metric, rows[order[:count]], unseen, unseen)
+    budget = BUDGETS[number % len(BUDGETS)]
+    found = vs.plan(part.rows, budget=budget, metric=data.metric, seed=number)
+    first = found[0].as_dict()
+    kept = {name: first[name] for name in ("spec", "recall_at_10_interval", "relative_mse_interval")}
+    return {"rows": count, "budget": budget, **kept, "first": fitted(part, found[0].spec)}
+
+
 def held(data: Split, budget: str) -> list[str]:
     """The planner's candidates for a budget."""
     return list(candidates(room_of(data.rows.shape[1], len(data.rows), budget)))
@@ -143,10 +158,14 @@ def run(plan: argparse.Namespace, done: list[Record]) -> Iterator[Record]:
         for budget in ("8B/row", "32B/row"):  # kernels are compiled, or read, from here on
             with suppress(VecstoreError):
                 vs.plan(data.rows[:3000], budget=budget, metric=data.metric)
-        for budget in plan.budgets:
+        for budget in plan.budgets if plan.planned else ():
             case = {"task": TASK, "kind": "plan", **shape, "budget": budget}
             if key(case) not in finished:
                 yield case | planned(data, budget) | {"machine": stamp}
+        for number in range(plan.told):
+            case = {"task": TASK, "kind": "told", **shape, "number": number}
+            if key(case) not in finished:
+                yield case | told(data, number) | {"machine": stamp}
         for budget in plan.budgets if plan.exhaustive else ():
             specs = held(data, budget)
             case = {"task": TASK, "kind": "case", **shape, "budget": budget, "specs": specs}
@@ -166,7 +185,9 @@ def main() -> None:
     parser.add_argument("--data", help="folder of the known sets")
     parser.add_argument("--datasets", type=_listed, default=SETS)
     parser.add_argument("--budgets", type=_listed, default=BUDGETS)
-    parser.add_argument("--no-exhaustive", dest="exhaustive", action="store_false", help="plans only")
+    parser.add_argument("--no-exhaustive", dest="exhaustive", action="store_false")
+    parser.add_argument("--no-plans", dest="planned", action="store_false")
+    parser.add_argument("--told", type=int, default=0, metavar="N", help="collections drawn of each set")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--page", type=Path)

@@ -1,6 +1,6 @@
 """Is a budget ever exceeded, by the file or by the memory of whoever opens and reads it?
 
-    python scripts/budget_trial.py --data DIR --out docs/reliability/budget.jsonl
+    python scripts/budget_trial.py --data DIR --out docs/reliability/budget.jsonl --resume
     python scripts/budget_trial.py --table docs/reliability/budget.jsonl    # as in docs/reliability/README.md
 
 Random cases: rows of a set, some of their dimensions, a budget of any unit, a metric. Where the budget
@@ -144,14 +144,21 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--resume", action="store_true", help="go on behind the cases of the same seed in OUT"
+    )
     parser.add_argument("--table", type=Path)
     args = parser.parse_args()
     if args.table:
         return print(table([json.loads(line) for line in args.table.read_text().splitlines()]))
     set_threads(1)
     stamp = machine.describe()
-    with tempfile.TemporaryDirectory() as folder, args.out.open("w") as file:
+    done = args.out.read_text().splitlines() if args.resume and args.out.exists() else []
+    finished = {json.loads(line)["number"] for line in done}
+    with tempfile.TemporaryDirectory() as folder, args.out.open("a" if args.resume else "w") as file:
         for case, rows in cases(args.datasets.split(","), args.data, args.cases, args.seed):
+            if case["number"] in finished:
+                continue
             print(json.dumps(tried(case, rows, folder) | {"machine": stamp}), file=file, flush=True)
 
 

@@ -18,11 +18,14 @@ def test_budgets_of_any_unit_are_kept_by_files_and_by_memory(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "budget_trial", script)
     spec.loader.exec_module(script)
     out = tmp_path / "out.jsonl"
-    words = ["x", "--datasets", "generated", "--cases", "8", "--seed", "1", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", words)
-    script.main()
+    words = ["x", "--datasets", "generated", "--seed", "1", "--resume", "--out", str(out), "--cases"]
+    for count in ("3", "8"):  # the second time it goes on with the fourth case
+        monkeypatch.setattr(sys, "argv", [*words, count])
+        script.main()
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(records) == 8 and all(record["kept"] for record in records)
+    assert [record["number"] for record in records] == list(range(8)) and all(
+        record["kept"] for record in records
+    )
     for record in records:
         assert record["grown_bytes"] <= max(record["budget_bytes"], record["file_bytes"]) + script.BUFFERS
     assert "in 8" in script.table(records)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import vecstore as vs
 from vecstore.cli.main import main
 from vecstore.planner import plan as planning
-from vecstore.planner.drawing import Draws
+from vecstore.planner.drawing import Drawn, Draws
 from vecstore.planner.trial import Kept
 
 RNG = np.random.default_rng(0)
@@ -160,11 +160,11 @@ def kept(hits, errors):
 def test_candidates_are_tied_if_other_queries_might_rank_them_otherwise(by_recall):
     rng = np.random.default_rng(0)
     hard = rng.integers(1, 9, 500)  # how hard a query is, for all candidates alike
-    draws = Draws(500, np.ones(50), 0, by_recall)
+    draws = Draws(Drawn(np.arange(500), np.ones(50)), 0, by_recall)
     first = kept(hard, np.ones(50))
     assert draws.tied(first, kept(hard + rng.integers(-1, 2, 500), np.ones(50)))
     assert not draws.tied(first, kept(hard - (rng.random(500) < 0.1), np.ones(50)))
-    few = Draws(0, np.ones(50), 0, by_recall)
+    few = Draws(Drawn(np.arange(0), np.ones(50)), 0, by_recall)
     assert few.recall(kept([], np.ones(50))) is None
     assert few.tied(kept([], np.ones(50)), kept([], 1 + rng.normal(0, 0.1, 50)))
     assert not few.tied(kept([], np.ones(50)), kept([], np.full(50, 1.1)))

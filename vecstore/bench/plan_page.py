@@ -39,6 +39,8 @@ share of time is asked of collections that are worth a plan."""
 
 def key(record: Record) -> tuple[str, ...]:
     """What two records of one case have in common."""
+    if record["kind"] == "told":  # of a number, which says the budget
+        return "told", str(record["dataset"]), str(record["number"])
     return tuple(str(record.get(name)) for name in ("kind", "dataset", "budget", "spec"))
 
 

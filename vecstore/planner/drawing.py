@@ -1,10 +1,17 @@
 """What draws of other queries and rows would have shown: intervals, and what cannot be told apart.
 
-Bootstrap: Efron 1979, doi:10.1214/aos/1176344552; all candidates are drawn with the same queries, so that
-what is hard for all of them does not count.
+Bootstrap: Efron 1979, doi:10.1214/aos/1176344552. Runs of rows are drawn, not rows, since rows of one run may
+belong together; all candidates are drawn with the same ones, so that what is hard for all of them does not
+count. An interval is that of the mean over as many other queries or rows: two draws differ, that of what was
+measured on and that of what is measured then. Of the best of several candidates, what it seems better than it
+is for having been chosen counts, too: in each draw one is chosen anew (Tsamardinos et al. 2018, Machine
+Learning 107, doi:10.1007/s10994-018-5714-4, section 3).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,43 +24,76 @@ _INSIDE = (2.5, 97.5)  # percent
 Interval = tuple[float, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was measured on: runs (q,), the number of the run that each query is of, and spreads (g,), squared
+    distances to the mean, summed over each group of rows."""
+
+    runs: NDArray[np.int64]
+    spreads: F64
+
+
 class Draws:
-    """How often each of q queries and g groups of rows comes in each draw."""
+    """How often each run of queries, and each group of rows, comes in each draw."""
 
-    def __init__(self, queries: int, spreads: F64, seed: int, by_recall: bool = False) -> None:
-        """spreads (g,): squared distances to the mean, summed over each group of rows. by_recall: whether a
-        trial ranks by recall, not by the order of near rows."""
+    def __init__(self, drawn: Drawn, seed: int, by_recall: bool = False) -> None:
+        """by_recall: whether a trial ranks by recall, not by the order of near rows."""
         self._by_recall = by_recall
+        self._runs, self._spreads = drawn.runs, drawn.spreads
         rng = np.random.default_rng(seed)
-        self._queries = _counts(rng, queries)
-        self._groups = _counts(rng, len(spreads))
-        self._spreads = self._groups @ spreads
+        self._sizes = np.bincount(drawn.runs).astype(np.float64)
+        self._queries = _counts(rng, len(self._sizes)), _counts(rng, len(self._sizes))
+        self._groups = _counts(rng, len(drawn.spreads)), _counts(rng, len(drawn.spreads))
 
-    def recall(self, kept: Kept) -> Interval | None:
-        """Of recall at ten; None where it was not measured."""
-        return _interval(self._queries @ kept.hits / 10) if len(kept.hits) else None
+    def recall(self, kept: Kept, among: Sequence[Kept] = ()) -> Interval | None:
+        """Of recall at ten of as many other queries; None where it was not measured.
+
+        among: what it was chosen from as the best, if it was.
+        """
+        if not len(kept.hits):
+            return None
+        first, second = (self._means(kept.hits / 10, at) for at in (0, 1))
+        true = float(np.mean(kept.hits) / 10)
+        if len(among) > 1:
+            gains = np.array([self._means(one.hits / 10, 0) - one.hits.mean() / 10 for one in among])
+            chosen = np.argmax([self._worth(one) for one in among], axis=0)
+            first = true + gains[chosen, np.arange(_DRAWS)]
+        low, high = _interval(true + second - first)
+        return max(low, 0.0), min(high, 1.0)
 
     def relative_mse(self, kept: Kept) -> Interval:
-        """Of the relative error."""
-        errors = self._groups @ kept.errors
-        return _interval(np.divide(errors, self._spreads, where=self._spreads > 0, out=errors * 0))
+        """Of the relative error of as many other rows."""
+        first, second = (self._error(kept, at) for at in (0, 1))
+        low, high = _interval(kept.relative_mse + second - first)
+        return max(low, 0.0), high
 
     def tied(self, first: Kept, other: Kept) -> bool:
         """Whether draws differ in which of the two keeps more, by what candidates are ranked by."""
-        if len(first.hits):
-            one, two = (first.hits, other.hits) if self._by_recall else (first.orders, other.orders)
-            gains = self._queries @ (one.astype(np.float64) - two)
-        else:
-            gains = self._groups @ (other.errors - first.errors)
-        low, high = _interval(gains)
+        low, high = _interval(self._worth(first) - self._worth(other))
         return low <= 0 <= high
+
+    def _worth(self, kept: Kept) -> F64:
+        """What candidates are ranked by, in each draw of what was measured on."""
+        if not len(kept.hits):
+            return -self._error(kept, 0)
+        return self._means(kept.hits if self._by_recall else kept.orders, 0)
+
+    def _means(self, values: NDArray[np.number], at: int) -> F64:
+        """Of values (q,) of queries, in each draw."""
+        counts = self._queries[at]
+        found: F64 = counts @ np.bincount(self._runs, values, len(self._sizes)) / (counts @ self._sizes)
+        return found
+
+    def _error(self, kept: Kept, at: int) -> F64:
+        errors, spreads = self._groups[at] @ kept.errors, self._groups[at] @ self._spreads
+        return np.divide(errors, spreads, where=spreads > 0, out=errors * 0)
 
 
 def _counts(rng: np.random.Generator, count: int) -> F64:
-    """(draws, count) shares that sum to one."""
+    """(draws, count): how often each comes."""
     if not count:
         return np.empty((_DRAWS, 0))
-    return rng.multinomial(count, np.full(count, 1 / count), _DRAWS) / count
+    return rng.multinomial(count, np.full(count, 1 / count), _DRAWS).astype(np.float64)
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
 from vecstore.errors import BudgetError, said
 from vecstore.planner.candidates import STATE_BYTES, candidates, infeasible
-from vecstore.planner.drawing import Draws, Interval
+from vecstore.planner.drawing import Drawn, Draws, Interval
 from vecstore.planner.record import Measured, Record
 from vecstore.planner.room import Room
 from vecstore.planner.screen import promising
@@ -44,7 +44,7 @@ class Candidate:
     """One spec inside the budget, as it was measured on rows that it was not fitted on.
 
     total_bytes: of the archive of all rows, exact for codes of one size and ids that are numbers; None where
-    the number of rows is unknown. Intervals are of 95 %.
+    the number of rows is unknown. Intervals are of 95 %: what as many other queries, or rows, would show.
     recall_at_10, then order, are what candidates are ranked by; order alone where the sample is a small part
     of the collection: the mean correlation of scores with true ones among each query's 20 nearest rows. Both
     are None where there were too few rows to measure them. tied: this cannot be told from the first.
@@ -226,8 +226,8 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
         ranked = []
     if ranked:
         measured, by_recall = search.trial.field, search.trial.by_recall
-        draws = Draws(len(measured.queries), measured.spreads, terms.seed, by_recall)
-    shown = exact + [_candidate(entry, ranked[0], draws, search) for entry in ranked]
+        draws = Draws(Drawn(measured.query_runs, measured.spreads), terms.seed, by_recall)
+    shown = exact + [_candidate(entry, ranked, draws, search) for entry in ranked]
     kept = [one for one in shown if not _short(one, terms, search.left)]
     if not kept:
         reasons = "; ".join(f"{one.spec}: {search.left[one.spec]}" for one in shown[:1])
@@ -257,15 +257,15 @@ def _short(one: Candidate, terms: Wanted, left: dict[str, str]) -> bool:
     return True
 
 
-def _candidate(entry: Measured, first: Measured, draws: Draws, search: Search) -> Candidate:
-    kept, speeds = entry.kept, entry.speeds
+def _candidate(entry: Measured, ranked: list[Measured], draws: Draws, search: Search) -> Candidate:
+    kept, speeds, first = entry.kept, entry.speeds, ranked[0]
     assert speeds is not None
     return Candidate(
         spec=entry.full,
         bytes_per_row=entry.code_bytes,
         total_bytes=search.room.total(entry.full, entry.code_bytes, entry.shared, search.terms.metric),
         recall_at_10=kept.recall,
-        recall_at_10_interval=draws.recall(kept),
+        recall_at_10_interval=draws.recall(kept, [one.kept for one in ranked] if entry is first else ()),
         relative_mse=kept.relative_mse,
         relative_mse_interval=draws.relative_mse(kept),
         order=kept.order if len(kept.orders) else None,

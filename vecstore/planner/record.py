@@ -120,6 +120,7 @@ class Record:
         header: dict[str, Any] = {"metric": trial.field.metric, "seed": seed}
         if path is not None:
             header["data"] = digest(trial.rows, trial.field.rows)
+            header["groups"] = len(trial.field.spreads)
         self._journal = Journal(path, header, Measured.of)
         self.known = {entry.spec: entry for entry in self._journal.entries}
 

@@ -93,6 +93,11 @@ class Field:
         """Squared distances to the mean, summed over each group of rows (g,)."""
         return self._spreads
 
+    @property
+    def query_runs(self) -> NDArray[np.int64]:
+        """The number of the run that each query (q,) is of, from zero."""
+        return np.unique(self._runs[: len(self.queries)], return_inverse=True)[1].reshape(-1)
+
     def measure(self, codec: Codec) -> Kept:
         """What the codec keeps of the rows."""
         codes = codec.encode(self.rows)
@@ -136,9 +141,10 @@ class Field:
         return keys
 
     def _grouped(self, values: F64) -> F64:
-        """(g,) sums of the values (n,) of rows."""
-        groups = min(_GROUPS, len(values))
-        return np.bincount(np.arange(len(values)) % max(groups, 1), values, groups).astype(np.float64)
+        """(g,) sums of the values (n,) of held rows, those of one run in one group."""
+        _, runs = np.unique(self._runs[: len(values)], return_inverse=True)
+        groups = min(_GROUPS, int(runs.max(initial=-1)) + 1)
+        return np.bincount(runs.reshape(-1) % max(groups, 1), values, groups).astype(np.float64)
 
 
 def _centred(keys: NDArray[np.float32]) -> F64:
