@@ -80,3 +80,8 @@ def test_where_too_few_rows_are_left_the_error_alone_counts():
     ranked = search.ranked()
     assert {one.kept.order for one in ranked} == {0.0} and {one.kept.recall for one in ranked} == {None}
     assert ranked[0].kept.relative_mse == min(one.kept.relative_mse for one in ranked)
+
+
+def test_side_data_are_no_codes_of_which_a_tenth_of_learned_state_is_free():
+    room = Room(parse_budget("4.09bit/dim"), 32, 384, 8.0)
+    assert room.keeps(15, 1040) and not room.keeps(15, 1040, 3)

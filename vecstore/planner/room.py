@@ -49,13 +49,14 @@ class Room:
         """Whether a sample of so many rows is most of the collection."""
         return self.rows is not None and self.rows < 2 * rows
 
-    def ledger(self, code_bytes: int, shared: int) -> Ledger:
-        """The account of an archive with these bytes a row and bytes in all."""
+    def ledger(self, code_bytes: int, shared: int, side_bytes: int = 0) -> Ledger:
+        """The account of an archive with these bytes a row, so many of them side data, and bytes in all."""
         rows = self.rows or _ENDLESS
         codes, ids = rows * code_bytes, math.ceil(rows * self.id_bytes)
         batches = 1 + codes / _BATCH_BYTES + rows / _BATCH_ROWS
         form = _FORMAT_BYTES + batches * _FORMAT_BATCH_BYTES + (codes + ids + shared) * _CHECKSUM_SHARE
-        return Ledger(codes=codes, shared=shared, ids=ids, format=math.ceil(form))
+        side = rows * side_bytes
+        return Ledger(codes=codes - side, side=side, shared=shared, ids=ids, format=math.ceil(form))
 
     def total(self, spec: str, code_bytes: int, shared: int, metric: str) -> int | None:
         """Bytes of the file, carried columns aside, exact where ids are numbers; None for unknown rows."""
@@ -64,13 +65,16 @@ class Room:
         card = {"metric": metric, "source_dtype": self.dtype, "dim": self.dim}
         return archive_bytes(spec, (code_bytes, shared), self.rows, card)
 
-    def keeps(self, code_bytes: int, shared: int) -> bool:
+    def keeps(self, code_bytes: int, shared: int, side_bytes: int = 0) -> bool:
         """Whether a codec with these bytes a row and bytes in all stays inside."""
-        return self.budget.keeps(self.ledger(code_bytes, shared), self.dim, self.rows or _ENDLESS)
+        ledger = self.ledger(code_bytes, shared, side_bytes)
+        return self.budget.keeps(ledger, self.dim, self.rows or _ENDLESS)
 
     def holds(self, codec: AnyCodec) -> bool:
         """Whether a fitted codec stays inside."""
-        return isinstance(codec, Codec) and self.keeps(codec.code_bytes, codec.ledger(0).shared)
+        return isinstance(codec, Codec) and self.keeps(
+            codec.code_bytes, codec.ledger(0).shared, codec.side_bytes
+        )
 
     def smaller(self, row_bytes: float) -> Room:
         """The room that so many bytes a row leave, where they are less than the budget's."""
