@@ -34,7 +34,7 @@ What this does not show: collections of millions, of which a plan sees a sample,
 that of the sample; other settings of codecs than the planner lists, which may be better still; what
 another draw of the rows would give, as one seed was run. A plan fits each candidate on a few thousand rows,
 however many there are: where these are most of the collection it takes about as long as fitting all on all,
-of large ones it is a smaller share. Of those the interval of recall is that of the sample, not of all rows."""
+of large ones it is a smaller share. The interval of their recall is that of the sample, not of all rows."""
 
 
 def key(record: Record) -> tuple[str, ...]:
