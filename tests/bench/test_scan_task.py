@@ -45,7 +45,7 @@ def test_the_recall_of_a_scan_is_the_share_of_the_best_rows(label):
     contender = searching(label)
     if contender.missing():
         pytest.skip(label)
-    rows, queries = scan_worker._rows(40_000, 32, 0), scan_worker._rows(20, 32, 1)
+    rows, queries = scan_worker._rows(40_000, 64, 0), scan_worker._rows(20, 64, 1)
     contender.use_threads(1)
     contender.build(rows)
     true = np.argsort(-queries @ rows.T, axis=1)[:, :10]
