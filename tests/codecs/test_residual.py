@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vecstore as vs
-from vecstore.codecs.residual import Prq, Rq
+from vecstore.codecs.residual import Prq, Rq, choose_m
 from vecstore.codecs.residual.coding import Search
 
 
@@ -130,6 +130,8 @@ def test_forged_state_is_refused():
             Prq(dim=6, m=2, beam=5, books=books, splits=splits)
 
 
-@pytest.mark.parametrize(("spec", "m"), [("rq", 256), ("lsq", 16)])
-def test_rows_of_any_width_get_codebooks_without_saying_how_many(spec, m):
-    assert vs.fit(spec, np.random.default_rng(0).random((2, 13_000), np.float32)).m == m
+@pytest.mark.parametrize(
+    ("dim", "most", "m"), [(13_000, 256, 256), (13_000, 16, 16), (100, 256, 2), (3, 16, 1)]
+)
+def test_rows_of_any_width_get_codebooks_without_saying_how_many(dim, most, m):
+    assert choose_m("rq", np.zeros((2, dim), np.float32), (None, None), 5, most) == m
