@@ -27,7 +27,8 @@ def test_a_golden_table_gives_its_rows_and_goes_on(path):
     facts = json.loads(path.with_suffix(".json").read_text())
     expected = list(np.load(path).values())
     first = vs.table_open(path.with_suffix(".table"))
-    assert first.setup.method == facts["method"] and first.ledger().as_dict() == facts["ledger"]
+    ledger = first.ledger().as_dict()
+    assert first.setup.method == facts["method"] and ledger == {**dict.fromkeys(ledger, 0), **facts["ledger"]}
     table = vs.table_open(path.with_suffix(".table"), path.with_suffix(".delta"))
     # Products of matrices sum floats, whose order may differ between machines.
     assert np.allclose(rows_of(table), expected[0], rtol=1e-5, atol=1e-6)
