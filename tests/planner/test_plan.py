@@ -152,8 +152,8 @@ def test_rows_that_cannot_be_taken_are_not_planned_with():
 
 def kept(hits, errors):
     """Whose hits and order say the same."""
-    hits = np.array(hits, np.uint8)
-    return Kept(np.float32(hits / 10), hits, np.array(errors, float), 1.0)
+    shares = np.float32(np.array(hits) / 10)
+    return Kept(shares, shares, np.array(errors, float), 1.0)
 
 
 @pytest.mark.parametrize("by_recall", [False, True])

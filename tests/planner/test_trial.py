@@ -52,13 +52,23 @@ def test_of_equal_rows_there_is_no_order_and_no_warning(metric):
 @pytest.mark.parametrize("whole", [False, True])
 def test_most_rows_are_fitted_on_and_none_of_these_is_a_query(n, least, whole):
     rows = np.arange(n, dtype=np.float32)[:, None] + np.zeros((1, 3), np.float32)
-    trial = Trial(rows, "l2", 0, whole=whole)
+    trial = Trial(rows, "l2", 0, total=n if whole else None)
     assert len(trial.rows) >= least
     if n > 3:
         held = trial.field.rows[: trial.field.held, 0]
         assert len(held) and not np.intersect1d(trial.rows[:, 0], held).size
         assert np.isin(trial.field.queries[:, 0], held).all()
         assert len(trial.field.rows) == len(held) + (len(trial.rows) if whole else 0)
+
+
+def test_recall_is_that_of_the_whole_collection():
+    rows = spread(6000)
+    codec, told = vs.fit("pq:m=2,bits=4", rows), {}
+    for total in (3000, 6000):
+        trials = [Trial(rows[seed::2], "ip", seed, total=total) for seed in (0, 1)]
+        told[total] = np.mean([trial.measure(codec).recall for trial in trials])
+    true = np.mean([Trial(rows, "ip", seed, total=6000).measure(codec).recall for seed in (0, 1)])
+    assert abs(told[6000] - true) < abs(told[3000] - true)
 
 
 def test_rows_that_were_fitted_on_count_where_they_are_most_of_the_collection():
@@ -68,7 +78,7 @@ def test_rows_that_were_fitted_on_count_where_they_are_most_of_the_collection():
     assert not Room(parse_budget("16B/row"), 16, None, 8.0).mostly(3000)
     by_heart = vs.fit("rq:m=4", Trial(rows, "ip", 0).rows)  # 1,024 centroids of 2,600 rows
     assert (
-        Trial(rows, "ip", 0, whole=True).measure(by_heart).order
+        Trial(rows, "ip", 0, total=3000).measure(by_heart).order
         > Trial(rows, "ip", 0).measure(by_heart).order
     )
 

@@ -3,9 +3,10 @@
 Bootstrap: Efron 1979, doi:10.1214/aos/1176344552. Runs of rows are drawn, not rows, since rows of one run may
 belong together; all candidates are drawn with the same ones, so that what is hard for all of them does not
 count. An interval is that of the mean over as many other queries or rows: two draws differ, that of what was
-measured on and that of what is measured then. Of the best of several candidates, what it seems better than it
-is for having been chosen counts, too: in each draw one is chosen anew (Tsamardinos et al. 2018, Machine
-Learning 107, doi:10.1007/s10994-018-5714-4, section 3).
+measured on and that of what is measured then. The best of several candidates seems better than it is for
+having been chosen: in each draw one is chosen anew, and what it comes to with the queries that were not drawn
+is the middle of the interval (Tsamardinos et al. 2018, Machine Learning 107, doi:10.1007/s10994-018-5714-4,
+section 3).
 """
 
 from __future__ import annotations
@@ -50,16 +51,24 @@ class Draws:
 
         among: what it was chosen from as the best, if it was.
         """
-        if not len(kept.hits):
+        if not len(kept.shares):
             return None
-        first, second = (self._means(kept.hits / 10, at) for at in (0, 1))
-        true = float(np.mean(kept.hits) / 10)
-        if len(among) > 1:
-            gains = np.array([self._means(one.hits / 10, 0) - one.hits.mean() / 10 for one in among])
-            chosen = np.argmax([self._worth(one) for one in among], axis=0)
-            first = true + gains[chosen, np.arange(_DRAWS)]
+        first, second = (self._means(kept.shares, at) for at in (0, 1))
+        true = (
+            self._other_recall(kept, among) if len(among) > 1 else float(kept.shares.mean(dtype=np.float64))
+        )
         low, high = _interval(true + second - first)
         return max(low, 0.0), min(high, 1.0)
+
+    def _other_recall(self, kept: Kept, among: Sequence[Kept]) -> float:
+        """What the best of several comes to with queries that it was not chosen by.
+
+        In each draw one is chosen by the queries that come, and measured on those that do not."""
+        chosen = np.argmax([self._worth(one) for one in among], axis=0)
+        others = (self._queries[0] == 0).astype(np.float64)
+        found = np.stack([np.bincount(self._runs, one.shares, len(self._sizes)) for one in among])
+        count = float((others @ self._sizes).sum())
+        return float((others * found[chosen]).sum() / count if count else kept.shares.mean())
 
     def relative_mse(self, kept: Kept) -> Interval:
         """Of the relative error of as many other rows."""
@@ -74,9 +83,9 @@ class Draws:
 
     def _worth(self, kept: Kept) -> F64:
         """What candidates are ranked by, in each draw of what was measured on."""
-        if not len(kept.hits):
+        if not len(kept.shares):
             return -self._error(kept, 0)
-        return self._means(kept.hits if self._by_recall else kept.orders, 0)
+        return self._means(kept.shares if self._by_recall else kept.orders, 0)
 
     def _means(self, values: NDArray[np.number], at: int) -> F64:
         """Of values (q,) of queries, in each draw."""

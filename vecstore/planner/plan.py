@@ -113,7 +113,8 @@ class Search:
     @classmethod
     def of(cls, usable: Array, room: Room, terms: Wanted, *, speeds: bool = True) -> Self:
         """On rows of a sample that codecs can be fitted on, (n, dim)."""
-        trial = Trial(usable, terms.metric, terms.seed, whole=room.mostly(len(usable)))
+        total = room.rows if room.mostly(len(usable)) else None
+        trial = Trial(usable, terms.metric, terms.seed, total=total)
         return cls(trial, room, terms, speeds)
 
     def exact(self) -> Iterator[AnyCodec]:

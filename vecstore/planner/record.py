@@ -37,7 +37,7 @@ class Measured:
     def line(self) -> str:
         """As JSON."""
         kept = self.kept
-        found: dict[str, Any] = {"orders": text_of(kept.orders), "hits": text_of(kept.hits)}
+        found: dict[str, Any] = {"orders": text_of(kept.orders), "shares": text_of(kept.shares)}
         found |= {"errors": text_of(kept.errors), "spec": self.spec, "full": self.full}
         found |= {"code_bytes": self.code_bytes, "shared": self.shared}
         found |= {"spread": kept.spread, "speeds": None if self.speeds is None else asdict(self.speeds)}
@@ -47,7 +47,7 @@ class Measured:
     def of(cls, found: dict[str, Any]) -> Self:
         """Of what `line` wrote; KeyError, TypeError or ValueError for anything else."""
         kept = Kept(
-            array_of(found["orders"], np.float32), array_of(found["hits"], np.uint8),
+            array_of(found["orders"], np.float32), array_of(found["shares"], np.float32),
             array_of(found["errors"], np.float64), float(found["spread"]),
         )  # fmt: skip
         speeds = None if found["speeds"] is None else Speeds(**found["speeds"])

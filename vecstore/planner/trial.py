@@ -1,11 +1,12 @@
 """What a codec keeps, measured with queries that it was not fitted on, among rows as they will be searched.
 
 Where the sample is most of the collection, its rows are searched, those that a codec was fitted on, too: so
-will they be. Where it is a small part, or nobody knows, the rows that are held from the codec are searched
-alone, since a codec keeps more of rows that it was fitted on than it will of others. Among these few, near
-rows are farther away than in the collection, and codecs that tell clusters apart find more of them than those
-that tell rows apart; so how well scores order each query's nearest rows counts there, not how many of them
-are found. Errors are of held rows.
+will they be. Of nine tenths of the rows the ninth is as near as the tenth of all, so recall is of the nine
+nearest then: of ten it would be that of a smaller collection, where more are found. Where it is a small part,
+or nobody knows, the rows that are held from the codec are searched alone, since a codec keeps more of rows
+that it was fitted on than it will of others. Among these few, near rows are farther away than in the
+collection, and codecs that tell clusters apart find more of them than those that tell rows apart; so how well
+scores order each query's nearest rows counts there, not how many of them are found. Errors are of held rows.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ F64 = NDArray[np.float64]
 class Kept:
     """What a codec keeps of a field, by query and by group of rows, so that it can be drawn again.
 
-    orders: correlation of scores with true ones among each query's nearest rows; hits: of its ten nearest,
-    how many a search finds; both (q,), empty where not measured. errors: squared, summed over each group of
+    orders: correlation of scores with true ones among each query's nearest rows; shares: of its nearest, what
+    share a search finds; both (q,), empty where not measured. errors: squared, summed over each group of
     held rows (g,). spread: squared distances to the mean, all in all.
     """
 
     orders: NDArray[np.float32]
-    hits: NDArray[np.uint8]
+    shares: NDArray[np.float32]
     errors: F64
     spread: float
 
@@ -56,8 +57,8 @@ class Kept:
 
     @property
     def recall(self) -> float | None:
-        """Of the ten nearest, the share that is found; None where not measured."""
-        return float(self.hits.mean() / _FOUND) if len(self.hits) else None
+        """Of the ten nearest of all rows, the share that is found; None where not measured."""
+        return float(self.shares.mean(dtype=np.float64)) if len(self.shares) else None
 
     @property
     def relative_mse(self) -> float:
@@ -71,10 +72,19 @@ class Kept:
 class Field:
     """Rows to measure on, the first of which are searched for among all of them."""
 
-    def __init__(self, rows: Array, numbers: NDArray[np.int64], metric: str, held: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: Array,
+        numbers: NDArray[np.int64],
+        metric: str,
+        held: int | None = None,
+        found: int = _FOUND,
+    ) -> None:
         """rows (n, dim), with their numbers in the sample, which say what belongs to one run of rows; held:
-        how many of them, the first, codecs are not fitted on; by default all."""
+        how many of them, the first, codecs are not fitted on; by default all. found: of how many nearest rows
+        recall is, 1 to _FOUND."""
         self.held = len(rows) if held is None else held
+        self._found = found
         self.rows = as_float32(rows)
         self.metric = metric
         self._code = METRICS.index(metric)
@@ -83,7 +93,7 @@ class Field:
         if len(self.queries):
             self._near = self._nearest()
             near = self._scores(self.rows, self._near)
-            self._true, self._least = _centred(near), near[:, _FOUND - 1 : _FOUND]
+            self._true, self._least = _centred(near), near[:, found - 1 : found]
         alone = self.rows[: self.held]
         means = alone.mean(axis=0, dtype=np.float64)
         self._spreads = self._grouped(np.square(alone - means).sum(axis=1))
@@ -106,18 +116,18 @@ class Field:
         errors = self._grouped(np.square(lost).sum(axis=1))
         spread = float(self._spreads.sum())
         if not len(self.queries):
-            return Kept(np.empty(0, np.float32), np.empty(0, np.uint8), errors, spread)
+            return Kept(np.empty(0, np.float32), np.empty(0, np.float32), errors, spread)
         found = _centred(self._scores(back, self._near))
         both = (found * self._true).sum(axis=1)
         lengths = np.sqrt(np.square(found).sum(axis=1) * np.square(self._true).sum(axis=1))
         orders = np.divide(both, lengths, where=lengths > 0, out=both * 0)
-        return Kept(orders.astype(np.float32), self._hits(Searcher.of(codec, codes)), errors, spread)
+        return Kept(orders.astype(np.float32), self._shares(Searcher.of(codec, codes)), errors, spread)
 
-    def _hits(self, searcher: Searcher) -> NDArray[np.uint8]:
-        """How many (q,) of the first ten rows found are as near as the ten nearest."""
-        found = self._others(searcher.search(self.queries, _FOUND + RUN_ROWS, metric=self.metric)[0], _FOUND)
-        near = self._scores(self.rows, found) >= self._least
-        return np.asarray(near.sum(axis=1), np.uint8)
+    def _shares(self, searcher: Searcher) -> NDArray[np.float32]:
+        """What share (q,) of as many rows found as recall is of are as near as the nearest."""
+        found = searcher.search(self.queries, self._found + RUN_ROWS, metric=self.metric)[0]
+        near = self._scores(self.rows, self._others(found, self._found)) >= self._least
+        return np.asarray(near.mean(axis=1), np.float32)
 
     def _nearest(self) -> NDArray[np.int64]:
         """Numbers (q, k) of the nearest rows of other runs: rows of one run may belong together."""
@@ -160,9 +170,10 @@ class Trial:
     by_recall: whether the one who finds the most is the best; else it is the one who orders near rows best.
     """
 
-    def __init__(self, rows: Array, metric: str, seed: int, *, whole: bool = False) -> None:
-        """rows: the sample (n, dim), none of which a codec refuses; whole: it is most of the collection."""
-        self.by_recall = whole
+    def __init__(self, rows: Array, metric: str, seed: int, *, total: int | None = None) -> None:
+        """rows: the sample (n, dim), none of which a codec refuses; total: of how many rows it is most, or
+        None."""
+        self.by_recall, self._total = total is not None, total
         order = np.random.default_rng(seed).permutation(-(-len(rows) // RUN_ROWS))
         least = min(_LEAST_ROWS // RUN_ROWS, len(order) // 4)
         tested = max(least, min(TEST_ROWS // RUN_ROWS, len(order) // _SHARE))
@@ -178,7 +189,9 @@ class Trial:
     def _field(self, fitted: int, metric: str) -> Field:
         """Held rows, and so many of those to fit on where they count."""
         numbers = np.concatenate([self._held, self._fitted[: fitted if self.by_recall else 0]])
-        return Field(self._all[numbers], numbers, metric, len(self._held))
+        share = len(numbers) / self._total if self._total else 1.0
+        found = min(max(round(_FOUND * share), 1), _FOUND)
+        return Field(self._all[numbers], numbers, metric, len(self._held), found)
 
     @cached_property
     def few(self) -> Field:
