@@ -21,20 +21,21 @@ SETS = (
 )  # fmt: skip
 RECALL, SHARE, TIME = 0.01, 0.9, 0.1  # what is asked
 ABOUT = """\
-A plan sees a collection. Beside it every candidate that the budget holds is fitted on all of the
-collection (on a sample as `compress` draws it, where it is large), and the collection is searched with
-queries that neither has seen: the set's own, where it has some, or rows left out of it. `told` is the
-plan's interval of 95 %, of what as many other rows as it measured on would show; beside it stands what its
-first choice comes to with rows that were left out as queries, and what is lost of these. Collections drawn
-at random are up to 2,400 rows of each set, planned for each of the budgets in turn, beside as many that were
-not drawn as the plan measured with. Seconds are processor time of one thread, kernels compiled before, and
-those of a plan include what it measures of costs, which the exhaustive run does not.
+A plan sees a collection. Beside it every candidate that the budget holds is fitted on all of the collection
+(on a sample as `compress` draws it, where it is large), and the collection is searched with queries that
+neither has seen: the set's own, where it has some, or rows left out of it. `told` is the plan's interval of
+95 %, of what as many other rows as it measured on would show; beside it stands what its first choice comes to
+with rows that were left out as queries, and what is lost of these. Collections drawn at random are up to
+2,400 rows of each set, planned for each of the budgets in turn, beside as many that were not drawn as the
+plan measured with. Seconds are processor time of one thread, kernels compiled before, and those of a plan
+include what it measures of costs, which the exhaustive run does not.
 
-What this does not show: collections of millions, of which a plan sees a sample, so that its recall is
-that of the sample; other settings of codecs than the planner lists, which may be better still; what
-another draw of the rows would give, as one seed was run. A plan fits each candidate on a few thousand rows,
-however many there are: where these are most of the collection it takes about as long as fitting all on all,
-of large ones it is a smaller share. The interval of their recall is that of the sample, not of all rows."""
+What this does not show: collections of millions, of which a plan sees a sample, so that its recall is that of
+the sample; other settings of codecs than the planner lists, which may be better still; what another draw of
+the rows would give, as one seed was run: budgets of a set are measured with the same unseen rows, and are
+right or wrong together. A plan fits each candidate on a few thousand rows, however many there are: where
+these are most of the collection it takes about as long as fitting all on all, of large ones it is a smaller
+share. The interval of their recall is that of the sample, not of all rows."""
 
 
 def key(record: Record) -> tuple[str, ...]:
