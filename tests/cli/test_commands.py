@@ -178,7 +178,8 @@ def test_an_output_that_exists_is_exit_code_5_and_stays(folder):
 def test_a_newer_format_is_exit_code_7(folder, monkeypatch):
     from vecstore.archive import layout
 
-    monkeypatch.setattr(layout, "VERSION", layout.VERSION + 1)
+    monkeypatch.setattr(layout, "TIERED", layout.VERSION + 1)
+    monkeypatch.setattr(layout, "VERSION", layout.TIERED)
     run("compress", "rows.npy", "a.arrow", "--codec", "f32", "--tiers", "4")
     monkeypatch.undo()
     os.chdir(folder)

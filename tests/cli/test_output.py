@@ -63,6 +63,7 @@ def test_output_that_cannot_be_written_is_exit_code_6(folder):
             shell=True,
             capture_output=True,
             check=False,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         )
         assert found.returncode == 6, (command, found.stderr)
         assert found.stderr.startswith(b"Error: ") and len(found.stderr.splitlines()) == 1

@@ -63,6 +63,11 @@ class FriendlyGroup(click.Group):
 
 
 def _end(ctx: click.Context, code: int, message: str) -> NoReturn:
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            _forget_stdout()
     if sys.stderr is not None:
         click.echo(f"Error: {message}", err=True)
     ctx.exit(code)
