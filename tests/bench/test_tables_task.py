@@ -269,7 +269,7 @@ def test_the_page_says_which_targets_are_kept(tmp_path):
     assert "| 1 of 1 | too few runs | `all` |" in text and "no memory" in text
     assert "frappe, league train: the best at 10% within 0.003 of the best of league serve | 0.0010" in text
     assert "ratio to torch SparseAdam: >= 10 | 20.00 (dim 16) | yes" in text
-    assert "two threads, speed of a step to one: >= 1.6 | 2.00 (dim 16) | yes" in text
+    assert "two threads, speed of a step to one, best runs: >= 1.6 | 2.00 (dim 16) | yes" in text
     assert "lookup of int8, ratio to plain rows: > 1 | 0.83 (dim 16) | no" in text
     assert "4.5 ns, 2.2 times that, where it is two halves of lines" in text
 

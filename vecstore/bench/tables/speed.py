@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import util
 from typing import Any
 
@@ -29,10 +29,7 @@ OURS = {"plain": "plain", "int8": "int8", "unified": "unified"}  # unified: two 
 
 def run(case: Record) -> Record:
     """Nanoseconds an id of each contender's lookup and step: median and least of runs in turn."""
-    import torch
-
     set_threads(case["threads"])
-    torch.set_num_threads(case["threads"])
     rows, bags = _SIZES[case["quick"]]
     batches, slope = _batches(rows, bags), _slope(bags, case["dim"])
     clock = time.process_time if case["threads"] == 1 else time.perf_counter
@@ -45,24 +42,39 @@ def run(case: Record) -> Record:
         contenders[name][1]()
         if held is not None:
             record[f"{name}_step_bytes"] = (machine.peak_bytes() or held) - held
+    ids, runs = bags * _IDS, _QUICK_RUNS if case["quick"] else _RUNS
+    found: dict[str, dict[str, float]] = {}
+    if case["threads"] > 1:  # Threads of peers go on turning for a while when they have no more to do.
+        found |= _timed(contenders, ids, runs, clock)
+        contenders.clear()
+    import torch
+
+    torch.set_num_threads(case["threads"])
     contenders["torch sparse Adagrad"] = _torch("Adagrad", rows, batches, slope)
     contenders["torch SparseAdam"] = _torch("SparseAdam", rows, batches, slope)
     if util.find_spec("fbgemm_gpu"):
         contenders["FBGEMM row-wise Adagrad"] = _fbgemm(rows, batches, slope)
     else:
         record["missing"].append("fbgemm-gpu-cpu")
-    runs = _QUICK_RUNS if case["quick"] else _RUNS
+    found |= _timed(contenders, ids, runs, clock)
+    if case["threads"] == 1 and case["dim"] == walks.LINE_VALUES:
+        record["walk_ns"] = walks.walks(batches, rows)
+    return record | {"times": found, "runs": runs}
+
+
+def _timed(
+    contenders: Mapping[str, Jobs], ids: int, runs: int, clock: timing.Clock
+) -> dict[str, dict[str, float]]:
+    """Nanoseconds an id of lookups and steps, runs taken in turn."""
     found: dict[str, dict[str, float]] = {}
     for at, what in enumerate(("lookup", "step")):
         jobs: dict[str, timing.Job] = {name: both[at] for name, both in contenders.items()}
         times = timing.in_turn(jobs, runs=runs, clock=clock)
         for name, each in times.items():
-            scaled = 1e9 * np.array(each) / (bags * _IDS)
+            scaled = 1e9 * np.array(each) / ids
             found.setdefault(name, {})[f"{what}_ns"] = float(np.median(scaled))
             found[name][f"{what}_ns_min"] = float(scaled.min())
-    if case["threads"] == 1 and case["dim"] == walks.LINE_VALUES:
-        record["walk_ns"] = walks.walks(batches, rows)
-    return record | {"times": found, "runs": runs}
+    return found
 
 
 def _batches(rows: int, bags: int) -> list[I64]:

@@ -141,7 +141,7 @@ def _ours(timed: Sequence[Record]) -> Iterator[Line]:
         dim: one[dim]["times"]["plain"]["step_ns_min"] / two[dim]["times"]["plain"]["step_ns_min"]
         for dim in one.keys() & two.keys()
     }
-    yield _each("two threads, speed of a step to one: >= 1.6", both, 1.6, "--speed --threads 1,2")
+    yield _each("two threads, speed of a step to one, best runs: >= 1.6", both, 1.6, "--speed --threads 1,2")
 
 
 def _each(what: str, found: dict[int, float], least: float, command: str = "--speed") -> Line:
