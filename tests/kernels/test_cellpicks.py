@@ -130,6 +130,6 @@ def test_a_search_at_once_is_one_in_steps(count, how):
             best = np.lexsort((heap[1], -keys))[:, :k]
             found = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
             asked = turned, constants, (0.1, 0.2), layout[0]
-            nearest(bits, cells, asked, (by, lengths), (2, picked), found)
+            nearest(bits, cells, asked, (by, lengths), (4, picked), found)
             assert np.array_equal(found[0], np.take_along_axis(keys, best, axis=1))
             assert np.array_equal(found[1], np.take_along_axis(heap[1], best, axis=1))

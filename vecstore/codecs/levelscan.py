@@ -107,7 +107,7 @@ class CellScan(Scan):
         assert blocks is not None
         turned, constants = self._pull(queries)
         asked = turned, constants, (self._spread, self._rounded), self._near.places
-        sizes = 8 // self._bits, count
+        sizes = self._bits, count
         cellpicks.nearest((blocks, self._stretches), self._cells, asked, (by, lengths), sizes, best)
 
     def rescore(self, prepared: Prepared, numbers: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -56,20 +56,15 @@ def lay_out(codes: U8) -> U8:
     return held
 
 
+@kernel
 def pack(queries: F32, bits: int, width: int) -> F32:
     """queries (q, dim) as `pick` reads them, (q, 8 / bits, width in whole registers): cell p of all bytes."""
-    packed = np.zeros((len(queries), 8 // bits, -(-width // SLACK) * SLACK), np.float32)
-    _pack(queries, packed)
-    return packed
-
-
-@kernel
-def _pack(queries: F32, packed: F32) -> None:
-    """packed[j, t % cells, t // cells] = queries[j, t]."""
-    cells = packed.shape[1]
+    cells = 8 // bits
+    packed = np.zeros((queries.shape[0], cells, -(-width // SLACK) * SLACK), np.float32)
     for j in range(queries.shape[0]):
         for t in range(queries.shape[1]):
             packed[j, t % cells, t // cells] = queries[j, t]
+    return packed
 
 
 def tabulate(levels: F32) -> F32:
@@ -247,18 +242,17 @@ def nearest(
 
     queries: (q, dim), what is added to their scores (q,), what `tables_of_signs` adds, and where its tables
     begin, (m,), from `nibbles.layout`. by: as in `push`, of all rows, and what multiplies all keys of a query
-    in the end, (q,) or empty. sizes: of a byte's cells, and how many rows are picked. best (q, k), written,
+    in the end, (q,) or empty. sizes: bits of a cell, and how many rows are picked. best (q, k), written,
     the best first.
     """
     turned, constants, (spread, rounded), places = queries
-    count, width, tables = turned.shape[0], cells[1], places.size
+    count, tables = turned.shape[0], places.size
     values = np.empty((count, tables, 16), np.float32)
     tables_of_signs(turned, spread, rounded, values)
     book = np.zeros((count, bits[0].shape[1], 2, 64), np.uint8)
     steps, offsets = np.empty((count, 1), np.float32), np.empty(count, np.float32)
     lookup.fill_tables(values, (np.array([0, tables]), places), book, steps, offsets)
-    packed = np.zeros((count, sizes[0], -(-width // SLACK) * SLACK), np.float32)
-    _pack(turned, packed)
+    packed = pack(turned, sizes[0], cells[1])
     shape = count, sizes[1]
     keys, numbers, found = np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float64)
     top.clear((keys, numbers))

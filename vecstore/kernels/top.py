@@ -202,11 +202,7 @@ def _push_plain(scores: F32, terms: F32, how: int, wanted: NDArray[np.bool_], fi
     terms (n,) or empty; wanted (n,), or empty for all. Rows must come in ascending order.
     """
     for j in range(scores.shape[0]):
-        for i in range(scores.shape[1]):
-            if how == 1:
-                scores[j, i] *= terms[i]
-            elif how == 2:
-                scores[j, i] += terms[i]
+        turn(scores[j], terms, how)
         _push_run(scores[j], wanted, first, heap[0][j], heap[1][j])
 
 
