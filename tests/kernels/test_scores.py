@@ -58,7 +58,7 @@ def test_exact_scores_are_those_of_float64(dim):
     products = np.einsum("jd,jcd->jc", wide, wide_rows)
     lengths = np.linalg.norm(wide, axis=1)[:, None] * np.linalg.norm(wide_rows, axis=2)
     gaps = np.square(wide[:, None] - wide_rows).sum(axis=2)
-    for metric, wanted in enumerate((products, products / lengths, -gaps)):
+    for metric, wanted in enumerate((products, products / lengths, -gaps, products / lengths - 1)):
         out = np.empty((3, 4), np.float32)
         scores.exact(rows, queries, metric, out)
         assert np.allclose(out, wanted, rtol=1e-6, atol=1e-7)
@@ -78,9 +78,20 @@ def test_the_cosine_of_nothing_is_zero():
     assert not out.any()
 
 
+def test_cosines_near_one_are_told_apart_by_what_they_are_less():
+    rng = np.random.default_rng(0)
+    rows = (1000 + rng.standard_normal((8, 20))).astype(np.float32)
+    queries = (1000 + rng.standard_normal((1, 20))).astype(np.float32)
+    out = np.empty((1, 8), np.float32)
+    scores.exact(rows, queries, scores.LESS_ONE, out)
+    units = [x.astype(np.float64) / np.linalg.norm(x.astype(np.float64)) for x in (queries[0], *rows)]
+    wanted = [-np.square(units[0] - unit).sum() / 2 for unit in units[1:]]
+    assert np.allclose(out[0], wanted, rtol=1e-5, atol=0)
+
+
 def test_a_score_that_is_no_number_is_the_worst():
     rows, queries = np.full((2, 3), np.nan, np.float32), np.ones((1, 3), np.float32)
-    for metric in range(3):
+    for metric in range(4):
         out = np.empty((1, 2), np.float32)
         scores.exact(rows, queries, metric, out)
         assert (out == -np.inf).all()

@@ -24,6 +24,15 @@ def distances(queries, rows):
     return np.square(queries[:, None].astype(np.float64) - rows[None]).sum(axis=2)
 
 
+def cosines(queries, rows):
+    """(q, n) less one, in float64; 0 less one of rows of length zero."""
+    queries, rows = queries.astype(np.float64), rows.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    units = np.divide(rows, lengths, where=lengths > 0, out=np.zeros_like(rows))
+    asked = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    return np.where(lengths[:, 0] > 0, -distances(asked, units) / 2, -1)
+
+
 def recall(found, wanted):
     """The share of the wanted rows that were found."""
     return np.mean([np.isin(a, b).mean() for a, b in zip(wanted, found, strict=True)])
@@ -44,6 +53,47 @@ def test_the_nearest_rows_are_found_far_from_the_origin(spec, middle):
     np.testing.assert_allclose(scores, np.take_along_axis(true, found, axis=1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("middle", [20, 100, 1000])
+def test_the_rows_of_the_nearest_directions_are_found_far_from_the_origin(spec, middle):
+    rows, queries = make(2000, 0, middle), make(20, 1, middle)
+    if spec == "f16" and middle == 1000:
+        pytest.skip("all rows are one")
+    codec = vs.fit(spec, rows)
+    codes = codec.encode(rows)
+    found, scores = Searcher.of(codec, codes).search(queries, metric="cosine")
+    true = cosines(queries, codec.decode(codes))
+    order = np.argsort(-true, axis=1, kind="stable")[:, :10]
+    assert recall(found, order) > 0.99
+    np.testing.assert_allclose(scores, 1 + np.take_along_axis(true, found, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("spec", ["f32", "sq:bits=8", "tcq:bits=2", "rabitq:bits=4"])
+def test_rows_elsewhere_and_queries_of_any_direction_are_ordered_by_the_cosine_far_from_the_origin(spec):
+    rows, queries = make(3000, 0, 100), make(60, 1, 100)
+    rows[::25] *= np.random.default_rng(2).uniform(0.01, 2, (120, 1)).astype(np.float32)
+    rows[3::100], rows[5::100], rows[7::100] = -rows[3::100], 50 * make(30, 3, 0), 0
+    queries[20:40], queries[40:] = -queries[20:40], make(20, 4, 0)
+    codec = vs.fit(spec, rows)
+    codes = codec.encode(rows)
+    searcher = Searcher.of(codec, codes)
+    assert searcher.terms.far
+    found, scores = searcher.search(queries, metric="cosine")
+    true = cosines(queries, codec.decode(codes))
+    taken = np.take_along_axis(true, found, axis=1)
+    best = -np.sort(-true, axis=1)[:, :10]
+    np.testing.assert_allclose(scores, 1 + taken, atol=1e-4)
+    np.testing.assert_allclose(scores[:20], 1 + taken[:20], atol=1e-7)
+    assert np.abs(taken - best)[:40].max() < 1e-6
+    assert np.abs(taken - best)[40:].mean() < 0.01
+    for query in (0, 25, 50):
+        alone = searcher.search(queries[query : query + 1], metric="cosine")
+        assert np.array_equal(alone[0][0], found[query])
+        assert np.array_equal(alone[1][0], scores[query])
+    some = np.arange(3000) % 3 == 1
+    assert some[searcher.search(queries, metric="cosine", where=some)[0]].all()
+
+
 def test_few_rows_far_away_leave_the_others_in_order():
     rows, queries = make(2000, 0, 0), make(20, 1, 0)
     rows[:100] = 1e15
@@ -53,16 +103,18 @@ def test_few_rows_far_away_leave_the_others_in_order():
 
 
 @pytest.mark.parametrize("small", [0, 1 << 13])
-def test_segments_far_from_the_origin_are_searched_as_one(tmp_path, small, monkeypatch):
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_segments_far_from_the_origin_are_searched_as_one(tmp_path, small, metric, monkeypatch):
     monkeypatch.setattr(together, "_SMALL_ROWS", small)
     monkeypatch.setattr(writing, "FIT_ROWS", 200)
     rows, queries = make(3000, 0, 1000), make(20, 1, 1000)
-    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2", keep=None)
+    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric=metric, keep=None)
     for start, stop in ((0, 300), (300, 2000), (2000, 2001), (2001, 3000)):
         store.put(range(start, stop), rows[start:stop])
         if start:  # What was made for other segments serves on.
             store.search(queries)
-    true = distances(queries, np.concatenate([block for _, block in store.scan()]))
+    decoded = np.concatenate([block for _, block in store.scan()])
+    true = distances(queries, decoded) if metric == "l2" else -cosines(queries, decoded)
     assert recall(store.search(queries)[0], np.argsort(true, axis=1)[:, :10]) > 0.99
 
 
@@ -71,10 +123,13 @@ def test_the_score_of_a_code_far_from_the_origin_can_be_mixed_in(tmp_path, monke
     rows, queries = make(500, 0, 1000), make(5, 1, 1000)
     store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2", keep="f32")
     store.put(range(500), rows)
-    ids, scores = store.search(queries, 5, mix=0.5)
-    fine, coarse = distances(queries, rows), distances(queries, store.view.parts[0].archive.get(range(500)))
-    mixed = fine + 0.5 * coarse
-    np.testing.assert_allclose(scores, np.take_along_axis(mixed, ids, axis=1), rtol=0.1)
+    codes = store.view.parts[0].archive.get(range(500))
+    for metric, measure in (("l2", distances), ("cosine", lambda q, x: 1 + cosines(q, x))):
+        ids, scores = store.search(queries, 5, metric=metric, mix=0.5)
+        mixed = measure(queries, rows) + 0.5 * measure(queries, codes)
+        np.testing.assert_allclose(
+            scores, np.take_along_axis(mixed, ids, axis=1), rtol=0.1 if metric == "l2" else 1e-6
+        )
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])

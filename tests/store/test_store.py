@@ -175,6 +175,9 @@ def test_a_store_can_be_pickled(make):
 def test_an_empty_store_answers(make):
     store = make()
     ids, scores = store.search(some_rows(2), k=3)
+    for wrong in ({"k": 0}, {"metric": "far"}, {"rerank": -1}, {"mix": -1.0}):
+        with pytest.raises(vs.SpecError, match=next(iter(wrong))):
+            store.search(some_rows(2), **wrong)
     assert ids.shape == scores.shape == (2, 0) and len(store) == 0 and list(store.scan()) == []
     store.put(np.empty(0, np.int64), np.empty((0, 8), np.float32))
     store.compact()

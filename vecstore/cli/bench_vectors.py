@@ -14,7 +14,7 @@ from vecstore.bench.vectors.worker import TASKS
 from vecstore.cli.benching import data_option, listed, measured, numbers, record_options
 from vecstore.errors import SpecError
 from vecstore.ledger import parse_budget
-from vecstore.stream.compress import METRICS
+from vecstore.search import METRICS
 
 
 @click.command()

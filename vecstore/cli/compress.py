@@ -18,7 +18,8 @@ from vecstore.cli.output import (
     threads_option,
 )
 from vecstore.errors import SpecError
-from vecstore.stream.compress import METRICS, Summary
+from vecstore.search import METRICS
+from vecstore.stream.compress import Summary
 
 
 @click.command()

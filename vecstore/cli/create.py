@@ -6,7 +6,7 @@ import click
 
 from vecstore import api
 from vecstore.cli.output import model_option, revision_option
-from vecstore.stream.compress import METRICS
+from vecstore.search import METRICS
 
 
 @click.command()

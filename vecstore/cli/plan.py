@@ -12,7 +12,7 @@ from vecstore.codecs.tables.making import LEAGUES
 from vecstore.errors import SpecError
 from vecstore.planner.plan import Candidate, Plan
 from vecstore.planner.tables import TablePlan, TableTerms, plan_tables
-from vecstore.stream.compress import METRICS
+from vecstore.search import METRICS
 
 _OF_VECTORS = ("min_recall", "max_scan_ns", "ids", "vectors", "rows")
 

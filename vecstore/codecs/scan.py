@@ -188,7 +188,8 @@ class ScaledScan(AroundScan):
     def dots(self, prepared: Any, start: int, stop: int, out: Rows) -> None:
         """The inner scan's, times the factor of each row."""
         self.inner.dots(prepared, start, stop, out)
-        out *= self._factors[start:stop]
+        with np.errstate(invalid="ignore"):  # of rows that are none
+            out *= self._factors[start:stop]
 
     def push(self, prepared: Any, rows: Places, by: By, heap: Heap) -> bool:
         """The inner scan's, where nothing else is to be done to its scores, which are no bounds."""

@@ -37,6 +37,7 @@ F64 = NDArray[np.float64]
 ROWS = 4
 QUERIES = 2 if ISA == "avx2" else 4  # ROWS x QUERIES sums, and what they are made of, fit the registers
 _PLAIN = LANES < ROWS
+LESS_ONE = 3  # of `exact`
 _PARTS = 8  # chains of a float64 sum
 _WIDE = Vector(ir.DoubleType(), _PARTS)
 
@@ -250,22 +251,24 @@ def gaps(rows: F32, point: F32, out: F64) -> None:
 @kernel
 def exact(rows: F32, queries: F32, metric: int, keys: F32) -> None:
     """keys[j, c] = the score of query j with its candidate c, added up in float64: 0 ip, 1 cosine, 2 squared
-    l2, negative; NaN as -inf.
+    l2, negative, LESS_ONE the cosine less one; NaN as -inf.
 
     rows (q * c, d), the candidates of one query after the other; queries (q, d); keys (q, c), written. The
     cosine with a row or a query of length zero is 0.
     """
+    cosine = metric == 1 or metric == LESS_ONE
     for j in range(keys.shape[0]):
-        length = _sum(queries[j], queries[j], False) if metric == 1 else 0.0
+        length = _sum(queries[j], queries[j], False) if cosine else 0.0
         for c in range(keys.shape[1]):
             row = rows[j * keys.shape[1] + c]
             if metric == 2:
                 score = -_sum(queries[j], row, True)
             else:
                 score = _sum(queries[j], row, False)
-                if metric == 1:
+                if cosine:
                     both = length * _sum(row, row, False)
                     score = score / np.sqrt(both) if both != 0 else 0.0
+                    score -= metric == LESS_ONE
             if not score >= -np.inf:
                 score = -np.inf
             keys[j, c] = np.float32(score)

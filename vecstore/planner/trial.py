@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vecstore.codecs.base import Array, Codec, Rows, as_float32
 from vecstore.codecs.plain import F32
 from vecstore.kernels import scores
-from vecstore.search.searcher import METRICS, Searcher
+from vecstore.search import METRICS, Searcher
 from vecstore.stream.sample import RUN_ROWS
 
 FIT_ROWS = 16_384  # fitted on, per candidate

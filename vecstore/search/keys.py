@@ -1,6 +1,8 @@
-"""What makes keys of scores, and scores of keys: lengths of rows and of queries."""
+"""What makes keys of scores, and scores of keys: terms of rows, lengths of queries."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,8 @@ from numpy.typing import NDArray
 from vecstore.codecs.base import Rows
 from vecstore.kernels import scores, top
 
-HOW = {"ip": top.AS_THEY_ARE, "cosine": top.TIMES, "l2": top.PLUS}  # a score becomes a key by its row's term
+NONE = np.empty(0, np.float32)
+_TOWARDS = 0.1  # of a query's length
 
 
 def turn(keys: Rows, terms: Rows, how: int) -> None:
@@ -33,15 +36,66 @@ def inverse_lengths(queries: Rows) -> NDArray[np.float64]:
         return np.where(squares > 0, squares**-0.5, 0.0)
 
 
-def as_scores(keys: Rows, queries: Rows, metric: str, middle: Rows | None) -> Rows:
-    """Scores (q, n) by a metric of a scan's keys; those of distances, made with a middle, are negative."""
-    if metric == "cosine":
-        return over_length(keys, queries)
-    if metric == "ip":
-        return keys.copy()
-    lengths, own = np.empty(len(queries)), np.zeros(1)
-    scores.squares(queries, lengths)
-    if middle is not None:
-        scores.squares(middle[None], own)
-    found: Rows = (2 * keys - (lengths - own)[:, None]).astype(np.float32)
+class Keys(NamedTuple):
+    """How inner products of a scan become keys of a metric: the terms of its rows, and what is done by them.
+
+    middle: what queries are taken from before the scan is asked (`Terms.apart`, `Terms.aslant`).
+    """
+
+    metric: str
+    terms: Rows
+    how: int
+    middle: Rows | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether they are scores but for the length of the query."""
+        return self.how != top.PLUS
+
+    @property
+    def aslant(self) -> bool:
+        """Whether they are of cosines, told from the middle's."""
+        return self.metric == "cosine" and self.middle is not None
+
+    def asked(self, queries: Rows) -> Rows:
+        """Queries (q, dim) as the scan is asked them."""
+        if self.middle is None:
+            return queries
+        if not self.aslant:
+            return queries - self.middle
+        return beside(queries, self.middle)
+
+    def scores(self, keys: Rows, queries: Rows) -> Rows:
+        """Scores (q, n) by the metric; those of distances are negative."""
+        if self.metric == "ip":
+            return keys.copy()
+        if self.aslant:
+            assert self.middle is not None
+            whole = (keys + np.linalg.norm(self.middle)) * shares(queries, self.middle)
+            return over_length(whole.astype(np.float32), queries)
+        if self.metric == "cosine":
+            return over_length(keys, queries)
+        lengths, own = np.empty(len(queries)), np.zeros(1)
+        scores.squares(queries, lengths)
+        if self.middle is not None:
+            scores.squares(self.middle[None], own)
+        found: Rows = (2 * keys - (lengths - own)[:, None]).astype(np.float32)
+        return found
+
+
+def shares(queries: Rows, middle: Rows) -> NDArray[np.float64]:
+    """How much of the middle queries have, (q, 1)."""
+    wide = middle.astype(np.float64)
+    found: NDArray[np.float64] = (queries @ wide / (wide @ wide))[:, None]
     return found
+
+
+def beside(queries: Rows, middle: Rows) -> Rows:
+    """What queries have beside the middle, (q, dim), for one share of it."""
+    return (queries / shares(queries, middle) - middle).astype(np.float32)
+
+
+def along(queries: Rows, middle: Rows) -> NDArray[np.bool_]:
+    """Which queries (q,) point so much to where the middle lies that `Terms.aslant` orders rows for them."""
+    towards = queries @ middle.astype(np.float64) * inverse_lengths(queries)
+    return towards > _TOWARDS * np.linalg.norm(middle)

@@ -2,10 +2,10 @@
 
 All metrics come from a scan's inner products: the cosine is <q, x> / |x|, and the order by squared distance
 is that of <q - m, x> - |x - m|^2 / 2 for any m, so that a row needs one float32 beside its code, made at the
-first search by that metric (`terms.py`). Where a scan is not exact, and for distances, of which that sum
-loses the last digits, the best 2 k + 16 rows (or `rerank`) are scored once more: decoded, in float64, or by
-the scan itself (`Scan.rescore`). Where it gives bounds, the rows that these do not rule out are scored by the
-scan, and the best k once more.
+first search by that metric (`terms.py`); two for the cosine where rows lie far from the origin. Where a scan
+is not exact, and for distances, of which that sum loses the last digits, the best 2 k + 16 rows (or `rerank`)
+are scored once more: decoded, in float64, or by the scan itself (`Scan.rescore`). Where it gives bounds, the
+rows that these do not rule out are scored by the scan, and the best k once more.
 
 A symmetric search compares codes with codes, by a measure of the codec's own that is the same for all metrics
 (for one bit a dimension, dimensions less twice the bits that differ); nothing is scored once more, unless
@@ -14,32 +14,27 @@ told to, which is by the metric.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import (
-    LARGEST,
     Array,
     BlockCodec,
     Codec,
     Codes,
     Rows,
-    as_float32,
-    check_rows,
 )
-from vecstore.codecs.scan import By, Scan
-from vecstore.errors import InputError, ShapeError, SpecError
+from vecstore.codecs.scan import By, ScaledScan, Scan
+from vecstore.errors import SpecError
 from vecstore.kernels import scores, top
-from vecstore.kernels.finite import within
 from vecstore.kernels.threads import get_threads, spread
 from vecstore.registry import CODECS
-from vecstore.search.keys import HOW, as_scores, inverse_lengths, over_length, turn
-from vecstore.search.terms import NONE, Decode, RowNumbers, Terms
+from vecstore.search.checks import ALL, METRICS, check_asked, check_mask, check_mix, check_queries
+from vecstore.search.keys import NONE, Keys, along, inverse_lengths, over_length, turn
+from vecstore.search.terms import Decode, RowNumbers, Terms
 
-METRICS = ("ip", "cosine", "l2")
 Group = tuple[slice, Any]  # queries, and what the scan made of them
 
 _TIMES, _AT_LEAST = 2, 16  # rows that are scored again: _TIMES * k + _AT_LEAST
@@ -51,20 +46,17 @@ _ALONE = 1 << 15  # rows x queries that are not worth a second thread
 _ENOUGH = 8  # times the queries that a thread has: as many as a call of a scan serves best
 _RESCORED = 1 << 13  # rows decoded at a time
 _NO_LENGTHS = np.empty(0)
-_ALL = np.empty(0, np.bool_)
 _LEAST = np.float32(-np.inf)
-_WHOLE = int | np.integer
 
 
 class _Plan(NamedTuple):
     """What a search does."""
 
-    metric: str
+    metric: str  # of rows that are scored again
+    by: Keys
     picked: int  # rows that a scan finds
     again: bool  # whether these are scored once more
     at_once: bool  # whether the scan does that too
-    terms: Rows
-    middle: Rows | None  # that queries are taken from
     mask: NDArray[np.bool_]
     finer: Decode | None
     mix: float
@@ -84,6 +76,7 @@ class Searcher:
         self.symmetric = symmetric
         self.terms = Terms(scan, decode, dim) if terms is None else terms
         self._decode = decode
+        self._slanted: _Slanted | None = None
 
     @classmethod
     def of(cls, codec: Codec, codes: Codes, *, symmetric: bool = False) -> Self:
@@ -121,24 +114,28 @@ class Searcher:
 
         Raises ShapeError, SpecError, and InputError for a query that holds NaN or infinity.
         """
-        rows = self._check(queries, k, metric, rerank)
-        if mix != 0:
-            self._check_mix(mix)
-        mask, matches = self._mask(where)
+        check_asked(k, metric, rerank)
+        check_mix(mix, self.symmetric)
+        rows = check_queries(queries, self.dim)
+        mask, matches = check_mask(where, len(self))
         k = min(k, matches)
-        by = "ip" if self.symmetric else metric
-        rough = not self.symmetric and (not self.scan.exact or metric == "l2")
-        again = rerank or finer is not None or rough
-        usual = k if self.scan.bounds and metric != "l2" else _TIMES * k + _AT_LEAST
-        count = min(max(rerank or usual, k), matches) if again else k
         found = np.empty((len(rows), k), np.int64)
         values = np.empty((len(rows), k), np.float32)
         if k == 0 or len(rows) == 0:
             return found, values
-        terms, middle = self._row_terms(by, rough)
-        final = metric == "ip" or (metric == "cosine" and terms is self.terms.cosine())  # of scores, too
-        at_once = rough and finer is None and mix == 0 and final and self.scan.at_once(HOW[metric])
-        plan = _Plan(metric, count, bool(again), at_once, terms, middle, mask, finer, mix)
+        towards = self._towards(rows, metric)
+        if towards.any():
+            for searcher, side in ((self._far(), towards), (self, ~towards)):
+                if side.any():
+                    found[side], values[side] = searcher.search(
+                        rows[side], k, metric=metric, where=where, rerank=rerank, finer=finer, mix=mix
+                    )
+            return found, values
+        by = self._keys(metric)
+        again = bool(rerank or finer is not None or not (self.symmetric or (self.scan.exact and by.told)))
+        picked = min(self._picked(by, k, rerank, again), matches)
+        at_once = finer is None and mix == 0 and self._all_by_scan(by)
+        plan = _Plan(metric, by, picked, again, at_once, mask, finer, mix)
 
         def work(start: int, stop: int) -> None:
             self._find(rows[start:stop], plan, (values[start:stop], found[start:stop]), True)
@@ -147,9 +144,21 @@ class Searcher:
             spread(len(rows), part, work)
         else:
             self._find(rows, plan, (values, found), get_threads() == 1 or len(self) * len(rows) <= _ALONE)
-        if again and metric == "l2":
+        if plan.again and metric == "l2":
             np.negative(values, out=values)
         return found, values
+
+    def _picked(self, by: Keys, k: int, rerank: int, again: bool) -> int:
+        """How many rows a scan finds."""
+        if not again:
+            return k
+        usual = k if self.scan.bounds and by.how != top.PLUS else _TIMES * k + _AT_LEAST
+        return max(rerank or usual, k)
+
+    def _all_by_scan(self, by: Keys) -> bool:
+        """Whether a scan that is not exact can do the whole of a search."""
+        final = by.metric == "ip" or by.terms is self.terms.cosine()
+        return final and not (self.symmetric or self.scan.exact) and self.scan.at_once(by.how)
 
     def _by_queries(self, queries: int, finer: bool) -> int:
         """How many queries a thread takes at a time, or 0: each is better scanned by all threads.
@@ -168,67 +177,46 @@ class Searcher:
         if plan.at_once and alone:
             self._at_once(rows, plan, best)
             return
-        by = "ip" if self.symmetric else plan.metric
+        by, finer, mix = plan.by, plan.finer, plan.mix
         step = max(_QUERIES, self.scan.queries)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            groups = self._prepared(rows[part] if plan.middle is None else rows[part] - plan.middle)
-            keys, numbers = self._best(groups, plan.picked, (plan.terms, HOW[by], plan.mask), alone)
+            groups = self._prepared(by.asked(rows[part]))
+            keys, numbers = self._best(groups, plan.picked, (by.terms, by.how, plan.mask), alone)
             if not plan.again:
                 top.sort((keys, numbers))
                 found[part] = numbers
-                values[part] = over_length(keys, rows[part]) if by == "cosine" else keys
+                values[part] = over_length(keys, rows[part]) if by.how == top.TIMES else keys
                 continue
-            finer, mix, metric = plan.finer, plan.mix, plan.metric
-            coarse = as_scores(keys, rows[part], metric, plan.middle) if mix and finer is not None else None
-            self._rescore(groups, rows[part], numbers, keys, (metric, finer))
+            coarse = by.scores(keys, rows[part]) if mix and finer is not None else None
+            self._rescore(groups, rows[part], (numbers, keys), plan)
             if mix:  # Without finer rows, the code's score is the score.
                 keys += np.float32(mix) * (keys if coarse is None else coarse)
             top.best((keys, numbers), (values[part], found[part]))
 
-    def _check_mix(self, mix: float) -> None:
-        if not isinstance(mix, int | float | np.number) or not 0 <= mix < math.inf:
-            raise SpecError(f"mix is {mix!r}; expected a number, 0 or more")
-        if mix and self.symmetric:
-            raise SpecError("a symmetric search scores codes by another measure, which cannot be mixed in")
-
-    def _check(self, queries: Array, k: int, metric: str, rerank: int) -> Rows:
-        if metric not in METRICS:
-            raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
-        for name, value, least in (("k", k, 1), ("rerank", rerank, 0)):
-            if isinstance(value, bool) or not isinstance(value, _WHOLE) or value < least:
-                raise SpecError(f"{name} is {value!r}; expected a whole number, {least} or more")
-        rows = as_float32(check_rows(queries, self.dim))
-        if not within(rows, LARGEST):
-            with np.errstate(invalid="ignore"):
-                query, dim = np.argwhere(~(np.abs(rows) <= LARGEST))[0]
-            value = rows[query, dim]
-            raise InputError(f"query {query} holds {value:g} in dimension {dim}; expected numbers to 1e17")
-        return rows
-
-    def _mask(self, where: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], int]:
-        """The rows that may be found, empty for all of them, and how many they are."""
-        if where is None:
-            return _ALL, len(self)
-        mask = np.asarray(where)
-        if mask.dtype != np.bool_ or mask.shape != (len(self),):
-            raise ShapeError(f"where is {mask.dtype} {mask.shape}; expected bool ({len(self)},)")
-        count = int(np.count_nonzero(mask))
-        return (np.ascontiguousarray(mask) if count < len(self) else _ALL), count
-
-    def _row_terms(self, metric: str, rough: bool) -> tuple[Rows, Rows | None]:
-        """What makes keys of a scan's inner products, and the middle that queries are taken from for that."""
+    def _keys(self, metric: str) -> Keys:
+        if self.symmetric or metric == "ip":
+            return Keys("ip", NONE, top.AS_THEY_ARE)
         if metric == "l2":
             middle = self.terms.middle
-            return self.terms.apart(middle), middle if middle.any() else None
-        if metric == "ip":
-            return NONE, None
-        return self.terms.careful() if rough and not self.scan.bounds else self.terms.cosine(), None
+            return Keys("l2", self.terms.apart(middle), top.PLUS, middle if middle.any() else None)
+        return Keys("cosine", self.terms.careful(), top.TIMES)
+
+    def _towards(self, queries: Rows, metric: str) -> NDArray[np.bool_]:
+        """For which queries (q,) cosines are told apart by `Terms.aslant` alone; or empty."""
+        if self.symmetric or metric != "cosine" or not self.terms.far:
+            return ALL
+        return along(queries, self.terms.middle)
+
+    def _far(self) -> _Slanted:
+        if self._slanted is None:
+            self._slanted = _Slanted(self)
+        return self._slanted
 
     def _at_once(self, queries: Rows, plan: _Plan, best: top.Heap) -> None:
         """All of a search by the scan."""
         lengths = inverse_lengths(queries) if plan.metric == "cosine" else _NO_LENGTHS
-        by = plan.terms, HOW[plan.metric], plan.mask
+        by = plan.by.terms, plan.by.how, plan.mask
         for start in range(0, len(queries), self.scan.queries):
             group = slice(start, start + self.scan.queries)
             own = best[0][group], best[1][group]
@@ -337,29 +325,22 @@ class Searcher:
         return np.minimum(keys, bounded[0])
 
     def _rescore(
-        self,
-        groups: list[Group],
-        queries: Rows,
-        numbers: RowNumbers,
-        keys: Rows,
-        how: tuple[str, Decode | None],
+        self, groups: list[Group], queries: Rows, best: tuple[RowNumbers, Rows], plan: _Plan
     ) -> None:
-        """Keys (q, n), written, of the rows with these numbers; those of distances are negative.
-
-        how: the metric, and what gives finer rows.
-        """
-        metric, finer = how
-        rows_needed = self.symmetric or finer is not None or metric == "l2"
-        terms = self.terms.cosine() if metric == "cosine" else NONE
-        if not rows_needed and self._by_scan(groups, numbers, keys, terms):
-            if metric == "cosine":
+        """Keys (q, n), written, of the rows with these numbers; those of distances are negative."""
+        numbers, keys = best
+        terms = self.terms.cosine() if plan.metric == "cosine" else NONE
+        code = METRICS.index(plan.metric) if not plan.by.aslant else scores.LESS_ONE
+        by_scan = not self.symmetric and plan.finer is None and plan.by.told
+        if by_scan and self._by_scan(groups, numbers, keys, terms):
+            if plan.metric == "cosine":
                 keys[:] = over_length(keys, queries)
             return
         step = max(1, _RESCORED // numbers.shape[1])
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            rows = (finer or self._decode)(numbers[part].reshape(-1))
-            scores.exact(rows, queries[part], METRICS.index(metric), keys[part])
+            rows = (plan.finer or self._decode)(numbers[part].reshape(-1))
+            scores.exact(rows, queries[part], code, keys[part])
 
     def _by_scan(self, groups: list[Group], numbers: RowNumbers, keys: Rows, terms: Rows) -> bool:
         """Whether the scan could score these rows itself; then keys (q, n) are its scores times terms."""
@@ -369,6 +350,30 @@ class Searcher:
                 return False
             keys[group] = found * terms[numbers[group]] if terms.size else found
         return True
+
+
+class _Slanted(Searcher):
+    """Rows that are `far`, by the cosine with queries that lie where they do.
+
+    All cosines are almost one: what they are less than one has the digits that tell them apart.
+    """
+
+    def __init__(self, plain: Searcher) -> None:
+        factors, _ = plain.terms.aslant(plain.terms.middle)
+        super().__init__(ScaledScan(plain.scan, factors), plain._decode, plain.dim, terms=plain.terms)
+
+    def search(self, queries: Array, k: int = 10, **asked: Any) -> tuple[RowNumbers, Rows]:
+        """The searcher's."""
+        found, values = super().search(queries, k, **asked)
+        values += 1 if asked["finer"] is not None else 1 + asked["mix"]
+        return found, values
+
+    def _keys(self, metric: str) -> Keys:
+        middle = self.terms.middle
+        return Keys(metric, self.terms.aslant(middle)[1], top.PLUS, middle)
+
+    def _towards(self, queries: Rows, metric: str) -> NDArray[np.bool_]:
+        return ALL
 
 
 def symmetric_scan(codec: Codec | BlockCodec, codes: Codes) -> Scan:

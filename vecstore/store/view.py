@@ -24,6 +24,7 @@ from vecstore.kernels.threads import spread
 from vecstore.ledger import Ledger
 from vecstore.memory import Memory, account
 from vecstore.registry import AnyCodec
+from vecstore.search.checks import check_asked, check_mix
 from vecstore.store import files, hashfile, layout
 from vecstore.store.ids import I64, segment_of
 from vecstore.store.manifest import Manifest
@@ -175,6 +176,8 @@ class View:
     def search(self, queries: Array, asked: Asked) -> tuple[NDArray[Any], Rows]:
         """Ids and scores (queries, min(k, rows that match)), best first, ties in the order of the rows."""
         if not self.parts:
+            check_asked(asked.k, asked.metric, asked.rerank)
+            check_mix(asked.mix, asked.symmetric)
             integers = self.manifest.id_type in (None, pa.int64())
             none = np.empty((len(queries), 0), np.float32)
             return none.astype(np.int64 if integers else object), none

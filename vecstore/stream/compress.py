@@ -19,13 +19,13 @@ from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
 from vecstore.ledger import Budget, Ledger
 from vecstore.registry import AnyCodec
+from vecstore.search import METRICS
 from vecstore.space.card import MODEL, REVISION, Claim, check_names, same_space, with_fingerprint
 from vecstore.stream.clean import Cleaned, Cleaner
 from vecstore.stream.measure import Loss
 from vecstore.stream.prefetch import prefetch
 from vecstore.stream.sample import Sample, draw, no_sample
 
-METRICS = ("ip", "cosine", "l2")
 Progress = Callable[[int, int | None], None]  # rows done, rows in all where known
 Fitter = Callable[[Source, Sample, Array], AnyCodec]  # the rows are the sample's, cleaned
 
