@@ -50,6 +50,8 @@ bench: $(VENV)/.torch
 	$(call task,limit $(if $(QUICK),--quick --dims 16),vectors)
 	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
 		--page $(RECORDS)/plan.md $(if $(QUICK),--datasets generated_32 --budgets 8B/row$(,)5%)
+	$(BIN)/python scripts/bench_memory.py $(RECORDS) --out $(RECORDS)/memory.jsonl --resume \
+		--page $(RECORDS)/memory.md $(if $(QUICK),--gb 0.1)
 	$(if $(QUICK),,$(BIN)/python scripts/fill_readme.py)
 	$(BIN)/vecstore report $(RECORDS)/*.jsonl --force -o $(RECORDS)/report.html
 

@@ -49,22 +49,44 @@ def main() -> None:
     parser.add_argument("--specs", default="sq:bits=8;pq:m=32", help="separated by ;")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true", help="leave out what --out holds already")
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
-    records = []
+    records = _known(given)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         rows = int(given.gb * 1e9 / (4 * given.dim))
         for path in (folder / "rows.npy", folder / "rows.parquet"):
+            known = {_case(record) for record in records}
+            todo = [
+                spec
+                for spec in given.specs.split(";")
+                if (path.suffix[1:], spec, rows, given.dim, given.threads) not in known
+            ]
+            if not todo:
+                continue
             (write_npy if path.suffix == ".npy" else write_parquet)(path, rows, given.dim)
-            for spec in given.specs.split(";"):
-                records += measure(path, spec, rows, given)
+            for spec in todo:
+                found = measure(path, spec, rows, given)
+                records += found
+                if given.out:
+                    with given.out.open("a") as sink:
+                        sink.writelines(json.dumps(record) + "\n" for record in found)
             path.unlink()
-    if given.out:
-        with given.out.open("a") as sink:
-            sink.writelines(json.dumps(record) + "\n" for record in records)
     if given.page:
         given.page.write_text(page(records))
+
+
+def _known(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Records that there are."""
+    if not (given.resume and given.out and given.out.exists()):
+        return []
+    return [json.loads(line) for line in given.out.read_text().splitlines()]
+
+
+def _case(record: dict[str, Any]) -> tuple[str, str, int, int, int]:
+    """What two records of one measurement have in common, but for the command."""
+    return record["format"], record["method"], record["rows"], record["dim"], record["threads"]
 
 
 def chunks(rows: int, dim: int) -> Iterator[Rows]:
