@@ -46,6 +46,7 @@ _ALONE = 1 << 15  # rows x queries that are not worth a second thread
 _ENOUGH = 8  # times the queries that a thread has: as many as a call of a scan serves best
 _RESCORED = 1 << 13  # rows decoded at a time
 _NO_LENGTHS = np.empty(0)
+_PRODUCTS = Keys("ip", NONE, top.AS_THEY_ARE)
 _LEAST = np.float32(-np.inf)
 
 
@@ -115,7 +116,8 @@ class Searcher:
         Raises ShapeError, SpecError, and InputError for a query that holds NaN or infinity.
         """
         check_asked(k, metric, rerank)
-        check_mix(mix, self.symmetric)
+        if mix != 0:
+            check_mix(mix, self.symmetric)
         rows = check_queries(queries, self.dim)
         mask, matches = check_mask(where, len(self))
         k = min(k, matches)
@@ -124,7 +126,7 @@ class Searcher:
         if k == 0 or len(rows) == 0:
             return found, values
         towards = self._towards(rows, metric)
-        if towards.any():
+        if towards.size and towards.any():
             for searcher, side in ((self._far(), towards), (self, ~towards)):
                 if side.any():
                     found[side], values[side] = searcher.search(
@@ -196,7 +198,7 @@ class Searcher:
 
     def _keys(self, metric: str) -> Keys:
         if self.symmetric or metric == "ip":
-            return Keys("ip", NONE, top.AS_THEY_ARE)
+            return _PRODUCTS
         if metric == "l2":
             middle = self.terms.middle
             return Keys("l2", self.terms.apart(middle), top.PLUS, middle if middle.any() else None)

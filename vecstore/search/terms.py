@@ -63,7 +63,7 @@ class Terms:
     def far(self) -> bool:
         """Whether all rows lie so far from the origin, in one place, that they have one cosine with a query
         but for what inner products of a scan lose."""
-        return bool(self.middle.any()) and self._off > _FAR
+        return self.middle is not None and self._off > _FAR  # the middle tells how far
 
     def _found_middle(self) -> Rows:
         rows = self._decode(np.arange(min(self.scan.rows, _MIDDLE_OF)))
@@ -76,8 +76,8 @@ class Terms:
         apart = np.quantile(np.abs(rows - found), _NEARLY_ALL, axis=0)
         grid = np.ldexp(1.0, np.frexp(_WIDE * apart)[1])
         middle = np.where(apart > 0, np.rint(found / grid) * grid, found).astype(np.float32)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self._off = float(np.linalg.norm(middle) / np.linalg.norm(apart))
+        with np.errstate(divide="ignore"):
+            self._off = float(np.linalg.norm(middle) / np.linalg.norm(apart)) if middle.any() else 0.0
         return middle
 
     def cosine(self) -> Rows:
