@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+
+import vecstore as vs
 from vecstore.kernels.isa import available
 
 PROGRAM = """
@@ -41,6 +44,32 @@ def test_every_instruction_set_learns_and_writes_the_same_bytes():
         )
         outputs[isa] = found.stdout
     assert len(set(outputs.values())) == 1, outputs
+
+
+FITTED = "pca:dim=20+sq whiten+sq:bits=6 itq:bits=19 opq:m=5+pq:m=5 klt:bits=3 tcq:bytes=9,stages=1,states=64"
+ENCODE = """
+import sys, hashlib, numpy as np, vecstore as vs
+rows = np.random.default_rng(1).standard_normal((500, 45)).astype(np.float32)
+for path in sys.argv[1:]:
+    codec = vs.loads(open(path, "rb").read())
+    codes = codec.encode(rows)
+    print(hashlib.sha256(codes.tobytes() + codec.decode(codes).tobytes()).hexdigest())
+"""
+
+
+def test_a_fitted_codec_writes_the_same_bytes_whichever_kernels_blas_has(tmp_path):
+    """What is learned by LAPACK may differ between processors; what is made of it must not."""
+    rows, paths = np.random.default_rng(0).standard_normal((400, 45)).astype(np.float32), []
+    for number, spec in enumerate(FITTED.split()):
+        paths.append(tmp_path / str(number))
+        paths[-1].write_bytes(vs.dumps(vs.fit(spec, rows)))
+    outputs = set()
+    for core in ("", "Prescott"):  # of OpenBLAS; another BLAS takes no notice, which is well
+        environment = os.environ | ({"OPENBLAS_CORETYPE": core} if core else {})
+        program = [sys.executable, "-c", ENCODE, *map(str, paths)]
+        found = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+        outputs.add(found.stdout)
+    assert len(outputs) == 1 and len(outputs.pop().split()) == len(paths)
 
 
 def test_an_instruction_set_that_is_not_there_is_refused():

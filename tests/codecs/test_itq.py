@@ -17,10 +17,8 @@ def make_rows(n=2000, dim=24, seed=0):
     )
 
 
-def plain_itq(rows, seed, rounds=50):
-    """Gong and Lazebnik's loop: fix R, B = sign(VR); fix B, S O S' = svd(B'V), R = S' S."""
-    rng = np.random.default_rng(seed)
-    rotation = np.linalg.svd(rng.standard_normal((rows.shape[1], rows.shape[1])))[0]
+def plain_itq(rows, rotation, rounds=50):
+    """Gong and Lazebnik's loop, section 2.2: fix R, B = sign(VR); fix B, S O S' = svd(B'V), R = S' S."""
     losses = []
     for _ in range(rounds):
         corners = np.sign(rows @ rotation)
@@ -37,10 +35,18 @@ def test_the_rotation_is_orthogonal_and_as_near_to_the_corners_as_the_paper_s():
     found = turn(rows, 0)
     assert np.allclose(found @ found.T, np.eye(24), atol=1e-5)
     loss = np.square(np.sign(rows @ found) - rows @ found).sum()
-    _, losses = plain_itq(rows.astype(np.float64), 3)
+    other = np.linalg.qr(np.random.default_rng(3).standard_normal((24, 24)))[0]
+    _, losses = plain_itq(rows.astype(np.float64), other)
     start = np.square(np.sign(rows) - rows).sum()
     assert loss < start and loss < 1.02 * losses[-1]
     assert all(after <= before + 1e-6 for before, after in pairwise(losses))
+
+
+def test_the_rotation_is_that_of_the_paper_s_alternation():
+    rows = make_rows(800, 6).astype(np.float64)
+    rows = (rows - rows.mean(0)).astype(np.float32)
+    start = np.linalg.qr(np.random.default_rng(4).standard_normal((6, 6)))[0]
+    assert np.allclose(turn(rows, 4), plain_itq(rows.astype(np.float64), start)[0], atol=1e-4)
 
 
 def test_codes_are_signs_along_the_axes_and_decoding_turns_the_means_back():

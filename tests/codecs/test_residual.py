@@ -28,6 +28,29 @@ def test_one_stage_is_the_nearest_centroid_up_to_rounding():
     assert (chosen <= 1.02 * distances.min(1) + 1e-5).all() and (chosen == distances.min(1)).mean() > 0.98
 
 
+def plain_beam(row, books, beam):
+    """Babenko and Lempitsky 2014, section 3: the best `beam` sums go on to the next codebook, all its
+    centroids added to each."""
+    paths = [((), np.zeros(len(row)))]
+    for book in books.astype(np.float64):
+        longer = [((*codes, c), sum_ + book[c]) for codes, sum_ in paths for c in range(len(book))]
+        paths = sorted(longer, key=lambda path: np.square(row - path[1]).sum())[:beam]
+    return paths[0]
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_codes_are_those_of_the_papers_search_up_to_rounding(beam):
+    rows = make_rows(800, 10)
+    codec = vs.fit(f"rq:m=3,beam={beam}", rows)
+    codes = codec.encode(rows[:100])
+    wanted = [plain_beam(row.astype(np.float64), codec.books, beam) for row in rows[:100]]
+    assert (codes == [path for path, _ in wanted]).all(axis=1).mean() > 0.9
+    least = np.square(rows[:100] - [sum_ for _, sum_ in wanted]).sum(1)
+    assert (errors(codec, rows[:100]) <= 1.02 * least + 1e-5).all()
+    sums = sum(codec.books[t, codes[:, t]].astype(np.float64) for t in range(3))
+    assert np.allclose(codec.decode(codes), sums, atol=1e-5)
+
+
 def test_a_beam_as_wide_as_all_choices_finds_the_best_sum():
     books = np.random.default_rng(0).standard_normal((3, 4, 6)).astype(np.float32)
     rows = make_rows(60, 6)

@@ -49,6 +49,23 @@ def test_centred_bits_lose_least_and_each_value_takes_the_nearer_level():
     assert np.square(rows - back).sum() < 0.9 * np.square(rows - plain).sum()
 
 
+def test_levels_and_thresholds_alternate_as_in_the_paper():
+    """Lloyd 1982, method I, for two levels: means of the cells, thresholds halfway between them, in turn."""
+    rows = make_rows()
+    codec = vs.fit("sign:center=true,scale=false", rows)
+    wide, threshold, levels = rows.astype(np.float64), rows.mean(0, dtype=np.float64), None
+    while True:
+        before, above = levels, wide > threshold
+        levels = np.array([(wide * side).sum(0) / side.sum(0) for side in (~above, above)])
+        threshold = levels.mean(0)
+        if before is not None and np.array_equal(before, levels):
+            break
+    assert np.allclose(codec.levels, levels, rtol=1e-5)
+    bits = np.unpackbits(codec.encode(rows), axis=1, bitorder="little")
+    sure = np.abs(wide - threshold) > 1e-5
+    assert sure.mean() > 0.999 and np.array_equal(bits[sure], above[sure])
+
+
 def test_the_error_of_normal_values_is_that_of_the_best_two_levels():
     rows = np.random.default_rng(0).standard_normal((8000, 32)).astype(np.float32)
     codec = vs.fit("sign", rows[:4000])

@@ -24,6 +24,17 @@ def test_whitened_rows_have_unit_covariance():
     assert np.allclose(np.cov(inside, rowvar=False), np.eye(12), atol=1e-3)
 
 
+def test_whitened_rows_are_those_of_the_definition():
+    """PCA whitening, Kessy, Lewin, Strimmer 2018, section 2: z = Lambda^(-1/2) U' (x - mean)."""
+    rows, unseen = correlated(2000, 12), correlated(300, 12, seed=1)
+    transform = whitener(rows)
+    values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False, bias=True, dtype=np.float64))
+    wanted = (unseen - rows.mean(0, dtype=np.float64)) @ vectors[:, ::-1] / np.sqrt(values[::-1])
+    found = transform.apply(unseen, NO_SIDE)
+    signs = np.sign((found * wanted).sum(0))  # of an eigenvector the sign is arbitrary
+    assert np.allclose(found, wanted * signs, atol=1e-4)
+
+
 def test_an_axis_below_the_floor_is_scaled_as_if_it_were_at_it():
     rows = correlated(20_000, 12)
     values = np.linalg.eigvalsh(np.cov(rows, rowvar=False))[::-1]

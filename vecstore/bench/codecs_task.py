@@ -3,8 +3,8 @@
     vecstore bench codecs --out docs/benchmarks/codecs.jsonl --page docs/benchmarks/codecs.md
 
 Each method on each data set runs in a process of its own; so does each pair of ours and a peer, whose runs
-are taken in turn. Unit: MB/s of float32 (10^6 bytes), median of 5 runs after a warm-up. Records are JSON
-lines with the machine in each.
+are taken in turn, and each instruction set that a codec is to make the same bytes on. Unit: MB/s of float32
+(10^6 bytes), median of 5 runs after a warm-up. Records are JSON lines with the machine in each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from vecstore.bench import datasets, machine
+from vecstore.bench import datasets, machine, sameness
 from vecstore.bench.chosen import is_label, strangers
 from vecstore.bench.contenders import catalog, ladder
 from vecstore.bench.datasets import Dataset
@@ -29,7 +29,7 @@ from vecstore.errors import NotFoundError, SpecError
 Record = dict[str, Any]
 TASK = "codecs"
 LIMIT = "limit"
-_KINDS = ("pairs", "quality")  # that are asked for as methods are
+_KINDS = ("pairs", "quality", sameness.SAME)  # that are asked for as methods are
 QUICK_RUNS = 3
 _LONGEST_S = 900
 _LEAST_ROWS = 1000  # ratios on fewer rows would be of overheads
@@ -109,6 +109,9 @@ def _cases(plan: Plan, data: Dataset, threads: int) -> Iterator[Record]:
     few = data.lossless_only or len(data.base) < _LEAST_ROWS
     if threads == plan.threads[0] and not few:  # more threads change no error
         yield from _quality_cases(plan, data, list(known))
+        for label in sameness.labels(data.dim):
+            if _wanted(plan, label) or _wanted(plan, sameness.SAME):
+                yield {"kind": sameness.SAME, "method": label}
     for pair in catalog.pairs(data.dim) if len(data.base) >= _LEAST_ROWS else ():
         if data.lossless_only and pair.topic != "lossless":
             continue
@@ -136,8 +139,9 @@ def _result(case: Record) -> Record:
     kept = {key: case[key] for key in ("task", "kind", "dataset", "method", "threads", "quick", "seed")}
     if "pair" in case:
         kept |= {"peer": case["peer"], "topic": case["pair"]["topic"], "setting": case["pair"]["setting"]}
-    measured = record_of("vecstore.bench.worker", case | {"empty_bytes": empty_interpreter()}, _LONGEST_S)
-    return kept | measured
+    if case["kind"] == sameness.SAME:
+        return kept | sameness.record(case, _LONGEST_S)
+    return kept | record_of("vecstore.bench.worker", case | {"empty_bytes": empty_interpreter()}, _LONGEST_S)
 
 
 def case_key(record: Record) -> tuple[object, ...]:

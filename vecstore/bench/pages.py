@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vecstore.bench import fidelity, targets
+from vecstore.bench import fidelity, papers, sameness, targets
 from vecstore.bench.line import Line
 from vecstore.bench.plots import Picture
 from vecstore.bench.process import trouble
@@ -86,7 +86,10 @@ package with arrays given for the results, and encodes PQ in blocks of 512 rows,
 262,144 where a subspace has 16 dimensions or more; other peers run with their defaults. Small sets are
 repeated to get rows enough to time, but never for those that could find a repetition. k-means is timed on
 at least 32,000 rows, by repetition: on fewer FAISS is several times slower. Speeds vary between runs and
-machines by more than ratios do: read the ratios first; they are of runs taken in turn in one process.
+machines by more than ratios do: read the ratios first; they are of runs taken in turn in one process. What
+is the same on every instruction set of the kernels was fitted with one machine's LAPACK: on another processor
+axes of a fit (pca, whiten, opq, itq, klt, tcq) may differ in their last digits. A fitted codec makes the same
+codes on both.
 
 Targets that are missed: PQ decode copies centroids, and both sides reach the speed of memory where the result
 does not fit the cache, so that twice FAISS is out of reach when it is given its array. Word vectors that were
@@ -108,7 +111,11 @@ which is what a large collection comes to; then with the shared bytes (codebooks
 the rows measured. Below zero there is structure beyond the covariance. `IP error` is dim E[(<q,x> -
 <q,x'>)^2 / (|q|^2 |x|^2)] and `IP slope` that of <q,x'> against <q,x>: below one it shrinks. `recall@k` is
 the share of the true k nearest that are among the k found; FAISS's ITQ ranks by Hamming distance, its
-RaBitQ by its own estimator."""
+RaBitQ by its own estimator.
+
+What is the same everywhere is held against each other bit by bit: the fitted codec, codes and decoded rows,
+and ids and scores of the best 10 by every metric. Codes of lossless are blocks, one a batch, so that of it
+only decoded rows are compared over batches."""
 HOW_TO_READ = """\
 Each panel has one family of codecs in front and all others in grey; names stand beside the last point. A line
 is one codec over its sizes, the best of its settings at each. Down is better for the error, up for the
@@ -129,6 +136,7 @@ def page(records: Sequence[Record], pictures: Sequence[Picture] = ()) -> str:
         parts += [f"![{picture.alt}]({picture.path.name})" for picture in pictures]
     for title, header, lines in tables(records):
         parts += [f"## {title}", markdown((title, header, lines))]
+    parts += [f"## {papers.TITLE}", papers.ABOUT, markdown(papers.table())]
     return "\n\n".join([*parts, "## What this does not show", NOT_SHOWN]) + "\n"
 
 
@@ -169,7 +177,8 @@ def fill(text: str, block: str) -> str:
 
 
 def tables(records: Sequence[Record]) -> Iterator[Table]:
-    """Two tables for each data set, speed and quality; one of the pairs, one of what was not measured."""
+    """Two tables for each data set, speed and quality; one each of the pairs, of what is the same everywhere,
+    and of what was not measured."""
     good = [record for record in records if not trouble(record)]
     methods = [record for record in good if record["kind"] == "method"]
     both = {_case(record): record for record in methods if record["threads"] == 2}
@@ -183,6 +192,8 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
         order = ("pq", "pq4", "additive", "sq", "rotated", "lossless")
         pairs.sort(key=lambda record: (record["threads"], order.index(record["topic"])))
         yield ("Pairs: ours against a peer, runs taken in turn", *_table(pairs, _PAIR_COLUMNS))
+    if same := sameness.table(good):
+        yield same
     bad = [record for record in records if trouble(record)]
     if bad:
         header = ["method", "against", "data set", "threads", "what happened"]

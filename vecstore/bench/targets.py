@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from vecstore.bench import fidelity
+from vecstore.bench import fidelity, sameness
 from vecstore.bench.line import Line
 from vecstore.bench.process import trouble
 
@@ -16,11 +16,11 @@ COMMAND = "--methods pairs"
 
 
 def judge(records: Sequence[Record]) -> list[Line]:
-    """All targets, from the one-thread pairs on data sets of at least a thousand rows."""
+    """All targets; those of speed from the one-thread pairs on data sets of at least a thousand rows."""
     pairs = [r for r in records if r["kind"] == "pair" and r["threads"] == 1 and _sound(r)]
     products = [r for r in pairs if r["topic"] == "pq"]
     lines = [*_product(products), *_others(pairs), *_cells(records), *_lossless(pairs), *_sizes(records)]
-    return [*lines, *fidelity.judge([r for r in records if _sound(r)])]
+    return [*lines, *sameness.judge(records), *fidelity.judge([r for r in records if _sound(r)])]
 
 
 def _sound(record: Record) -> bool:

@@ -3,7 +3,8 @@
     code_bytes  None: a block of rows becomes one string of bytes, independent of all other blocks
     error       none; NaN payloads, -0.0, infinities and denormals included
     fit         nothing is learned: what a block needs is inside the block
-    source      byte planes: Apache Parquet, Encodings.md, BYTE_STREAM_SPLIT, here after a rotation by one
+    source      byte planes: Apache Parquet, Encodings.md, BYTE_STREAM_SPLIT, here after a rotation by one;
+                symbols: Duda 2013, arXiv:1311.2540, section 3 (`kernels.rans`)
 
 The layout of a block. Integers are little-endian; a value is a float32 bit pattern.
 
