@@ -26,7 +26,7 @@ def bench() -> None:
     "--methods",
     default="",
     metavar="P,Q",
-    help="Only labels like these: 'pq*,faiss pq*'; 'pairs', 'quality'.",
+    help="Only labels like these: 'pq*,faiss pq*'; 'pairs', 'quality', 'same'.",
 )
 @click.option("--threads", default="1", show_default=True, metavar="N,M", help="Each of these in turn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is fitted.")
