@@ -135,11 +135,12 @@ def _wanted(plan: Plan, label: str) -> bool:
 
 def _result(case: Record) -> Record:
     """The record of a case, whatever happens to its process."""
-    case["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    timed = case["kind"] != sameness.SAME
+    case["load"] = os.getloadavg()[0] if timed and hasattr(os, "getloadavg") else None
     kept = {key: case[key] for key in ("task", "kind", "dataset", "method", "threads", "quick", "seed")}
     if "pair" in case:
         kept |= {"peer": case["peer"], "topic": case["pair"]["topic"], "setting": case["pair"]["setting"]}
-    if case["kind"] == sameness.SAME:
+    if not timed:
         return kept | sameness.record(case, _LONGEST_S)
     return kept | record_of("vecstore.bench.worker", case | {"empty_bytes": empty_interpreter()}, _LONGEST_S)
 
