@@ -145,7 +145,7 @@ def test_a_process_that_fails_fails_the_case(monkeypatch):
 def test_targets_count_codecs_that_are_the_same():
     lines = sameness.judge([record(), record("same lossless:mode=best", same_scores=None)])
     assert [line.kept for line in lines] == [True, True]
-    assert lines[0].found == "2 of 2: 2 codecs, 1 data sets (avx2, scalar)"
+    assert lines[0].found == "2 of 2 codecs fitted on 1 data sets (avx2, scalar)"
     assert lines[1].found.startswith("1 of 1") and "1 and 2 threads, batches of 997 and 1" in lines[0].what
     common = {**COMMON, "task": "codecs", "kind": "same", "dataset": "some", "threads": 1}
     failed = {**common, "method": "same pq", "error": "x"}

@@ -99,9 +99,10 @@ def judge(records: Sequence[Record]) -> list[Line]:
 def _line(what: str, own: Sequence[Record], kept: Sequence[bool]) -> Line:
     if not own:
         return Line(f"{what}: every codec", "-", None, COMMAND)
-    codecs, data = (len({r[key] for r in own}) for key in ("method", "dataset"))
     sets = ", ".join(dict.fromkeys(isa for r in own for isa in r.get("sets", [])))
-    text = f"{sum(kept)} of {len(kept)}: {codecs} codecs, {data} data sets ({sets})"
+    text = (
+        f"{sum(kept)} of {len(kept)} codecs fitted on {len({r['dataset'] for r in own})} data sets ({sets})"
+    )
     return Line(f"{what}: every codec", text, all(kept), COMMAND)
 
 
