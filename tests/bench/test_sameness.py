@@ -115,6 +115,8 @@ def test_cases_come_once_for_any_threads_and_by_their_labels(monkeypatch):
     assert {case["kind"] for case in found} == {"same"} and {case["threads"] for case in found} == {1}
     one = list(codecs_task.cases(Plan(datasets=(TINY,), methods=("same rq*",), quick=True)))
     assert {case["method"] for case in one} == {"same rq:m=8", "same rq:m=4,beam=1"}
+    few = [c for c in codecs_task.cases(Plan(datasets=(TINY,), quick=True)) if c["kind"] == "same"]
+    assert 3 <= len(few) < 8  # each takes seconds
     other = codecs_task.cases(Plan(datasets=(TINY,), methods=("rq*",), quick=True))
     assert "same" not in {case["kind"] for case in other}
 

@@ -109,7 +109,7 @@ def _cases(plan: Plan, data: Dataset, threads: int) -> Iterator[Record]:
     few = data.lossless_only or len(data.base) < _LEAST_ROWS
     if threads == plan.threads[0] and not few:  # more threads change no error
         yield from _quality_cases(plan, data, list(known))
-        for label in sameness.labels(data.dim):
+        for label in sameness.labels(data.dim, few=plan.quick and not plan.methods):
             if _wanted(plan, label) or _wanted(plan, sameness.SAME):
                 yield {"kind": sameness.SAME, "method": label}
     for pair in catalog.pairs(data.dim) if len(data.base) >= _LEAST_ROWS else ():
