@@ -5,7 +5,7 @@ import pytest
 
 import vecstore as vs
 from vecstore.archive import together
-from vecstore.search import Searcher
+from vecstore.search import Searcher, keys
 from vecstore.store import writing
 
 SPECS = [
@@ -121,15 +121,28 @@ def test_segments_far_from_the_origin_are_searched_as_one(tmp_path, small, metri
 def test_the_score_of_a_code_far_from_the_origin_can_be_mixed_in(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "FIT_ROWS", 200)
     rows, queries = make(500, 0, 1000), make(5, 1, 1000)
-    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=8", metric="l2", keep="f32")
+    store = vs.Store.create(tmp_path / "x", dim=32, codec="sq:bits=4", metric="l2", keep="f32")
     store.put(range(500), rows)
     codes = store.view.parts[0].archive.get(range(500))
-    for metric, measure in (("l2", distances), ("cosine", lambda q, x: 1 + cosines(q, x))):
-        ids, scores = store.search(queries, 5, metric=metric, mix=0.5)
-        mixed = measure(queries, rows) + 0.5 * measure(queries, codes)
-        np.testing.assert_allclose(
-            scores, np.take_along_axis(mixed, ids, axis=1), rtol=0.1 if metric == "l2" else 1e-6
-        )
+    for metric, measure in (("l2", distances), ("cosine", lambda q, x: -cosines(q, x))):
+        for mix in (0.5, 5):
+            ids, scores = store.search(queries, 5, metric=metric, mix=mix)
+            mixed = measure(queries, rows) + mix * measure(queries, codes)
+            best = np.argsort(mixed, axis=1)[:, :5]
+            assert recall(ids, best) > 0.9
+            if metric == "cosine":
+                mixed = 1 + mix - mixed
+            np.testing.assert_allclose(
+                scores, np.take_along_axis(mixed, ids, axis=1), rtol=0.1 if metric == "l2" else 1e-6
+            )
+
+
+@pytest.mark.parametrize("dim", [100, 300, 384])
+def test_what_a_query_has_beside_the_middle_does_not_depend_on_others(dim):
+    rng = np.random.default_rng(0)
+    queries, middle = (rng.standard_normal((n, dim)).astype(np.float32) + 10 for n in (64, 1))
+    all_at_once, alone = keys.shares(queries, middle[0]), [keys.shares(q[None], middle[0]) for q in queries]
+    assert np.array_equal(all_at_once, np.concatenate(alone))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])

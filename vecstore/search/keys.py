@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import Rows
+from vecstore.codecs.transforms.center import offsets
 from vecstore.kernels import scores, top
 
 NONE = np.empty(0, np.float32)
@@ -66,13 +68,14 @@ class Keys(NamedTuple):
         return beside(queries, self.middle)
 
     def scores(self, keys: Rows, queries: Rows) -> Rows:
-        """Scores (q, n) by the metric; those of distances are negative."""
+        """Scores (q, n) by the metric; those of distances are negative, those of keys `aslant` less one."""
         if self.metric == "ip":
             return keys.copy()
         if self.aslant:
             assert self.middle is not None
-            whole = (keys + np.linalg.norm(self.middle)) * shares(queries, self.middle)
-            return over_length(whole.astype(np.float32), queries)
+            own = shares(queries, self.middle) * inverse_lengths(queries)[:, None]
+            less: Rows = (keys * own + (own * length(self.middle) - 1)).astype(np.float32)
+            return less
         if self.metric == "cosine":
             return over_length(keys, queries)
         lengths, own = np.empty(len(queries)), np.zeros(1)
@@ -83,11 +86,14 @@ class Keys(NamedTuple):
         return found
 
 
+def length(row: Rows) -> float:
+    """Of one row (dim,), in float64."""
+    return math.sqrt(offsets(row[None], row)[0])
+
+
 def shares(queries: Rows, middle: Rows) -> NDArray[np.float64]:
     """How much of the middle queries have, (q, 1)."""
-    wide = middle.astype(np.float64)
-    found: NDArray[np.float64] = (queries @ wide / (wide @ wide))[:, None]
-    return found
+    return (offsets(queries, middle) / length(middle) ** 2)[:, None]
 
 
 def beside(queries: Rows, middle: Rows) -> Rows:
@@ -97,5 +103,5 @@ def beside(queries: Rows, middle: Rows) -> Rows:
 
 def along(queries: Rows, middle: Rows) -> NDArray[np.bool_]:
     """Which queries (q,) point so much to where the middle lies that `Terms.aslant` orders rows for them."""
-    towards = queries @ middle.astype(np.float64) * inverse_lengths(queries)
-    return towards > _TOWARDS * np.linalg.norm(middle)
+    towards = offsets(queries, middle) * inverse_lengths(queries)
+    return towards > _TOWARDS * length(middle)

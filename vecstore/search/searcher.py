@@ -159,7 +159,7 @@ class Searcher:
 
     def _all_by_scan(self, by: Keys) -> bool:
         """Whether a scan that is not exact can do the whole of a search."""
-        final = by.metric == "ip" or by.terms is self.terms.cosine()
+        final = by.metric == "ip" or (by.metric == "cosine" and by.terms is self.terms.cosine())
         return final and not (self.symmetric or self.scan.exact) and self.scan.at_once(by.how)
 
     def _by_queries(self, queries: int, finer: bool) -> int:
@@ -367,7 +367,7 @@ class _Slanted(Searcher):
     def search(self, queries: Array, k: int = 10, **asked: Any) -> tuple[RowNumbers, Rows]:
         """The searcher's."""
         found, values = super().search(queries, k, **asked)
-        values += 1 if asked["finer"] is not None else 1 + asked["mix"]
+        values += 1 + asked["mix"]
         return found, values
 
     def _keys(self, metric: str) -> Keys:

@@ -11,7 +11,7 @@ from vecstore.codecs.base import LARGEST, Rows, block_rows, unsound
 from vecstore.codecs.scan import JoinedScan, Scan
 from vecstore.kernels import scores
 from vecstore.kernels.threads import spread
-from vecstore.search.keys import along, beside, shares
+from vecstore.search.keys import along, beside, length, shares
 
 RowNumbers = NDArray[np.int64]
 Decode = Callable[[RowNumbers], Rows]  # row numbers (n,) -> rows (n, dim)
@@ -132,7 +132,7 @@ class Terms:
         return self._made(distances)
 
     def _slants(self, middle: Rows) -> tuple[Rows, Rows]:
-        own = float(np.linalg.norm(middle.astype(np.float64)))
+        own = length(middle)
 
         def slants(rows: Rows, out: NDArray[np.float64]) -> None:
             lengths = np.empty(len(rows))
