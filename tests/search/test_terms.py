@@ -146,7 +146,10 @@ def test_what_a_query_has_beside_the_middle_does_not_depend_on_others(dim):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
-@pytest.mark.parametrize("spec", [*SPECS, "tcq:bits=4", "whiten+sq:bits=4", "normalize+sq:bits=8"])
+@pytest.mark.parametrize(
+    "spec",
+    [*SPECS, "tcq:bits=4", "whiten+sq:bits=4", "normalize+sq:bits=8", "whiten+f32", "center+rotate+f32"],
+)
 def test_rows_of_almost_no_length_displace_no_other(spec, share):
     rows, queries = make(4000, 0, 0), make(40, 1, 0)
     empty = np.random.default_rng(2).random(4000) < share

@@ -3,9 +3,10 @@
 All metrics come from a scan's inner products: the cosine is <q, x> / |x|, and the order by squared distance
 is that of <q - m, x> - |x - m|^2 / 2 for any m, so that a row needs one float32 beside its code, made at the
 first search by that metric (`terms.py`); two for the cosine where rows lie far from the origin. Where a scan
-is not exact, and for distances, of which that sum loses the last digits, the best 2 k + 16 rows (or `rerank`)
-are scored once more: decoded, in float64, or by the scan itself (`Scan.rescore`). Where it gives bounds, the
-rows that these do not rule out are scored by the scan, and the best k once more.
+is not exact, and where keys lose the last digits, which is for distances, and for the cosine where rows lie
+far from the origin or are nothing but what rounding left, the best 2 k + 16 rows (or `rerank`) are scored
+once more: decoded, in float64, or by the scan itself (`Scan.rescore`). Where it gives bounds, the rows that
+these do not rule out are scored by the scan, and the best k once more.
 
 A symmetric search compares codes with codes, by a measure of the codec's own that is the same for all metrics
 (for one bit a dimension, dimensions less twice the bits that differ); nothing is scored once more, unless
@@ -90,7 +91,7 @@ class Searcher:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside the codes: the scan's, and 4 a row for each metric that needs them."""
+        """Bytes held beside the codes: the scan's, and 4 a row for each metric that needs them, or 8."""
         return self.scan.nbytes + self.terms.nbytes
 
     def search(
@@ -134,9 +135,12 @@ class Searcher:
                     )
             return found, values
         by = self._keys(metric)
-        again = bool(rerank or finer is not None or not (self.symmetric or (self.scan.exact and by.told)))
+        # Whether keys are scores but for the query's length, and the scan's inner products those of rows.
+        final = by.metric == "ip" or (by.metric == "cosine" and by.terms is self.terms.cosine())
+        own = self.symmetric or self.scan.exact
+        again = bool(rerank or finer is not None or not (own and final))
         picked = min(self._picked(by, k, rerank, again), matches)
-        at_once = finer is None and mix == 0 and self._all_by_scan(by)
+        at_once = final and not own and finer is None and mix == 0 and self.scan.at_once(by.how)
         plan = _Plan(metric, by, picked, again, at_once, mask, finer, mix)
 
         def work(start: int, stop: int) -> None:
@@ -156,11 +160,6 @@ class Searcher:
             return k
         usual = k if self.scan.bounds and by.how != top.PLUS else _TIMES * k + _AT_LEAST
         return max(rerank or usual, k)
-
-    def _all_by_scan(self, by: Keys) -> bool:
-        """Whether a scan that is not exact can do the whole of a search."""
-        final = by.metric == "ip" or (by.metric == "cosine" and by.terms is self.terms.cosine())
-        return final and not (self.symmetric or self.scan.exact) and self.scan.at_once(by.how)
 
     def _by_queries(self, queries: int, finer: bool) -> int:
         """How many queries a thread takes at a time, or 0: each is better scanned by all threads.

@@ -165,7 +165,7 @@ class Terms:
         inverse = self.cosine()
         there = np.flatnonzero((inverse > 0) & np.isfinite(inverse))
         few = min(_PROBES, len(there))
-        if few == 0 or self.scan.exact or self.scan.bounds:
+        if few == 0 or self.scan.bounds:
             return inverse
         order = np.argpartition(inverse[there], (few - 1, len(there) - few))
         short, long = there[order[-few:]], there[order[:few]]
