@@ -290,3 +290,18 @@ def test_the_line_of_the_best_has_no_point_that_another_is_above():
     points = {"a": ((1.0, 0.9), (4.0, 0.93)), "b": ((1.02, 0.91),)}
     lines = [Line(name, "Few bits", False, found) for name, found in points.items()]
     assert pictures.best_of(lines) == ((1.02, 0.91), (4.0, 0.93))
+
+
+def test_a_picture_names_few_methods_of_a_family_as_they_were_trained_best():
+    def cell(label, auc, share=0.1):
+        return Cell("x", label, share, [{"auc": auc, "bytes": {}, "share": share}])
+
+    ways = ("adapt", "adapt:init=0.01", "adapt:optimizer=adagrad,lr=0.1")
+    cells = [cell(label, auc) for label, auc in zip(ways, (0.7, 0.8, 0.6), strict=True)]
+    cells += [cell(f"unified:chunks={count}", 0.5 + count / 100) for count in range(1, 12)]
+    lines = pictures.lines_of([*cells, cell("adapt", 0.5, 0.01)])
+    (own,) = [line for line in lines if line.family == "Own rows for some"]
+    assert own.name == "adapt" and own.points == ((0.01, 0.5), (0.1, 0.8))
+    shared = {line.name for line in lines if line.family == "Shared rows"}
+    assert shared == {f"unified {count}" for count in range(4, 12)}
+    assert {line.name for line in lines if not line.family} == {f"unified {count}" for count in (1, 2, 3)}

@@ -1,12 +1,14 @@
 """Plots of AUC by the bytes that serve, one a data set, made from the cells of `bench tables`.
 
 One panel a family of methods, in the style of `vecstore/bench/plots.py`; the black line is the best of
-all methods at each size.
+all methods at each size. A line is one method as it was trained best for each budget; of a family those that
+come nearest to the best of all are named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vecstore.bench.plots import Line, Picture, Style, alt_text, figure, file_name
@@ -20,6 +22,9 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Few values": ("#7a5195", ("prune", "pep", "autosrh", "optembed")),
     "Own rows for some": ("#a67c00", ("adapt", "cafe", "adaembed", "dynamic")),
 }
+_TUNED = ("optimizer", "lr", "decay", "init")  # of a label's options, those that change no byte
+_BEHIND = ""  # of no family
+_NAMED = 8  # of a family
 _LEAST_POINTS = 3
 _EQUAL = 1.05
 _TICKS = (0.0001, 0.001, 0.01, 0.1, 1.0)
@@ -40,20 +45,49 @@ def draw(cells: Sequence[Cell], page: Path, suffix: str = ".svg") -> list[Pictur
         )  # fmt: skip
         best = best_of(lines)
         figure(lines, style, f"{dataset}: AUC by bytes", path, (best, "best of all"))
-        found.append(Picture(dataset, path, alt_text(dataset, "AUC", lines, "bytes of the plain table's")))
+        named = [line for line in lines if line.family != _BEHIND]
+        found.append(Picture(dataset, path, alt_text(dataset, "AUC", named, "bytes of the plain table's")))
     return found
 
 
 def lines_of(cells: Sequence[Cell]) -> list[Line]:
-    """A line for each label, without those of other optimizers, with points by rising bytes."""
-    points: dict[str, list[tuple[float, float]]] = {}
+    """A line for each method, points by rising bytes, one for each budget: as it was trained best."""
+    best: dict[tuple[str, float | None], Cell] = {}
     for cell in cells:
-        points.setdefault(cell.method, []).append((cell.mean("share"), cell.mean("auc")))
-    return [
+        case = _untuned(cell.method), cell.budget
+        if case not in best or cell.mean("auc") > best[case].mean("auc"):
+            best[case] = cell
+    points: dict[str, list[tuple[float, float]]] = {}
+    for (label, _), cell in best.items():
+        points.setdefault(label, []).append((cell.mean("share"), cell.mean("auc")))
+    lines = [
         Line(_short(label), family, False, tuple(sorted(found)))
         for label, found in points.items()
         if (family := _family(label)) is not None
     ]
+    first = best_of(lines)
+    behind = [
+        line
+        for family in FAMILIES
+        for line in sorted(
+            (one for one in lines if one.family == family), key=lambda one: _lacks(one, first)
+        )[_NAMED:]
+    ]
+    return [replace(line, family=_BEHIND) if line in behind else line for line in lines]
+
+
+def _untuned(label: str) -> str:
+    name, _, options = label.partition(":")
+    kept = [option for option in options.split(",") if option and option.partition("=")[0] not in _TUNED]
+    return f"{name}:{','.join(kept)}" if kept else name
+
+
+def _lacks(line: Line, best: Sequence[tuple[float, float]]) -> float:
+    """How far a line stays below the best of all where it comes nearest."""
+    return min(
+        max((top for bytes_, top in best if bytes_ <= _EQUAL * size), default=value) - value
+        for size, value in line.points
+    )
 
 
 def _short(label: str) -> str:
