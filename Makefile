@@ -40,7 +40,7 @@ task     = $(BIN)/vecstore bench $(1) --out $(RECORDS)/$(2).jsonl --resume --pag
 
 bench: $(VENV)/.torch
 	$(if $(QUICK),rm -rf $(RECORDS))
-	mkdir -p $(RECORDS)
+	mkdir -p $(RECORDS) build
 	$(call task,codecs $(call sets,generated_32,--threads 1$(,)2),codecs)
 	$(call task,scan $(if $(QUICK),--quick),scan)
 	$(call task,store $(if $(QUICK),--quick),store)
@@ -50,7 +50,7 @@ bench: $(VENV)/.torch
 	$(call task,limit $(if $(QUICK),--quick --dims 16),vectors)
 	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
 		--page $(RECORDS)/plan.md $(if $(QUICK),--datasets generated_32 --budgets 8B/row$(,)5%)
-	$(BIN)/python scripts/bench_memory.py $(RECORDS) --out $(RECORDS)/memory.jsonl --resume \
+	$(BIN)/python scripts/bench_memory.py build --out $(RECORDS)/memory.jsonl --resume \
 		--page $(RECORDS)/memory.md $(if $(QUICK),--gb 0.1)
 	$(if $(QUICK),,$(BIN)/python scripts/fill_readme.py)
 	$(BIN)/vecstore report $(RECORDS)/*.jsonl --force -o $(RECORDS)/report.html

@@ -53,11 +53,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
     records = _known(given)
+    known = {_case(record) for record in records}
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         rows = int(given.gb * 1e9 / (4 * given.dim))
         for path in (folder / "rows.npy", folder / "rows.parquet"):
-            known = {_case(record) for record in records}
             todo = [
                 spec
                 for spec in given.specs.split(";")

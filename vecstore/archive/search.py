@@ -2,9 +2,9 @@
 
 What is kept while the archive is open, made at the first search: codes in the order in which their kernel
 reads them (as large as the codes, for codecs of less than two bytes a dimension), the ids, 4 bytes a row for
-each of cosine and l2. Larger codes, and blocks, are read from the file and decoded again at every search, a
-batch at a time. Of a store with more codes than it was given memory for none are kept: they are laid out, or
-decoded, a batch at a time.
+each of cosine and l2, or 8 for the cosine where rows lie far from the origin. Larger codes, and blocks, are
+read from the file and decoded again at every search, a batch at a time. Of a store with more codes than it
+was given memory for none are kept: they are laid out, or decoded, a batch at a time.
 """
 
 from __future__ import annotations
