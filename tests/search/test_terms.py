@@ -166,6 +166,16 @@ def test_rows_of_almost_no_length_displace_no_other(spec, share):
         np.testing.assert_allclose(scores, np.take_along_axis(true, found, axis=1), atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [make(500, 0, 0), np.eye(32, dtype=np.float32)[np.arange(500) % 32]])
+def test_rows_whose_inverse_length_is_no_float32_displace_no_other(rows):
+    rows, queries = rows.copy(), make(10, 1, 0)
+    rows[3:5] *= np.array([[1e-41], [1e-39]], np.float32)
+    found, scores = Searcher.of(vs.fit("f32", rows), rows.view(np.uint8)).search(queries, metric="cosine")
+    true = 1 + cosines(queries, rows)
+    np.testing.assert_allclose(scores, np.take_along_axis(true, found, axis=1), atol=1e-6)
+    assert (scores > -np.sort(-np.delete(true, [3, 4], axis=1), axis=1)[:, :10] - 1e-6).all()
+
+
 def test_segments_of_rows_of_almost_no_length_displace_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(together, "_SMALL_ROWS", 0)
     monkeypatch.setattr(writing, "FIT_ROWS", 200)

@@ -22,6 +22,7 @@ _WIDE = 4.0  # times what rows differ by
 _PROBES = 8  # rows, and queries
 _FAR = 8.0  # times what rows differ by
 _LOST = 24.0  # errors of an inner product with a query of length one: in shorter rows these tell too much
+_LEAST = float(np.finfo(np.float32).tiny)  # length whose inverse float32 holds
 
 
 class Terms:
@@ -170,7 +171,7 @@ class Terms:
         order = np.argpartition(inverse[there], (few - 1, len(there) - few))
         short, long = there[order[-few:]], there[order[:few]]
         error = self._error(np.sort(short), np.concatenate([long, there[:: -(-len(there) // few)]]), middle)
-        lost = np.float32(_LOST * error)
+        lost = np.float32(max(_LOST * error, _LEAST))
         if not inverse.max() * lost > 1:
             return inverse
         with np.errstate(divide="ignore"):
