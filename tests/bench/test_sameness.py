@@ -12,6 +12,7 @@ from vecstore.bench.codecs_task import Plan
 from vecstore.bench.report.build import report
 from vecstore.kernels.isa import available
 from vecstore.kernels.threads import get_threads, set_threads
+from vecstore.search import Searcher
 
 TINY = "generated_16"
 
@@ -93,6 +94,19 @@ def test_a_fit_and_scores_that_depend_on_threads_are_found(case, monkeypatch):
     )
     found = same_worker.run(case | {"method": "same sq"})["differs"]
     assert "codec, 2 threads" in found and "scores by l2, 2 threads, all queries at once" in found
+
+
+def test_scores_of_other_rows_than_the_best_are_compared(case, monkeypatch):
+    plain = Searcher.search
+
+    def shaky(self, *asked, **more):
+        found, values = plain(self, *asked, **more)
+        values[values != values[:, :1]] += get_threads() == 2
+        return found, values
+
+    monkeypatch.setattr(Searcher, "search", shaky)
+    found = same_worker.run(case | {"method": "same sq"})["differs"]
+    assert "scores by ip, 2 threads, all queries at once" in found
 
 
 def test_a_codec_that_fails_is_said(case, monkeypatch, capsys):

@@ -114,9 +114,9 @@ the share of the true k nearest that are among the k found; FAISS's ITQ ranks by
 RaBitQ by its own estimator.
 
 What is the same everywhere is held against each other bit by bit: the fitted codec, codes and decoded rows,
-and ids and scores of the best 10 by every metric, of 1,200 rows that are repeated to 40,000, so that these 10
-are mostly copies of one row. Codes of lossless are blocks, one a batch, so that of it only decoded rows are
-compared over batches."""
+and ids and scores of the best rows by every metric, 10 different ones, of 1,200 rows that are repeated to
+40,000. Codes of lossless are blocks, one a batch, so that of it only decoded rows are compared over
+batches."""
 HOW_TO_READ = """\
 Each panel has one family of codecs in front and all others in grey; names stand beside the last point. A line
 is one codec over its sizes, the best of its settings at each. Down is better for the error, up for the

@@ -38,6 +38,7 @@ _FIT, _ROWS, _QUERIES = 1500, 1200, 16
 _FEW = 64  # rows that come one by one
 _ALONE = 4  # queries that come one by one
 _SCANNED = 40_000  # rows, by repetition: as many as two threads share for one query
+_NEAREST = 10
 _COLUMN = "group"
 
 
@@ -145,16 +146,17 @@ def _encoded(codec: Codec, rows: Rows) -> Codes:
 
 def _search(codec: Codec, codes: Codes, queries: Rows, made: Made, how: str) -> None:
     """Numbers and scores of the best rows by every metric, and of codes among codes where these compare."""
+    k = _NEAREST * -(-_SCANNED // max(len(codes), 1))  # so many different rows
     codes = np.resize(codes, (_SCANNED, codec.code_bytes))
     asked = codec.queries(_ragged(queries)) if isinstance(codec, RaggedCodec) else queries
     searchers = {f"scores by {metric}": (Searcher.of(codec, codes), metric) for metric in METRICS}
     if codec.scan_symmetric(codes[:1]) is not None:
         searchers["scores of codes"] = Searcher.of(codec, codes, symmetric=True), METRICS[0]
     for what, (searcher, metric) in searchers.items():
-        every = searcher.search(asked, metric=metric)
+        every = searcher.search(asked, k, metric=metric)
         made.hold(what, f"{how}, all queries at once", *every)
         made.hold(f"{what}, {_ALONE} queries", f"{how}, all at once", *(part[:_ALONE] for part in every))
-        alone = [searcher.search(asked[at : at + 1], metric=metric) for at in range(_ALONE)]
+        alone = [searcher.search(asked[at : at + 1], k, metric=metric) for at in range(_ALONE)]
         both = (np.concatenate(parts) for parts in zip(*alone, strict=True))
         made.hold(f"{what}, {_ALONE} queries", f"{how}, one by one", *both)
 
