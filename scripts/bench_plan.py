@@ -3,10 +3,11 @@
     python scripts/bench_plan.py --data DIR --out docs/benchmarks/plan.jsonl --resume \\
         --page docs/benchmarks/plan.md
 
-A plan sees a collection and nothing else. The exhaustive run fits each candidate that the planner lists for
-the budget on the whole of it, encodes all of it, and searches it with queries that neither has seen.
+A plan sees a collection and nothing else. The exhaustive run tries what the budget holds, more than the
+planner lists: it fits each codec on the whole of it, encodes all of it, and searches it with queries that
+neither has seen.
 Records are JSON lines of four kinds: `plan`, what `vs.plan` and `compress` made of a set and a budget, and
-what its first choice then comes to; `fitted`, a codec on a set; `case`, the candidates that a budget holds;
+what its first choice then comes to; `fitted`, a codec on a set; `case`, the specs tried for a budget;
 `told` (--told N of each set), what a plan says of few rows that are drawn at random, and what as many
 other rows as it measured on then show. Times are processor time of one thread.
 """
@@ -20,7 +21,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,18 @@ import numpy as np
 
 import vecstore as vs
 from vecstore.bench import datasets, machine
-from vecstore.bench.plan_page import BUDGETS, SETS, TASK, key, page, room_of
+from vecstore.bench.plan_grid import grid
+from vecstore.bench.plan_page import BUDGETS, SETS, TASK, holds, key, page, room_of
 from vecstore.bench.quality import recalls, relative_mse, with_error
 from vecstore.bench.vectors import sets
 from vecstore.codecs.base import Codec, Rows
 from vecstore.errors import NotFoundError, VecstoreError
 from vecstore.kernels.threads import set_threads
-from vecstore.planner.candidates import candidates
 from vecstore.search.searcher import Searcher
 from vecstore.stream.sample import SAMPLE_ROWS
 
 LARGE, LARGE_ROWS = "generated_large", 200_000
-_SEED, _UNSEEN, _TOLD_ROWS = 7, 2000, 2400
+_SEED, _UNSEEN, _TOLD_ROWS, _WARM_ROWS = 7, 2000, 2400, 3000
 
 Record = dict[str, Any]
 
@@ -97,7 +99,11 @@ def fitted(data: Split, spec: str) -> Record:
     codes, encode_s = spent(lambda: codec.encode(data.rows))
     searcher, ready_s = spent(lambda: Searcher.of(codec, codes))
     found, search_s = spent(lambda: searcher.search(data.queries, 10, metric=data.metric)[0])
-    record: Record = {"code_bytes": codec.code_bytes, "shared": codec.ledger(0).shared}
+    record: Record = {
+        "full": str(codec.spec),
+        "code_bytes": codec.code_bytes,
+        "shared": codec.ledger(0).shared,
+    }
     record |= {"fit_s": fit_s, "encode_s": encode_s, "search_s": ready_s + search_s}
     record |= _recall(data, found, data.queries, "recall_at_10")
     found = searcher.search(data.unseen, 10, metric=data.metric)[0]
@@ -140,15 +146,37 @@ def told(data: Split, number: int) -> Record:
     return {"rows": count, "budget": budget, **kept, "first": fitted(part, found[0].spec)}
 
 
-def held(data: Split, budget: str) -> list[str]:
-    """The planner's candidates for a budget."""
-    return list(candidates(room_of(data.rows.shape[1], len(data.rows), budget)))
+def exhaustive(data: Split, case: Record, known: dict[tuple[str, ...], Record]) -> Iterator[Record]:
+    """Records of what is tried for a budget and not known yet, and of which specs these are."""
+    room = room_of(case["dim"], case["rows"], case["budget"])
+    specs = []
+    for way in grid(room):
+        for spec in way:
+            one = {**case, "kind": "fitted", "spec": spec}
+            del one["budget"]
+            if key(one) not in known:
+                known[key(one)] = one | fitted(data, spec)
+                yield known[key(one)]
+            if holds(room, known[key(one)]):
+                specs.append(spec)
+                break
+    yield case | {"specs": specs}
+
+
+def warm(data: Split, exhaustive: bool) -> None:
+    """Kernels are compiled, or read, from here on."""
+    few = replace(data, rows=data.rows[:_WARM_ROWS])
+    for budget in ("8B/row", "32B/row"):
+        with suppress(VecstoreError):
+            vs.plan(few.rows, budget=budget, metric=data.metric)
+        for spec in chain.from_iterable(grid(room_of(few.rows.shape[1], len(data.rows), budget))):
+            if exhaustive:
+                fitted(few, spec)
 
 
 def run(plan: argparse.Namespace, done: list[Record]) -> Iterator[Record]:
     """Records that are not among those done: what budgets hold and what plans say of them first."""
-    finished = {key(record) for record in done}
-    stamp = machine.describe()
+    known = {key(record): record for record in done}
     for name in plan.datasets:
         try:
             data = split(name, plan.data)
@@ -156,28 +184,19 @@ def run(plan: argparse.Namespace, done: list[Record]) -> Iterator[Record]:
             print(f"left out: {error}", file=sys.stderr)
             continue
         shape = {"dataset": name, "rows": len(data.rows), "dim": data.rows.shape[1], "metric": data.metric}
-        for budget in ("8B/row", "32B/row"):  # kernels are compiled, or read, from here on
-            with suppress(VecstoreError):
-                vs.plan(data.rows[:3000], budget=budget, metric=data.metric)
+        warm(data, plan.exhaustive)
         for budget in plan.budgets if plan.planned else ():
             case = {"task": TASK, "kind": "plan", **shape, "budget": budget}
-            if key(case) not in finished:
-                yield case | planned(data, budget) | {"machine": stamp}
+            if key(case) not in known:
+                yield case | planned(data, budget)
         for number in range(plan.told):
             case = {"task": TASK, "kind": "told", **shape, "number": number}
-            if key(case) not in finished:
-                yield case | told(data, number) | {"machine": stamp}
+            if key(case) not in known:
+                yield case | told(data, number)
         for budget in plan.budgets if plan.exhaustive else ():
-            specs = held(data, budget)
-            case = {"task": TASK, "kind": "case", **shape, "budget": budget, "specs": specs}
-            if key(case) in finished:
-                continue
-            for spec in specs:
-                one = {"task": TASK, "kind": "fitted", **shape, "spec": spec}
-                if key(one) not in finished:
-                    finished.add(key(one))
-                    yield one | fitted(data, spec) | {"machine": stamp}
-            yield case
+            case = {"task": TASK, "kind": "case", **shape, "budget": budget}
+            if key(case) not in known:
+                yield from exhaustive(data, case, known)
 
 
 def main() -> None:
@@ -195,9 +214,10 @@ def main() -> None:
     args = parser.parse_args()
     set_threads(1)
     before = _lines(args.out) if args.resume and args.out.exists() else []
+    stamp = machine.describe()
     with args.out.open("a" if args.resume else "w") as file:
         for record in run(args, before):
-            print(json.dumps(record), file=file, flush=True)
+            print(json.dumps(record | {"machine": stamp}), file=file, flush=True)
             print(record["kind"], record["dataset"], record.get("budget") or record["spec"], file=sys.stderr)
     if args.page:
         args.page.write_text(page(_lines(args.out)))

@@ -7,12 +7,15 @@ Random cases: rows of a set, some of their dimensions, a budget of any unit, a m
 holds nothing, the error names the least that would do, and that is then the case's. A child process, which
 has read a few rows by the same codec, so that kernels are loaded, opens the file, reads all of it and
 searches it. Records: `file_bytes`; `used_bytes` beside `budget_bytes` (of a budget a row: codes with what
-counts of the shared bytes); and `grown_bytes`, the resident memory that reading added. Needs Linux.
+counts of the shared bytes); and `grown_bytes`, the resident memory that is held then beyond that of before,
+what the allocator keeps of freed memory handed back both times. Needs Linux and glibc.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import resource
@@ -32,7 +35,7 @@ from vecstore.kernels.threads import set_threads
 from vecstore.ledger import SHARED_ALLOWANCE, Ledger, parse_budget
 from vecstore.stream.compress import METRICS
 
-BUFFERS = 12 << 20  # a batch of decoded rows, what a scan works with, and what allocators keep
+BUFFERS = 12 << 20  # what a scan works with, and memory that malloc cannot hand back
 _MOST_ROWS, _LEAST_ROWS = 8000, 60
 Record = dict[str, Any]
 
@@ -115,6 +118,9 @@ def _read(path: str, queries: Rows) -> Any:
 
 
 def _resident() -> int:
+    """Bytes that are held: how much freed memory malloc keeps depends on all that was freed before."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from vecstore.errors import BudgetError
 from vecstore.planner.room import Room
 
 # A family takes (dim, size) and gives (spec or "", code bytes, bytes of learned state); more by size.
 Family = Callable[[int, int], tuple[str, int, int]]
+Families = Sequence[tuple[Family, Callable[[int], Iterable[int]]]]  # with the sizes to try, from the largest
 
 _LEAST_STATE_BYTES, STATE_BYTES = 256, 1792  # names, shapes and padding around a codec's arrays
 
 
-def candidates(room: Room) -> dict[str, tuple[float, bool, int]]:
+def candidates(room: Room, families: Families | None = None) -> dict[str, tuple[float, bool, int]]:
     """Of each family the largest spec that the budget may hold, and the largest that it surely holds.
 
     With what they need of the budget, in its unit, whether it is sure, and the bytes of their codes; those
     that need the most first.
     """
     found: dict[str, tuple[float, bool, int]] = {}
-    for family, sizes in FAMILIES:
+    for family, sizes in families or FAMILIES:
         for state_bytes in (_LEAST_STATE_BYTES, STATE_BYTES):
             for size in sizes(room.dim):
                 spec, code_bytes, shared = family(room.dim, size)
@@ -152,7 +153,7 @@ def _opq_pq_of_part(width: int) -> Family:
     )
 
 
-FAMILIES: tuple[tuple[Family, Callable[[int], Iterable[int]]], ...] = (
+FAMILIES: Families = (
     (_plain, lambda dim: (16, 8, 6, 4)),
     (lambda dim, size: ("bf16", 2 * dim, 0), _once),
     (_pq, _by_dims), (_pq4, _by_dims),
