@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
-from vecstore.planner.candidates import FAMILIES, candidates
+from vecstore.planner.candidates import FAMILIES, Families, candidates
 from vecstore.planner.room import Room
 
 State = Callable[[int, int], int]  # learned bytes by the dimensions of rows, and of what is kept of them
@@ -47,7 +48,7 @@ class Way:
 def grid(room: Room) -> list[list[str]]:
     """Of each way, the planner's among them, the largest spec that a budget may hold, and the one that it
     surely holds."""
-    ways = ((way, way.sizes) for group in (_behind, _fewer, _options) for way in group())
+    ways: Families = [(way, way.sizes) for way in chain(_behind(), _fewer(), _options())]
     found = (list(candidates(room, [way])) for way in (*FAMILIES, *ways))
     return [specs for specs in found if specs]
 
