@@ -4,7 +4,7 @@
     python scripts/budget_trial.py --table docs/reliability/budget.jsonl    # as in docs/reliability/README.md
 
 Random cases: rows of a set, some of their dimensions, a budget of any unit, a metric. Where the budget
-holds nothing, the error names the least that would do, and that is then the case's. A child process, which
+holds nothing, the error names the least that would do, and that is then the case's. A fresh process, which
 has read a few rows by the same codec, so that kernels are loaded, opens the file, reads all of it and
 searches it. Records: `file_bytes`; `used_bytes` beside `budget_bytes` (of a budget a row: codes with what
 counts of the shared bytes); and `grown_bytes`, the resident memory that is held then beyond that of before,
@@ -19,6 +19,8 @@ import gc
 import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,26 +89,23 @@ def _account(ledger: Ledger, text: str, case: Record) -> tuple[float, float]:
 
 
 def grown(path: str, rows: Rows) -> int:
-    """Resident bytes that opening, reading all, and searching add to a child of this process."""
-    few, queries = f"{path}.few", rows[:4]
+    """Resident bytes that opening, reading all, and searching add to a process of its own."""
+    few = f"{path}.few"
     with vs.open(path) as collection:
         vs.compress(rows[:8], few, collection.codec, force=True)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            held, before = [_read(few, queries)], _resident()
-            held.append(_read(path, queries))
-            os.write(writing, str(_resident() - before).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading) as file:
-        found = file.read()
-    os.waitpid(child, 0)
-    return int(found)
+    # Not a fork: what this process has freed would be taken, or handed back, there.
+    words = [sys.executable, __file__, "--read", few, path]
+    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+
+def read(few: str, path: str) -> int:
+    """Resident bytes that the second file adds to a process that has read and searched the first."""
+    set_threads(1)
+    with vs.open(few) as collection:
+        queries = next(collection.scan(4))[1]
+    held, before = [_read(few, queries)], _resident()
+    held.append(_read(path, queries))
+    return _resident() - before
 
 
 def _read(path: str, queries: Rows) -> Any:
@@ -154,7 +153,10 @@ def main() -> None:
         "--resume", action="store_true", help="go on behind the cases of the same seed in OUT"
     )
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--read", nargs=2, metavar="FILE", help="what the second file adds to a process")
     args = parser.parse_args()
+    if args.read:
+        return print(read(*args.read))
     if args.table:
         return print(table([json.loads(line) for line in args.table.read_text().splitlines()]))
     set_threads(1)

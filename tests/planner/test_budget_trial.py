@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import platform
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "budget_trial.py"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="reads /proc, and has malloc trim")
 
 
 def test_budgets_of_any_unit_are_kept_by_files_and_by_memory(tmp_path, monkeypatch):
@@ -19,13 +20,13 @@ def test_budgets_of_any_unit_are_kept_by_files_and_by_memory(tmp_path, monkeypat
     spec.loader.exec_module(script)
     out = tmp_path / "out.jsonl"
     words = ["x", "--datasets", "generated", "--seed", "1", "--resume", "--out", str(out), "--cases"]
-    for count in ("3", "8"):  # the second time it goes on with the fourth case
+    for count in ("2", "5"):  # the second time it goes on with the third case
         monkeypatch.setattr(sys, "argv", [*words, count])
         script.main()
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [record["number"] for record in records] == list(range(8)) and all(
+    assert [record["number"] for record in records] == list(range(5)) and all(
         record["kept"] for record in records
     )
     for record in records:
         assert record["grown_bytes"] <= max(record["budget_bytes"], record["file_bytes"]) + script.BUFFERS
-    assert "in 8" in script.table(records)
+    assert "in 5" in script.table(records)
