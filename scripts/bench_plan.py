@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,15 @@ import numpy as np
 
 import vecstore as vs
 from vecstore.bench import datasets, machine
-from vecstore.bench.plan_grid import grid
-from vecstore.bench.plan_page import BUDGETS, SETS, TASK, holds, key, page, room_of
+from vecstore.bench.plan_grid import GRID
+from vecstore.bench.plan_page import BUDGETS, SETS, TASK, key, page, room_of
+from vecstore.bench.process import trouble
 from vecstore.bench.quality import recalls, relative_mse, with_error
 from vecstore.bench.vectors import sets
 from vecstore.codecs.base import Codec, Rows
 from vecstore.errors import NotFoundError, VecstoreError
 from vecstore.kernels.threads import set_threads
+from vecstore.planner.candidates import Candidates
 from vecstore.search.searcher import Searcher
 from vecstore.stream.sample import SAMPLE_ROWS
 
@@ -149,17 +150,20 @@ def told(data: Split, number: int) -> Record:
 def exhaustive(data: Split, case: Record, known: dict[tuple[str, ...], Record]) -> Iterator[Record]:
     """Records of what is tried for a budget and not known yet, and of which specs these are."""
     room = room_of(case["dim"], case["rows"], case["budget"])
+    candidates = Candidates(room, families=GRID)
     specs = []
-    for way in grid(room):
-        for spec in way:
-            one = {**case, "kind": "fitted", "spec": spec}
+    for family in GRID:
+        while (found := candidates.largest(family)) is not None:
+            one = {**case, "kind": "fitted", "spec": found.spec}
             del one["budget"]
             if key(one) not in known:
-                known[key(one)] = one | fitted(data, spec)
+                known[key(one)] = one | fitted(data, found.spec)
                 yield known[key(one)]
-            if holds(room, known[key(one)]):
-                specs.append(spec)
+            tried = known[key(one)]
+            if trouble(tried) or room.keeps(tried["code_bytes"], tried["shared"]):
+                specs += [] if trouble(tried) else [found.spec]
                 break
+            candidates.too_large(found, tried["shared"])
     yield case | {"specs": specs}
 
 
@@ -169,9 +173,9 @@ def warm(data: Split, exhaustive: bool) -> None:
     for budget in ("8B/row", "32B/row"):
         with suppress(VecstoreError):
             vs.plan(few.rows, budget=budget, metric=data.metric)
-        for spec in chain.from_iterable(grid(room_of(few.rows.shape[1], len(data.rows), budget))):
+        for one in Candidates(room_of(few.rows.shape[1], len(data.rows), budget), families=GRID).listed():
             if exhaustive:
-                fitted(few, spec)
+                fitted(few, one.spec)
 
 
 def run(plan: argparse.Namespace, done: list[Record]) -> Iterator[Record]:

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from vecstore.kernels import isa, kmeans
+from vecstore.kernels import isa, kmeans, product
 
 SIZE = 300 if numba.config.DISABLE_JIT else 3000
 DIGEST = """
@@ -39,6 +39,41 @@ def plain_kmeans(points, k, iterations, seed):
             if (codes == c).any():
                 centroids[c] = points[codes == c].mean(axis=0)
     return centroids
+
+
+def plain_improve(points, centroids, iterations, long):
+    """`kmeans.improve`, step by step."""
+    (n, d), k = points.shape, len(centroids)
+    starts, before = np.array([0, d]), None
+    for iteration in range(iterations):
+        codes = np.empty((n, 1), np.uint8)
+        product.assign(points, product.lay_out(centroids, starts), starts, codes)
+        settled = before is not None and np.array_equal(codes, before)
+        sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
+        settled &= not kmeans.add_up(points, codes, centroids, sums, counts)
+        kmeans.move(centroids, sums, counts, 1 if settled or iteration >= long else kmeans.STEP)
+        if settled:
+            break
+        before = codes
+
+
+@pytest.mark.parametrize(("k", "d"), [(1, 1), (2, 3), (5, 1), (16, 4), (17, 2), (60, 7), (256, 3)])
+@pytest.mark.parametrize("kind", ["spread", "clusters", "few distinct", "far"])
+def test_an_improvement_is_what_its_steps_make(k, d, kind):
+    rng = np.random.default_rng(k)
+    points = rng.standard_normal((SIZE, d), dtype=np.float32)
+    if kind == "clusters":
+        points = points / 50 + rng.standard_normal((k, d), dtype=np.float32)[rng.integers(0, k, SIZE)]
+    elif kind == "few distinct":
+        points = points[rng.integers(0, max(1, k - 2), SIZE)]
+    begun = points[rng.choice(SIZE, k, replace=False)]
+    if kind == "far":  # centroids that no point is near to
+        begun[::3] += 100
+    for iterations, long in ((12, 10), (8, 8), (1, 0), (30, 0)):
+        ours, plain = begun.copy(), begun.copy()
+        kmeans.improve(points, ours, iterations, long)
+        plain_improve(points, plain, iterations, long)
+        assert np.array_equal(ours, plain)
 
 
 @pytest.mark.parametrize("spread", [1.0, 0.2])

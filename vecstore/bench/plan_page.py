@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vecstore.bench.line import Line
 from vecstore.bench.pages import Table, markdown
-from vecstore.bench.process import Record, trouble
+from vecstore.bench.process import Record
 from vecstore.ledger import parse_budget
 from vecstore.planner.room import Room
 
@@ -49,11 +49,6 @@ def key(record: Record) -> tuple[str, ...]:
 def room_of(dim: int, rows: int, budget: str) -> Room:
     """What a budget leaves for codes."""
     return Room(parse_budget(budget), dim, rows, 8.0)
-
-
-def holds(room: Room, fitted: Record) -> bool:
-    """Whether a codec that was fitted is inside."""
-    return not trouble(fitted) and room.keeps(fitted["code_bytes"], fitted["shared"])
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vecstore.kernels.isa import ISA, LANES
 from vecstore.kernels.jit import kernel
-from vecstore.kernels.product import assign, lay_out
+from vecstore.kernels.nearest import BLOCK, assign_plain, assign_vectors
+from vecstore.kernels.simd import empty_floats
 from vecstore.kernels.threads import spread
 
 F32 = NDArray[np.float32]
@@ -48,17 +50,31 @@ def train(points: F32, k: int, *, iterations: int = ITERATIONS, seed: int = 0) -
 def improve(points: F32, centroids: F32, iterations: int, long: int) -> None:
     """Lloyd's iterations on `centroids` in place, the first `long` of them with long steps."""
     (n, d), k = points.shape, len(centroids)
-    starts = np.array([0, d])
-    codes, before = np.empty((n, 1), np.uint8), np.empty((n, 1), np.uint8)
-    for iteration in range(iterations):
-        assign(points, lay_out(centroids, starts), starts, codes)
-        settled = iteration > 0 and np.array_equal(codes, before)
-        sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
-        settled &= not add_up(points, codes, centroids, sums, counts)
+    book = empty_floats(-(-k // BLOCK) * BLOCK * d)
+    book[:] = np.inf  # what stands beyond k, no point is near to
+    starts, codes = np.array([0, d]), np.empty((2, n, 1), np.uint8)
+    sums, counts = np.zeros((k, d)), np.zeros(k, np.int64)
+    scratch, found = empty_floats(d * LANES), empty_floats(2 * LANES)
+    iteration = 0
+    while iteration < iterations:
+        iteration, settled = _improve(
+            points,
+            centroids,
+            iteration,
+            iterations,
+            long,
+            (starts, book, codes, sums, counts, scratch, found),
+        )
+        if settled or iteration == iterations:
+            return
+        # Some centroids have no point, which is rare.
+        codes_now, codes_before = codes[iteration % 2], codes[(iteration + 1) % 2]
+        same = iteration > 0 and np.array_equal(codes_now, codes_before)
+        settled = not _fill_empty(points, codes_now, centroids, sums, counts) and same
         move(centroids, sums, counts, 1 if settled or iteration >= long else STEP)
         if settled:
-            break
-        codes, before = before, codes
+            return
+        iteration += 1
 
 
 def add_up(points: F32, codes: U8, centroids: F32, sums: F64, counts: I64) -> bool:
@@ -164,6 +180,60 @@ def sum_up(points: F32, codes: U8, sums: F64, counts: I64) -> None:
         counts[c] += 1
         for t in range(points.shape[1]):
             sums[c, t] += points[i, t]
+
+
+@kernel
+def _assign_plain(points: F32, book: F32, starts: I64, codes: U8, scratch: F32, found: F32) -> None:
+    """`product.assign` by plain loops."""
+    assign_plain(points, book, starts, codes)
+
+
+_assign = _assign_plain if ISA == "scalar" else assign_vectors
+
+
+@kernel
+def _improve(
+    points: F32,
+    centroids: F32,
+    iteration: int,
+    iterations: int,
+    long: int,
+    held: tuple[I64, F32, U8, F64, I64, F32, F32],
+) -> tuple[int, bool]:
+    """`improve` from this iteration on, until no point changes its centroid, or one has no point.
+
+    Returns the iteration and whether it was settled. held: starts and book of `assign`; codes (2, n, 1),
+    those of this iteration and of the one before by turns; sums (k, d), counts (k,), of the last assignment;
+    scratch.
+    """
+    starts, book, codes, sums, counts, scratch, found = held
+    k, d = centroids.shape
+    while iteration < iterations:
+        for c in range(k):
+            for t in range(d):
+                book[(c // BLOCK * d + t) * BLOCK + c % BLOCK] = centroids[c, t]
+        now, before = codes[iteration % 2], codes[(iteration + 1) % 2]
+        _assign(points, book, starts, now, scratch, found)
+        settled = iteration > 0
+        for i in range(now.shape[0]):
+            if now[i, 0] != before[i, 0]:
+                settled = False
+                break
+        sums[:] = 0.0
+        counts[:] = 0
+        sum_up(points, now, sums, counts)
+        for c in range(k):
+            if counts[c] == 0:
+                return iteration, False
+        step = 1.0 if settled or iteration >= long else STEP
+        for c in range(k):
+            for t in range(d):  # rounded as `move` does
+                kept = np.float64(np.float32(1 - step) * centroids[c, t])
+                centroids[c, t] = np.float32(kept + step * (sums[c, t] / counts[c]))
+        if settled:
+            return iteration, True
+        iteration += 1
+    return iteration, False
 
 
 @kernel

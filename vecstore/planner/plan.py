@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from vecstore.codecs.base import Array, BlockCodec, Codec, as_float32
+from vecstore.codecs.transforms.pca import spectra_kept
 from vecstore.errors import BudgetError, said
-from vecstore.planner.candidates import STATE_BYTES, candidates, infeasible
+from vecstore.planner.candidates import STATE_BYTES, Candidates, Member, infeasible
 from vecstore.planner.drawing import Drawn, Draws, Interval
 from vecstore.planner.record import Measured, Record
 from vecstore.planner.room import Room
@@ -23,6 +24,7 @@ from vecstore.stream.compress import Progress
 # Of the most that a candidate needs of the budget: others leave room unused, and some learn slowly.
 _WORTH = 0.7
 _MORE = 1.03  # times what rows of the sample take, others may
+_SHOWN = 5  # of a budget, those that keep most
 _RUNGS = 6  # halvings of the budget, at most, in the search for the fewest bytes that are good enough
 
 
@@ -127,63 +129,78 @@ class Search:
 
     def run(self, room: Room | None = None) -> list[str]:
         """Measures the candidates of a room (by default all of it) that are worth it; the specs found."""
-        room = room or self.room
-        sizes = candidates(room)
-        sure = {spec for spec, (_, surely, _) in sizes.items() if surely}
+        with spectra_kept():
+            return self._run(room or self.room)
+
+    def _run(self, room: Room) -> list[str]:
+        candidates = Candidates(room, self.terms.seed)
         report = self.terms.progress or (lambda done, total: None)
         largest = 0.0
 
-        def fitted(spec: str, rows: int | None) -> AnyCodec | None:
+        def fitted(one: Member, rows: int | None) -> Codec | None:
             """None for what is too large, or so small that it is not worth it."""
             nonlocal largest
-            if sizes[spec][0] <= _WORTH * largest:
+            if one.need <= _WORTH * largest:
                 return None
-            if rows is not None and largest and self._late():
-                self._leave(spec)
+            if self.late() and (self.found or largest):
+                self.left[one.spec] = f"not measured within {self.terms.seconds:g} seconds"
                 return None
             try:
-                codec = fit(spec, self.trial.rows[:rows], seed=self.terms.seed)
+                codec = candidates.fitted(one.family, self.trial.rows[:rows])
             except Exception as error:  # What one candidate cannot do leaves the others.
-                self.left[spec] = said(error)
+                self.left[one.spec] = said(error)
                 return None
-            if not room.holds(codec):
-                return None
-            if rows is None or spec in sure:
-                largest = max(largest, sizes[spec][0])
+            if codec is not None:
+                largest = max(largest, room.need(codec.code_bytes, codec.ledger(0).shared))
             return codec
 
-        worth, left = promising({spec: size[2] for spec, size in sizes.items()}, sure, self.trial, fitted)
+        worth, left = promising(candidates.listed(), self.trial, fitted, self._too_slow)
         self.left |= left
-        here: list[str] = []
-        for done, spec in enumerate(worth):
+        here: dict[str, Codec | None] = {}
+        for done, one in enumerate(worth):
             report(done, len(worth))
-            if (known := self._record.known.get(spec)) and (known.speeds or not self.speeds):
-                if room.keeps(known.code_bytes, known.shared):
-                    largest = max(largest, sizes[spec][0])
-                    here.append(spec)
-                    self.found[spec] = known
-            elif self.found and self._late():
-                self._leave(spec)
-            elif isinstance(codec := fitted(spec, None), Codec):
+            now = candidates.largest(one.family)
+            known = self._record.known.get(now.spec) if now else None
+            if known and room.keeps(known.code_bytes, known.shared) and (known.speeds or not self.speeds):
+                here[known.spec], self.found[known.spec] = None, known
+                largest = max(largest, one.need)
+            elif codec := fitted(one, None):
+                spec = candidates.spec(one.family)
                 try:
                     self.found[spec] = self._measured(spec, codec)
                 except Exception as error:
                     self.left[spec] = said(error)
                 else:
-                    here.append(spec)
+                    here[spec] = codec
         report(len(worth), len(worth))
-        return here
+        return self._timed(here) if self.speeds else list(here)
 
-    def _late(self) -> bool:
+    def _timed(self, here: dict[str, Codec | None]) -> list[str]:
+        """Measures costs of those of the codecs that keep most; the others are left out."""
+        order = [entry.spec for entry in self.ranked() if entry.spec in here] if here else []
+        for spec in order[_SHOWN:]:
+            recall, best = self.found[spec].kept.recall or 0.0, self.found[order[0]].kept.recall or 0.0
+            self.left[spec] = f"a search finds {recall:.3f} of near rows, by the best of these {best:.3f}"
+            del self.found[spec]
+        for spec in order[:_SHOWN]:
+            if codec := here[spec]:
+                self.found[spec] = replace(self.found[spec], speeds=timed(codec, self.trial.field.rows))
+                self._record.add(self.found[spec])
+        return order[:_SHOWN]
+
+    def _too_slow(self, codec: Codec) -> str:
+        """Why a codec is slower than what is asked; nothing where it is not."""
+        if self.terms.max_scan_ns is None:
+            return ""
+        return _slow(timed(codec, self.trial.field.rows).scan_ns, self.terms.max_scan_ns)
+
+    def late(self) -> bool:
+        """Whether time is over."""
         return time.monotonic() > self._end
 
-    def _leave(self, spec: str) -> None:
-        self.left[spec] = f"not measured within {self.terms.seconds:g} seconds"
-
     def _measured(self, spec: str, codec: Codec) -> Measured:
-        speeds = timed(codec, self.trial.field.rows) if self.speeds else None
         kept = self.trial.measure(codec)
-        entry = Measured(spec, str(codec.spec), codec.code_bytes, codec.ledger(0).shared, kept, speeds)
+        entry = Measured(spec, str(codec.spec), codec.code_bytes, codec.ledger(0).shared, kept)
         self._record.add(entry)
         return entry
 
@@ -250,12 +267,18 @@ def _short(one: Candidate, terms: Wanted, left: dict[str, str]) -> bool:
     if terms.min_recall is not None and not (one.recall_at_10 or 0.0) >= terms.min_recall:
         found = "not measured on so few rows" if one.recall_at_10 is None else f"{one.recall_at_10:.3f}"
         left[one.spec] = f"recall@10 is {found}, less than {terms.min_recall:g}"
-    elif terms.max_scan_ns is not None and not (one.scan_ns or math.inf) <= terms.max_scan_ns:
-        found = "there is no scan" if one.scan_ns is None else f"a scan takes {one.scan_ns:.3g} ns"
-        left[one.spec] = f"{found}, more than {terms.max_scan_ns:g}"
+    elif terms.max_scan_ns is not None and (slow := _slow(one.scan_ns, terms.max_scan_ns)):
+        left[one.spec] = slow
     else:
         return False
     return True
+
+
+def _slow(scan_ns: float | None, most: float) -> str:
+    if (scan_ns or math.inf) <= most:
+        return ""
+    found = "there is no scan" if scan_ns is None else f"a scan takes {scan_ns:.3g} ns"
+    return f"{found}, more than {most:g}"
 
 
 def _candidate(entry: Measured, ranked: list[Measured], draws: Draws, search: Search) -> Candidate:

@@ -1,63 +1,108 @@
-"""A first look at candidates, fitted on few rows: what finds far fewer near rows than another is left out.
+"""First looks at candidates, fitted on few rows: what finds far fewer near rows than another is left out.
 
-Codecs that learn much are worth more with more rows, so that a margin is left.
+Codecs that learn much are worth more with more rows, so that a margin is left, the wider the fewer rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from vecstore.codecs.base import Codec
 from vecstore.errors import said
-from vecstore.planner.trial import SCREEN_ROWS, Trial
-from vecstore.registry import AnyCodec
+from vecstore.planner.candidates import Member
+from vecstore.planner.trial import Trial
 
-_TIMES = 2  # so many times the rows of a first look, or it is not worth it
+_TIMES = 2  # so many times the rows of a look, or it is not worth it
 # Take nearly as long on few rows, and keep nearly all of those; worth it where codes are such a share of the
 # most promising ones.
 _SLOW, _SLOW_CODES = ("lsq", "prq"), 0.5
-_MARGIN, _OF_MISSED = 0.05, 0.4  # of recall: so much, or that share of what the best does not find
-_MOST = 5  # that are measured, those that are slow aside
 
-Fit = Callable[[str, int | None], AnyCodec | None]  # spec, rows; None where it cannot be, or is too large
+
+@dataclass(frozen=True)
+class Look:
+    """How many rows are fitted on, how many of these and of others are searched, and for how many of these;
+    and who may go on: so many, if they find as much as the best but for `margin` of recall, or that `share`
+    of what it does not find."""
+
+    fit_rows: int
+    rows: int
+    held: int
+    queries: int
+    margin: float
+    share: float
+    most: int
+
+
+LOOKS = (
+    Look(512, 1152, 384, 256, margin=0.08, share=0.6, most=8),
+    Look(2048, 3072, 1024, 512, margin=0.04, share=0.3, most=3),
+)
+
+Fit = Callable[
+    [Member, int | None], Codec | None
+]  # on so many rows; None where it cannot be, or is too large
 
 
 def promising(
-    sizes: dict[str, int], sure: set[str], trial: Trial, fit: Fit
-) -> tuple[list[str], dict[str, str]]:
-    """The specs worth measuring, the most promising first, and why the others are not.
+    listed: Sequence[Member], trial: Trial, fit: Fit, unfit: Callable[[Codec], str]
+) -> tuple[list[Member], dict[str, str]]:
+    """The members of families worth measuring, the most promising first, and why the others are not.
 
-    sizes: bytes of their codes; sure: those that will be inside the budget, too, when they are fitted on more
-    rows.
+    unfit: says why a codec is none that is asked for, whatever it keeps; nothing where it may be.
     """
-    if len(trial.rows) < _TIMES * SCREEN_ROWS or not len(trial.field.queries):
-        return list(sizes), {}
-    slow = [spec for spec in sizes if spec.partition(":")[0] in _SLOW]
-    found: dict[str, float] = {}
-    failed: dict[str, str] = {}
-    for spec in sizes:
-        if spec not in slow and isinstance(codec := fit(spec, SCREEN_ROWS), Codec):
-            try:
-                found[spec] = trial.few.measure(codec).recall or 0.0
-            except Exception as error:  # What one candidate cannot do leaves the others.
-                failed[spec] = said(error)
-    best = max((recall for spec, recall in found.items() if spec in sure), default=0.0)
-    least = best - min(_MARGIN, _OF_MISSED * (1 - best))
-    order = sorted(found, key=lambda spec: (-found[spec], spec))
-    worth = [spec for spec in order if found[spec] >= least]
-    # Of those that are not sure some may not fit in later, so that a sure one has to be among them.
-    worth = (
-        worth[:_MOST] + [spec for spec in worth[_MOST:] if spec in sure and not sure & set(worth[:_MOST])][:1]
-    )
-    left = failed | {
-        spec: f"at a first look a search finds {found[spec]:.2f} of near rows, by another codec {best:.2f}"
-        for spec in order
-        if spec not in worth
-    }
-    least_bytes = _SLOW_CODES * sizes[order[0]] if order else 0.0
-    for spec in slow:
-        if sizes[spec] >= least_bytes:
-            worth.append(spec)
+    left: dict[str, str] = {}
+    slow = [one for one in listed if one.spec.partition(":")[0] in _SLOW]
+    worth = [one for one in listed if one not in slow]
+    looked = False
+    for look in LOOKS:
+        if len(trial.rows) >= _TIMES * look.fit_rows and len(trial.field.queries):
+            worth, looked = _looked(look, worth, trial, fit, unfit, left), True
+            unfit = _any  # of those that are left it is known
+    if not looked:
+        return list(listed), {}
+    least_bytes = _SLOW_CODES * worth[0].code_bytes if worth else 0.0
+    for one in slow:
+        if one.code_bytes >= least_bytes:
+            worth.append(one)
         else:
-            left[spec] = f"its codes have {sizes[spec]} bytes, the most promising ones {sizes[order[0]]}"
+            left[one.spec] = (
+                f"its codes have {one.code_bytes} bytes, the most promising ones {worth[0].code_bytes}"
+            )
     return worth, left
+
+
+def _any(codec: Codec) -> str:
+    return ""
+
+
+def _looked(
+    look: Look,
+    listed: list[Member],
+    trial: Trial,
+    fit: Fit,
+    unfit: Callable[[Codec], str],
+    left: dict[str, str],
+) -> list[Member]:
+    """Who goes on."""
+    found: dict[Member, float] = {}
+    for one in listed:
+        if (codec := fit(one, look.fit_rows)) is None:
+            continue
+        try:
+            if why := unfit(codec):
+                left[one.spec] = why
+            else:
+                found[one] = trial.look(look.rows, look.held, look.queries).measure(codec).recall or 0.0
+        except Exception as error:  # What one candidate cannot do leaves the others.
+            left[one.spec] = said(error)
+    best = max(found.values(), default=0.0)
+    least = best - min(look.margin, look.share * (1 - best))
+    order = sorted(found, key=lambda one: (-found[one], one.spec))
+    worth = [one for one in order if found[one] >= least][: look.most]
+    for one in order:
+        if one not in worth:
+            left[one.spec] = (
+                f"at a first look a search finds {found[one]:.2f} of near rows, by another codec {best:.2f}"
+            )
+    return worth

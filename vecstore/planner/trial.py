@@ -12,7 +12,6 @@ scores order each query's nearest rows counts there, not how many of them are fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from vecstore.stream.sample import RUN_ROWS
 
 FIT_ROWS = 16_384  # fitted on, per candidate
 TEST_ROWS, QUERIES = 4608, 1024  # held from them, at most; those of them that are searched for
-SCREEN_ROWS, FEW_ROWS = 2048, 4096  # of those to fit on, for a first look: fitted on, and searched
 _SHARE = 8  # one of so many rows is held: codecs that learn much are worth more with the rows of all
 _LEAST_ROWS = 256  # held, if they are a quarter; and searched: fewer have no rows that are near
 _NEAREST = 20
@@ -79,16 +77,17 @@ class Field:
         metric: str,
         held: int | None = None,
         found: int = _FOUND,
+        queries: int = QUERIES,
     ) -> None:
         """rows (n, dim), with their numbers in the sample, which say what belongs to one run of rows; held:
         how many of them, the first, codecs are not fitted on; by default all. found: of how many nearest rows
-        recall is, 1 to _FOUND."""
+        recall is, 1 to _FOUND. queries: how many are searched for, at most."""
         self.held = len(rows) if held is None else held
         self._found = found
         self.rows = as_float32(rows)
         self.metric = metric
         self._code = METRICS.index(metric)
-        self.queries = self.rows[: min(QUERIES, self.held) if len(rows) >= _LEAST_ROWS - RUN_ROWS else 0]
+        self.queries = self.rows[: min(queries, self.held) if len(rows) >= _LEAST_ROWS - RUN_ROWS else 0]
         self._runs = numbers // RUN_ROWS
         if len(self.queries):
             self._near = self._nearest()
@@ -184,21 +183,26 @@ class Trial:
             numbers = _rows_of(np.random.default_rng(seed + 1).permutation(order[:tested]), len(rows))
         self.rows = rows[self._fitted]
         self._held, self._all = numbers, rows
-        self.field = self._field(len(self._fitted) if tested else 0, metric)
+        self._looks: dict[tuple[int, int, int], Field] = {}
+        self.field = self._field(len(self._fitted) if tested else 0, TEST_ROWS, QUERIES, metric)
 
-    def _field(self, fitted: int, metric: str) -> Field:
-        """Held rows, and so many of those to fit on where they count."""
-        numbers = np.concatenate([self._held, self._fitted[: fitted if self.by_recall else 0]])
+    def _field(self, fitted: int, held: int, queries: int, metric: str) -> Field:
+        """Of held rows and of those to fit on, where they count, at most so many."""
+        first = self._held[:held]
+        numbers = np.concatenate([first, self._fitted[: fitted if self.by_recall else 0]])
         share = len(numbers) / self._total if self._total else 1.0
         found = min(max(round(_FOUND * share), 1), _FOUND)
-        return Field(self._all[numbers], numbers, metric, len(self._held), found)
+        return Field(self._all[numbers], numbers, metric, len(first), found, queries)
 
-    @cached_property
-    def few(self) -> Field:
-        """With fewer of the rows to fit on, for a first look at candidates."""
-        if len(self.field.rows) <= len(self._held) + FEW_ROWS:
+    def look(self, fitted: int, held: int, queries: int) -> Field:
+        """A smaller field, for a first look at candidates: at most so many rows to fit on, held rows, and
+        queries."""
+        if len(self.field.rows) <= len(self._held[:held]) + fitted:
             return self.field  # whose nearest rows are known
-        return self._field(FEW_ROWS, self.field.metric)
+        asked = fitted, held, queries
+        if asked not in self._looks:
+            self._looks[asked] = self._field(*asked, self.field.metric)
+        return self._looks[asked]
 
     def measure(self, codec: Codec) -> Kept:
         """What the codec keeps of the rows measured on."""

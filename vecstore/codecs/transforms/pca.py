@@ -7,11 +7,15 @@ source      Pearson 1901, doi:10.1080/14786440109462720; eigenvectors of the sam
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from vecstore.codecs.base import LARGEST, Codes, Rows, Transform
@@ -89,8 +93,32 @@ def _of_many_rows(sample: Rows, mean: NDArray[np.float32], kept: int) -> NDArray
     return spectrum(sample, mean)[1][:, :kept]
 
 
-def spectrum(sample: Rows, mean: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+Spectrum = tuple[NDArray[np.float64], NDArray[np.float64]]
+_known: ContextVar[dict[bytes, Spectrum] | None] = ContextVar("spectra", default=None)
+
+
+@contextmanager
+def spectra_kept() -> Iterator[None]:
+    """Inside, the spectrum of a sample is found once: many codecs are fitted on the same rows there."""
+    before = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(before)
+
+
+def spectrum(sample: Rows, mean: NDArray[np.float32]) -> Spectrum:
     """Eigenvalues (dim,) of the sample's covariance, falling, and its eigenvectors, (dim, dim) columns."""
+    if (known := _known.get()) is None:
+        return _spectrum(sample, mean)
+    # By what they hold: arrays change, and others come to stand where one was.
+    key = b"".join(xxhash.xxh3_128_digest(np.ascontiguousarray(part).data) for part in (sample, mean))
+    if key not in known:
+        known[key] = _spectrum(sample, mean)
+    return known[key]
+
+
+def _spectrum(sample: Rows, mean: NDArray[np.float32]) -> Spectrum:
     covariance = np.zeros((sample.shape[1], sample.shape[1]))
     for start in range(0, len(sample), 8192):  # float64 of a few rows at a time, not of the whole
         centred = sample[start : start + 8192].astype(np.float64) - mean
