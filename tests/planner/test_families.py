@@ -53,12 +53,12 @@ def test_the_largest_member_that_a_budget_holds_is_found(budget):
 
 
 def test_what_is_too_large_when_fitted_gives_way_to_a_smaller_one():
-    rows, room = ROWS[20], Room(parse_budget("9kB"), 20, 100, 8.0)
-    family = next(family for family in FAMILIES if family.spec.startswith("pca:dim={size}+sq:bits=8"))
+    rows, room = ROWS[20], Room(parse_budget("7kB"), 20, 100, 8.0)
+    family = next(family for family in FAMILIES if family.spec.startswith("pca:dim={size}+sq"))
     candidates = Candidates(room)
     first = candidates.largest(family)
     candidates.too_large(first, first.shared + 900)
     second = candidates.largest(family)
     assert 0 < second.code_bytes < first.code_bytes
     codec = candidates.fitted(family, rows)
-    assert codec is not None and room.holds(codec) and codec.code_bytes == second.code_bytes
+    assert codec is not None and room.holds(codec) and codec.code_bytes <= second.code_bytes

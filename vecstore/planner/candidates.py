@@ -78,7 +78,7 @@ class Candidates:
     def too_large(self, found: Member, shared: int) -> None:
         """Says what a candidate turned out to need, so that the largest of its family is smaller."""
         known = self._extra.get(found.family, _LEAST_STATE_BYTES)
-        self._extra[found.family] = max(known + shared - found.shared, 2 * known)
+        self._extra[found.family] = known + max(shared - found.shared, known // 4)
 
 
 def infeasible(room: Room) -> BudgetError:

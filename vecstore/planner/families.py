@@ -63,9 +63,10 @@ def matrix(width: int = 1, a_size: int = 8) -> State:
     return lambda dim, size: 4 * dim * (width * size + 1) + a_size * size
 
 
-def leading(fixed: int, a_dim: int = 0) -> State:
-    """Of klt and tcq: about ten axes for each byte; `fixed` bytes, and something for each dimension."""
-    return lambda dim, size: 4 * dim * (min(dim, 10 * size) + 1) + a_dim * dim + fixed
+def leading(fixed: int, ahead: int, a_dim: int = 0) -> State:
+    """Of klt and tcq: about ten axes for each byte but those ahead; `fixed` bytes, and something for each
+    dimension."""
+    return lambda dim, size: 4 * dim * (min(dim, 10 * (size - ahead)) + 1) + a_dim * dim + fixed
 
 
 def tcq(states: int, stages: int, scale: str) -> Family:
@@ -74,17 +75,18 @@ def tcq(states: int, stages: int, scale: str) -> Family:
     ahead, bits = stages + (levels > 0), states.bit_length() - 1  # a dimension has no more
     return Family(
         f"tcq:bytes={{size}},states={states},stages={stages},scale={scale}",
-        leading(16 * states + levels, 1024 * stages),
+        leading(16 * states + levels, ahead, 1024 * stages),
         between(ahead + 1, lambda dim: min(dim, dim * bits // 8 + ahead)),
     )
 
 
 def _klt(scale: str) -> Family:
     levels = _LEVELS[scale]
+    ahead = int(levels > 0)
     return Family(
         f"klt:bytes={{size}},scale={scale}",
-        leading(2048 + levels),
-        between(1 + (levels > 0), lambda dim: dim),
+        leading(2048 + levels, ahead),
+        between(1 + ahead, lambda dim: dim),
     )
 
 
@@ -113,19 +115,20 @@ FAMILIES: Sequence[Family] = (
     Family("pq:m={size},bits=8", by_dim(_EIGHT), between(1, lambda dim: max(1, dim // 2))),
     Family("pq:m={size},bits=4", by_dim(_FOUR), bits=4),
     Family("rotate+pq:m={size},bits=4", by_dim(_FOUR), bits=4),
-    *(Family(f"pca:dim={{size}}+sq:bits={each}", matrix(), bits=each) for each in (8, 6, 4)),
+    Family("pca:dim={size}+sq:bits=4", matrix(), bits=4),
     # What needs next to no state.
     Family("prefix:dim={size}+sq:bits=4", matrix(0, 12), part(1), bits=4),
     Family("jl:dim={size}+sq:bits=4", matrix(0, 32), part(1), bits=4),
     *map(_klt, _LEVELS),
-    *(tcq(256, stages, scale) for stages in (0, 1, 2) for scale in _LEVELS),
+    *(tcq(256, stages, scale) for stages in (0, 1) for scale in _LEVELS),
+    tcq(256, 2, "length"),
     *(
         Family(f"hadamard:bits={{size}},scale={scale}", by_dim(5), bits(4, 3, 2, 1), bits=None, side=2)
         for scale in ("unbiased", "mse")
     ),
     *(
         Family("pca:dim={wide}+pq:m={size},bits=8", matrix(width, width * _EIGHT), part(width), width=width)
-        for width in (2, 4, 8)
+        for width in (2, 4)
     ),
     *(
         Family(f"{before}:{of}dim={{wide}}+pq:m={{size}},bits=4", matrix(width, width * _FOUR), part(width),
@@ -144,5 +147,4 @@ FAMILIES: Sequence[Family] = (
     Family("rbe:bits={size}", _rbe_state, bits(4, 3, 2, 1), bits=None, planes=True),
     Family("sign", by_dim(8), bits(1), bits=None),
     Family("rotate+sign", by_dim(12), bits(1), bits=None),
-    Family("itq:bits={wide}", matrix(8, 64), width=8),
 )  # fmt: skip

@@ -135,14 +135,14 @@ class Search:
     def _run(self, room: Room) -> list[str]:
         candidates = Candidates(room, self.terms.seed)
         report = self.terms.progress or (lambda done, total: None)
-        largest = 0.0
+        largest, begun = 0.0, set[int | None]()  # of each look, and at last, one at least is measured
 
         def fitted(one: Member, rows: int | None) -> Codec | None:
             """None for what is too large, or so small that it is not worth it."""
             nonlocal largest
             if one.need <= _WORTH * largest:
                 return None
-            if self.late() and (self.found or largest):
+            if self.late() and (rows in begun or (rows is None and self.found)):
                 self.left[one.spec] = f"not measured within {self.terms.seconds:g} seconds"
                 return None
             try:
@@ -151,6 +151,7 @@ class Search:
                 self.left[one.spec] = said(error)
                 return None
             if codec is not None:
+                begun.add(rows)
                 largest = max(largest, room.need(codec.code_bytes, codec.ledger(0).shared))
             return codec
 

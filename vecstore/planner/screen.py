@@ -35,7 +35,7 @@ class Look:
 
 
 LOOKS = (
-    Look(512, 1152, 384, 256, margin=0.08, share=0.6, most=8),
+    Look(512, 1152, 384, 256, margin=0.07, share=0.5, most=8),
     Look(2048, 3072, 1024, 512, margin=0.04, share=0.3, most=3),
 )
 

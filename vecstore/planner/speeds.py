@@ -13,8 +13,8 @@ from vecstore.registry import AnyCodec
 from vecstore.search.searcher import Searcher
 
 _RUNS, _ENOUGH_S = 3, 0.05  # of which the best counts; of longer ones there are fewer
-_ROWS, _LEAST_ROWS = 4096, 256
-_SCANNED, _QUERIES = 1 << 15, 8
+_ROWS, _LEAST_ROWS = 2048, 256
+_SCANNED, _QUERIES = 1 << 15, 4
 
 
 @dataclass(frozen=True)
