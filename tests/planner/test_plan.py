@@ -11,6 +11,7 @@ from vecstore.cli.main import main
 from vecstore.planner import candidates as fitting
 from vecstore.planner import plan as planning
 from vecstore.planner.drawing import Drawn, Draws
+from vecstore.planner.speeds import Speeds
 from vecstore.planner.trial import Kept
 
 RNG = np.random.default_rng(0)
@@ -109,6 +110,18 @@ def test_a_scan_that_is_too_slow_is_left_out(twelve):
     assert all(one.scan_ns <= ceiling for one in fast)
     with pytest.raises(vs.BudgetError, match="a scan takes"):
         vs.plan(ROWS, budget="12B/row", metric="cosine", max_scan_ns=1e-6)
+
+
+@pytest.mark.parametrize("n", [900, 6000])  # without a look, and with one
+def test_what_is_fast_enough_is_found_behind_better_codecs_that_are_not(monkeypatch, n):
+    def timed(codec, rows):
+        slow = str(codec.spec).startswith(("tcq", "klt", "pq", "rotate", "opq", "pca", "hadamard"))
+        return Speeds(1.0, 1.0, 50.0 if slow else 5.0)
+
+    monkeypatch.setattr(planning, "timed", timed)
+    found = vs.plan(ROWS[:n], budget="12B/row", max_scan_ns=10)
+    assert len(found) and all(one.scan_ns == 5 for one in found)
+    assert any("scan takes" in why for why in found.left_out.values())
 
 
 def test_a_budget_that_holds_nothing_says_the_least():

@@ -141,6 +141,7 @@ class Search:
             """None for what is too large, or so small that it is not worth it."""
             nonlocal largest
             if one.need <= _WORTH * largest:
+                self.left[one.spec] = f"it needs {one.need / largest:.0%} of what another candidate does"
                 return None
             if self.late() and (rows in begun or (rows is None and self.found)):
                 self.left[one.spec] = f"not measured within {self.terms.seconds:g} seconds"
@@ -155,7 +156,9 @@ class Search:
                 largest = max(largest, room.need(codec.code_bytes, codec.ledger(0).shared))
             return codec
 
-        worth, left = promising(candidates.listed(), self.trial, fitted, self._too_slow)
+        worth, left = promising(
+            candidates.listed(), self.trial, fitted, self._slowness if self.terms.max_scan_ns else None
+        )
         self.left |= left
         here: dict[str, Codec | None] = {}
         for done, one in enumerate(worth):
@@ -179,21 +182,22 @@ class Search:
     def _timed(self, here: dict[str, Codec | None]) -> list[str]:
         """Measures costs of those of the codecs that keep most; the others are left out."""
         order = [entry.spec for entry in self.ranked() if entry.spec in here] if here else []
-        for spec in order[_SHOWN:]:
+        shown = order if self.terms.max_scan_ns else order[:_SHOWN]
+        for spec in order[len(shown) :]:
             recall, best = self.found[spec].kept.recall or 0.0, self.found[order[0]].kept.recall or 0.0
             self.left[spec] = f"a search finds {recall:.3f} of near rows, by the best of these {best:.3f}"
             del self.found[spec]
-        for spec in order[:_SHOWN]:
+        for spec in shown:
             if codec := here[spec]:
                 self.found[spec] = replace(self.found[spec], speeds=timed(codec, self.trial.field.rows))
                 self._record.add(self.found[spec])
-        return order[:_SHOWN]
+        return shown
 
-    def _too_slow(self, codec: Codec) -> str:
-        """Why a codec is slower than what is asked; nothing where it is not."""
-        if self.terms.max_scan_ns is None:
-            return ""
-        return _slow(timed(codec, self.trial.field.rows).scan_ns, self.terms.max_scan_ns)
+    def _slowness(self, codec: Codec) -> float:
+        """What a scan takes over what is asked."""
+        assert self.terms.max_scan_ns is not None
+        scan_ns = timed(codec, self.trial.field.rows).scan_ns
+        return math.inf if scan_ns is None else scan_ns / self.terms.max_scan_ns
 
     def late(self) -> bool:
         """Whether time is over."""
@@ -268,18 +272,12 @@ def _short(one: Candidate, terms: Wanted, left: dict[str, str]) -> bool:
     if terms.min_recall is not None and not (one.recall_at_10 or 0.0) >= terms.min_recall:
         found = "not measured on so few rows" if one.recall_at_10 is None else f"{one.recall_at_10:.3f}"
         left[one.spec] = f"recall@10 is {found}, less than {terms.min_recall:g}"
-    elif terms.max_scan_ns is not None and (slow := _slow(one.scan_ns, terms.max_scan_ns)):
-        left[one.spec] = slow
+    elif terms.max_scan_ns is not None and not (one.scan_ns or math.inf) <= terms.max_scan_ns:
+        found = "there is no scan" if one.scan_ns is None else f"a scan takes {one.scan_ns:.3g} ns"
+        left[one.spec] = f"{found}, more than {terms.max_scan_ns:g}"
     else:
         return False
     return True
-
-
-def _slow(scan_ns: float | None, most: float) -> str:
-    if (scan_ns or math.inf) <= most:
-        return ""
-    found = "there is no scan" if scan_ns is None else f"a scan takes {scan_ns:.3g} ns"
-    return f"{found}, more than {most:g}"
 
 
 def _candidate(entry: Measured, ranked: list[Measured], draws: Draws, search: Search) -> Candidate:

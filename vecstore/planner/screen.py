@@ -45,11 +45,11 @@ Fit = Callable[
 
 
 def promising(
-    listed: Sequence[Member], trial: Trial, fit: Fit, unfit: Callable[[Codec], str]
+    listed: Sequence[Member], trial: Trial, fit: Fit, slowness: Callable[[Codec], float] | None = None
 ) -> tuple[list[Member], dict[str, str]]:
     """The members of families worth measuring, the most promising first, and why the others are not.
 
-    unfit: says why a codec is none that is asked for, whatever it keeps; nothing where it may be.
+    slowness: what a codec costs over what is asked; where all cost more, the one that costs least goes on.
     """
     left: dict[str, str] = {}
     slow = [one for one in listed if one.spec.partition(":")[0] in _SLOW]
@@ -57,8 +57,7 @@ def promising(
     looked = False
     for look in LOOKS:
         if len(trial.rows) >= _TIMES * look.fit_rows and len(trial.field.queries):
-            worth, looked = _looked(look, worth, trial, fit, unfit, left), True
-            unfit = _any  # of those that are left it is known
+            worth, looked = _looked(look, worth, trial, fit, None if looked else slowness, left), True
     if not looked:
         return list(listed), {}
     least_bytes = _SLOW_CODES * worth[0].code_bytes if worth else 0.0
@@ -72,30 +71,29 @@ def promising(
     return worth, left
 
 
-def _any(codec: Codec) -> str:
-    return ""
-
-
 def _looked(
     look: Look,
     listed: list[Member],
     trial: Trial,
     fit: Fit,
-    unfit: Callable[[Codec], str],
+    slowness: Callable[[Codec], float] | None,
     left: dict[str, str],
 ) -> list[Member]:
     """Who goes on."""
     found: dict[Member, float] = {}
+    slow: dict[Member, float] = {}
     for one in listed:
         if (codec := fit(one, look.fit_rows)) is None:
             continue
         try:
-            if why := unfit(codec):
-                left[one.spec] = why
+            if slowness and (times := slowness(codec)) > 1:
+                slow[one], left[one.spec] = times, f"a scan takes {times:.3g} times what is asked"
             else:
                 found[one] = trial.look(look.rows, look.held, look.queries).measure(codec).recall or 0.0
         except Exception as error:  # What one candidate cannot do leaves the others.
             left[one.spec] = said(error)
+    if slow and not found:
+        return [min(slow, key=lambda one: slow[one])]
     best = max(found.values(), default=0.0)
     least = best - min(look.margin, look.share * (1 - best))
     order = sorted(found, key=lambda one: (-found[one], one.spec))
