@@ -37,7 +37,7 @@ from vecstore.kernels.threads import set_threads
 from vecstore.ledger import SHARED_ALLOWANCE, Ledger, parse_budget
 from vecstore.stream.compress import METRICS
 
-BUFFERS = 12 << 20  # what a scan works with, and memory that malloc cannot hand back
+BUFFERS = 8 << 20  # what a scan works with, and memory that malloc cannot hand back
 _MOST_ROWS, _LEAST_ROWS = 8000, 60
 Record = dict[str, Any]
 
