@@ -11,6 +11,7 @@ from vecstore.cli.main import main
 from vecstore.planner import candidates as fitting
 from vecstore.planner import plan as planning
 from vecstore.planner.drawing import Drawn, Draws
+from vecstore.planner.families import FAMILIES
 from vecstore.planner.speeds import Speeds
 from vecstore.planner.trial import Kept
 
@@ -67,8 +68,69 @@ def test_a_plan_that_is_cut_short_goes_on_where_it_was(tmp_path, monkeypatch):
     def never(self, spec, codec):
         raise AssertionError("measured twice")
 
-    monkeypatch.setattr(planning.Search, "_measured", never)
+    monkeypatch.setattr(planning.Search, "measured", never)
     assert vs.plan(ROWS, budget="8B/row", resume=path).as_dict() == whole.as_dict()
+
+
+def test_what_was_measured_is_never_measured_again(tmp_path):
+    path, few = tmp_path / "record.jsonl", ROWS[:600]
+    whole = vs.plan(few, budget="12kB", resume=path)  # many are measured, some of which are not shown
+    specs = [json.loads(line)["spec"] for line in path.read_text().splitlines()[1:]]
+    before = path.read_text()
+    assert len(whole) < len(set(specs)) and len(specs) == len(set(specs)) + len(whole)
+    assert vs.plan(few, budget="12kB", resume=path).as_dict() == whole.as_dict()
+    assert path.read_text() == before
+
+
+def test_a_record_that_ends_before_costs_are_measured_goes_on_with_these(tmp_path):
+    path, few = tmp_path / "record.jsonl", ROWS[:600]
+    whole = vs.plan(few, budget="12kB", resume=path)
+    header, *lines = path.read_text().splitlines()
+    lines = [line for line in lines if json.loads(line)["speeds"] is None]
+    path.write_text("\n".join([header, *lines]) + "\n")
+    again = vs.plan(few, budget="12kB", resume=path)
+    assert [one.spec for one in again] == [one.spec for one in whole] and again.left_out == whole.left_out
+    assert len(path.read_text().splitlines()) == 1 + len(lines) + len(whole)
+
+
+def test_a_record_of_another_budget_changes_nothing(tmp_path):
+    path, few = tmp_path / "record.jsonl", ROWS[:40]
+    vs.plan(few, budget="90B/row", resume=path)
+    again, fresh = vs.plan(few, budget="100B/row", resume=path), vs.plan(few, budget="100B/row")
+    assert [one.spec for one in again] == [one.spec for one in fresh] and again.left_out == fresh.left_out
+
+
+@pytest.mark.parametrize(("n", "budget", "what"), [(40, "90B/row", "error"), (600, "12kB", "near rows")])
+def test_what_is_not_shown_is_worse_by_what_counts(n, budget, what):
+    reasons = vs.plan(ROWS[:n], budget=budget).left_out.values()
+    others = [text for text in reasons if "of the best" in text]
+    assert others and all(what in text and "0.000" not in text for text in others)
+
+
+def test_what_is_shown_is_not_left_out(monkeypatch):
+    # What is too small beside others in one room is measured in a smaller one.
+    monkeypatch.setattr(fitting, "FAMILIES", [one for one in FAMILIES if one.spec.startswith(("f16", "sq"))])
+    found = vs.plan(ROWS, budget="64B/row", min_recall=0.1)
+    assert "sq:bits=8" in [one.spec for one in found]
+    assert not {one.spec for one in found} & set(found.left_out)
+
+
+def test_when_time_is_over_no_smaller_budget_is_begun(monkeypatch):
+    fits, real = [], fitting.fit
+
+    def fit(spec, rows, **more):
+        fits.append(spec)
+        return real(spec, rows, **more)
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    found = vs.plan(ROWS, budget="16B/row", min_recall=0.1, seconds=0)
+    assert len(found) == 1 and len(fits) == 3  # at each look, and at last
+
+
+def test_what_needs_more_than_was_estimated_takes_nothing_from_others():
+    few = np.random.default_rng(1).standard_normal((2500, 3)).astype(np.float32)
+    found = vs.plan((few * 40).astype(np.int8), budget="1.63B/row", metric="cosine")
+    assert len(found)
 
 
 def test_a_record_of_something_else_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from vecstore.codecs.transforms.pca import spectra_kept
 from vecstore.errors import BudgetError, said
 from vecstore.planner.candidates import STATE_BYTES, Candidates, Member, infeasible
 from vecstore.planner.drawing import Drawn, Draws, Interval
+from vecstore.planner.families import Family
 from vecstore.planner.record import Measured, Record
 from vecstore.planner.room import Room
 from vecstore.planner.screen import promising
@@ -130,70 +131,33 @@ class Search:
     def run(self, room: Room | None = None) -> list[str]:
         """Measures the candidates of a room (by default all of it) that are worth it; the specs found."""
         with spectra_kept():
-            return self._run(room or self.room)
-
-    def _run(self, room: Room) -> list[str]:
-        candidates = Candidates(room, self.terms.seed)
-        report = self.terms.progress or (lambda done, total: None)
-        largest, begun = 0.0, set[int | None]()  # of each look, and at last, one at least is measured
-
-        def fitted(one: Member, rows: int | None) -> Codec | None:
-            """None for what is too large, or so small that it is not worth it."""
-            nonlocal largest
-            if one.need <= _WORTH * largest:
-                self.left[one.spec] = f"it needs {one.need / largest:.0%} of what another candidate does"
-                return None
-            if self.late() and (rows in begun or (rows is None and self.found)):
-                self.left[one.spec] = f"not measured within {self.terms.seconds:g} seconds"
-                return None
-            try:
-                codec = candidates.fitted(one.family, self.trial.rows[:rows])
-            except Exception as error:  # What one candidate cannot do leaves the others.
-                self.left[one.spec] = said(error)
-                return None
-            if codec is not None:
-                begun.add(rows)
-                largest = max(largest, room.need(codec.code_bytes, codec.ledger(0).shared))
-            return codec
-
-        worth, left = promising(
-            candidates.listed(), self.trial, fitted, self._slowness if self.terms.max_scan_ns else None
-        )
-        self.left |= left
-        here: dict[str, Codec | None] = {}
-        for done, one in enumerate(worth):
-            report(done, len(worth))
-            now = candidates.largest(one.family)
-            known = self._record.known.get(now.spec) if now else None
-            if known and room.keeps(known.code_bytes, known.shared) and (known.speeds or not self.speeds):
-                here[known.spec], self.found[known.spec] = None, known
-                largest = max(largest, one.need)
-            elif codec := fitted(one, None):
-                spec = candidates.spec(one.family)
-                try:
-                    self.found[spec] = self._measured(spec, codec)
-                except Exception as error:
-                    self.left[spec] = said(error)
-                else:
-                    here[spec] = codec
-        report(len(worth), len(worth))
-        return self._timed(here) if self.speeds else list(here)
+            here = _Run(self, room or self.room).measured()
+            return self._timed(here) if self.speeds else list(here)
 
     def _timed(self, here: dict[str, Codec | None]) -> list[str]:
         """Measures costs of those of the codecs that keep most; the others are left out."""
-        order = [entry.spec for entry in self.ranked() if entry.spec in here] if here else []
+        order = [entry for entry in self.ranked() if entry.spec in here] if here else []
         shown = order if self.terms.max_scan_ns else order[:_SHOWN]
-        for spec in order[len(shown) :]:
-            recall, best = self.found[spec].kept.recall or 0.0, self.found[order[0]].kept.recall or 0.0
-            self.left[spec] = f"a search finds {recall:.3f} of near rows, by the best of these {best:.3f}"
-            del self.found[spec]
-        for spec in shown:
-            if codec := here[spec]:
-                self.found[spec] = replace(self.found[spec], speeds=timed(codec, self.trial.field.rows))
-                self._record.add(self.found[spec])
-        return shown
+        for entry in order[len(shown) :]:
+            self.left[entry.spec] = f"{self._kept(entry)}; of the best, {self._kept(order[0])}"
+            del self.found[entry.spec]
+        for entry in shown:
+            if entry.speeds is None:
+                codec = here[entry.spec] or fit(entry.spec, self.trial.rows, seed=self.terms.seed)
+                timing = replace(entry, speeds=timed(codec, self.trial.field.rows))
+                self.found[entry.spec] = timing
+                self._record.add(timing)
+        return [entry.spec for entry in shown]
 
-    def _slowness(self, codec: Codec) -> float:
+    def _kept(self, one: Measured) -> str:
+        """What a candidate is ranked by."""
+        if not len(one.kept.orders):
+            return f"its relative error is {one.kept.relative_mse:.3g}"
+        if self.trial.by_recall:
+            return f"a search finds {one.kept.recall or 0.0:.3f} of near rows"
+        return f"its order is {one.kept.order:.3f}"
+
+    def slowness(self, codec: Codec) -> float:
         """What a scan takes over what is asked."""
         assert self.terms.max_scan_ns is not None
         scan_ns = timed(codec, self.trial.field.rows).scan_ns
@@ -203,7 +167,14 @@ class Search:
         """Whether time is over."""
         return time.monotonic() > self._end
 
-    def _measured(self, spec: str, codec: Codec) -> Measured:
+    def known(self, spec: str) -> Measured | None:
+        """What was measured before."""
+        return self._record.known.get(spec)
+
+    def measured(self, spec: str, codec: Codec) -> Measured:
+        """What was measured before, or is now, and is kept."""
+        if known := self.known(spec):
+            return known
         kept = self.trial.measure(codec)
         entry = Measured(spec, str(codec.spec), codec.code_bytes, codec.ledger(0).shared, kept)
         self._record.add(entry)
@@ -225,6 +196,85 @@ class Search:
         return sorted(self.found.values(), key=rank)
 
 
+class _Run:
+    """Candidates of one room, fitted and measured for a search."""
+
+    def __init__(self, search: Search, room: Room) -> None:
+        self._search, self._room = search, room
+        self._candidates = Candidates(room, search.terms.seed)
+        self._largest = 0.0  # of what fitted ones need
+        self._tried, self._begun = set[Family](), set[int]()  # of each look at least one is fitted
+        self._large: dict[str, str] = {}
+
+    def measured(self) -> dict[str, Codec | None]:
+        """The specs of those worth it, with their codecs where they were fitted on all rows now."""
+        search, candidates = self._search, self._candidates
+        report = search.terms.progress or (lambda done, total: None)
+        worth, left = promising(
+            candidates.listed(), search.trial, self._fitted,
+            search.slowness if search.terms.max_scan_ns else None,
+        )  # fmt: skip
+        # Of a family that gave way, what was looked at is another member.
+        search.left |= {candidates.spec(one.family) or one.spec: why for one, why in left.items()}
+        here: dict[str, Codec | None] = {}
+        for done, one in enumerate(worth):
+            report(done, len(worth))
+            known = search.known(candidates.spec(one.family))
+            if known and self._room.keeps(known.code_bytes, known.shared):
+                if not self._small(one):
+                    here[known.spec], search.found[known.spec] = None, known
+                    self._fits(one, known.code_bytes, known.shared)
+            elif codec := self._fitted(one, None):
+                spec = candidates.spec(one.family)
+                try:
+                    search.found[spec] = search.measured(spec, codec)
+                except Exception as error:
+                    search.left[spec] = said(error)
+                else:
+                    here[spec] = codec
+        report(len(worth), len(worth))
+        if search.found:
+            search.left |= self._large
+        return here
+
+    def _fitted(self, one: Member, rows: int | None) -> Codec | None:
+        """On so many rows; None for what is too large, too small, or too late."""
+        search = self._search
+        if self._small(one):
+            return None
+        if search.late() and (search.found or rows in self._begun):
+            search.left[one.spec] = f"not measured within {search.terms.seconds:g} seconds"
+            return None
+        try:
+            codec = self._candidates.fitted(one.family, search.trial.rows[:rows])
+        except Exception as error:  # What one candidate cannot do leaves the others.
+            search.left[one.spec] = said(error)
+            return None
+        if codec is None:
+            self._large[one.spec] = "what it learns takes more than the budget leaves"
+            return None
+        if rows is not None:
+            self._begun.add(rows)
+        self._fits(one, codec.code_bytes, codec.ledger(0).shared)
+        return codec
+
+    def _small(self, one: Member) -> bool:
+        """Whether it is so small that it is not worth it.
+
+        Asked once: what is fitted shows what it keeps, and what it needs was an estimate, rather too low.
+        """
+        if one.family in self._tried or one.need > _WORTH * self._largest:
+            return False
+        self._search.left[one.spec] = (
+            f"it needs {one.need / self._largest:.0%} of what another candidate does"
+        )
+        return True
+
+    def _fits(self, one: Member, code_bytes: int, shared: int) -> None:
+        self._tried.add(one.family)
+        self._largest = max(self._largest, self._room.need(code_bytes, shared))
+
+
 def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
     """Measures what the budget may hold.
 
@@ -242,6 +292,8 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
                 break
             half = 0.5 * max(search.found[spec].code_bytes for spec in here)
             here = search.run(room.smaller(half))
+        for spec in search.found:  # What was left out in one room may have been measured in another.
+            search.left.pop(spec, None)
         ranked = search.ranked()
     except BudgetError:
         if not exact:

@@ -39,19 +39,18 @@ LOOKS = (
     Look(2048, 3072, 1024, 512, margin=0.04, share=0.3, most=3),
 )
 
-Fit = Callable[
-    [Member, int | None], Codec | None
-]  # on so many rows; None where it cannot be, or is too large
+# On so many rows; None where it cannot be, or is not to be.
+Fit = Callable[[Member, int | None], Codec | None]
 
 
 def promising(
     listed: Sequence[Member], trial: Trial, fit: Fit, slowness: Callable[[Codec], float] | None = None
-) -> tuple[list[Member], dict[str, str]]:
+) -> tuple[list[Member], dict[Member, str]]:
     """The members of families worth measuring, the most promising first, and why the others are not.
 
     slowness: what a codec costs over what is asked; where all cost more, the one that costs least goes on.
     """
-    left: dict[str, str] = {}
+    left: dict[Member, str] = {}
     slow = [one for one in listed if one.spec.partition(":")[0] in _SLOW]
     worth = [one for one in listed if one not in slow]
     looked = False
@@ -65,7 +64,7 @@ def promising(
         if one.code_bytes >= least_bytes:
             worth.append(one)
         else:
-            left[one.spec] = (
+            left[one] = (
                 f"its codes have {one.code_bytes} bytes, the most promising ones {worth[0].code_bytes}"
             )
     return worth, left
@@ -77,7 +76,7 @@ def _looked(
     trial: Trial,
     fit: Fit,
     slowness: Callable[[Codec], float] | None,
-    left: dict[str, str],
+    left: dict[Member, str],
 ) -> list[Member]:
     """Who goes on."""
     found: dict[Member, float] = {}
@@ -87,11 +86,11 @@ def _looked(
             continue
         try:
             if slowness and (times := slowness(codec)) > 1:
-                slow[one], left[one.spec] = times, f"a scan takes {times:.3g} times what is asked"
+                slow[one], left[one] = times, f"a scan takes {times:.3g} times what is asked"
             else:
                 found[one] = trial.look(look.rows, look.held, look.queries).measure(codec).recall or 0.0
         except Exception as error:  # What one candidate cannot do leaves the others.
-            left[one.spec] = said(error)
+            left[one] = said(error)
     if slow and not found:
         return [min(slow, key=lambda one: slow[one])]
     best = max(found.values(), default=0.0)
@@ -100,7 +99,7 @@ def _looked(
     worth = [one for one in order if found[one] >= least][: look.most]
     for one in order:
         if one not in worth:
-            left[one.spec] = (
+            left[one] = (
                 f"at a first look a search finds {found[one]:.2f} of near rows, by another codec {best:.2f}"
             )
     return worth
