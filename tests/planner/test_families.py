@@ -52,6 +52,17 @@ def test_the_largest_member_that_a_budget_holds_is_found(budget):
     assert holding > 2
 
 
+@pytest.mark.parametrize("dim", [1, 3, 64, 300])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.spec)
+def test_the_largest_is_found_also_where_a_smaller_one_needs_more(family, dim):
+    members = [family.member(dim, size) for size in family.tried(dim)]
+    for share in (0.5, 1, 2, 3, 5, 8, 12, 20, 40):
+        room = Room(parse_budget(f"{share}%"), dim, 30_000, 0.0)
+        kept = [spec for spec, code_bytes, state in members if room.keeps(code_bytes, state + 256)]
+        found = Candidates(room).largest(family)
+        assert (found.spec if found else None) == next(iter(kept), None)
+
+
 def test_what_is_too_large_when_fitted_gives_way_to_a_smaller_one():
     rows, room = ROWS[20], Room(parse_budget("7kB"), 20, 100, 8.0)
     family = next(family for family in FAMILIES if family.spec.startswith("pca:dim={size}+sq"))

@@ -15,6 +15,7 @@ from vecstore.registry import fit
 
 # Names, shapes and padding around a codec's arrays: at least, and what is surely enough.
 _LEAST_STATE_BYTES, STATE_BYTES = 256, 1792
+_FEW = 32  # sizes that are tried one by one: of prq some need less than the next smaller
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ class Candidates:
             _, code_bytes, state = family.member(dim, size)
             return self._room.keeps(code_bytes, state + extra)
 
-        at = bisect_left(sizes, True, key=keeps)
+        if len(sizes) <= _FEW:
+            at = next((at for at, size in enumerate(sizes) if keeps(size)), len(sizes))
+        else:
+            at = bisect_left(sizes, True, key=keeps)
         if at == len(sizes):
             return None
         spec, code_bytes, state = family.member(dim, sizes[at])
