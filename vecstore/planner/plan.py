@@ -139,7 +139,8 @@ class Search:
         order = [entry for entry in self.ranked() if entry.spec in here] if here else []
         shown = order if self.terms.max_scan_ns else order[:_SHOWN]
         for entry in order[len(shown) :]:
-            self.left[entry.spec] = f"{self._kept(entry)}; of the best, {self._kept(order[0])}"
+            (what, value), (_, best) = self._ranked_by(entry), self._ranked_by(order[0])
+            self.left[entry.spec] = f"its {what} is {value:.3g}, the best of these has {best:.3g}"
             del self.found[entry.spec]
         for entry in shown:
             if entry.speeds is None:
@@ -149,13 +150,13 @@ class Search:
                 self._record.add(timing)
         return [entry.spec for entry in shown]
 
-    def _kept(self, one: Measured) -> str:
-        """What a candidate is ranked by."""
+    def _ranked_by(self, one: Measured) -> tuple[str, float]:
+        """What a candidate is ranked by first, and what it has of it."""
         if not len(one.kept.orders):
-            return f"its relative error is {one.kept.relative_mse:.3g}"
+            return "relative error", one.kept.relative_mse
         if self.trial.by_recall:
-            return f"a search finds {one.kept.recall or 0.0:.3f} of near rows"
-        return f"its order is {one.kept.order:.3f}"
+            return "recall@10", one.kept.recall or 0.0
+        return "order", one.kept.order
 
     def slowness(self, codec: Codec) -> float:
         """What a scan takes over what is asked."""
