@@ -18,7 +18,8 @@ class Family:
     bytes, and `bits` bits for each size; where bits is None sizes are bits, and it takes so many for each
     dimension, where planes is true in whole bytes for all first bits, all second ones, and so on. state:
     estimates the bytes of what is learned, rather too low: what is too large when it is fitted gives way to
-    what is smaller. sizes: by default all up to dim.
+    what is smaller. Of klt and tcq it depends on the rows, and a few bytes a row may learn half as much.
+    sizes: by default all up to dim.
     """
 
     spec: str
