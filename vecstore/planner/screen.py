@@ -38,6 +38,8 @@ LOOKS = (
     Look(512, 1152, 384, 256, margin=0.07, share=0.5, most=8),
     Look(2048, 3072, 1024, 512, margin=0.04, share=0.3, most=3),
 )
+# Where the sample is a small part of the collection, what is learned may be large: 512 rows say little of it.
+LOOKS_AT_PART = (Look(2048, 4096, 4608, 1024, margin=0.05, share=0.4, most=5),)
 
 # On so many rows; None where it cannot be, or is not to be.
 Fit = Callable[[Member, int | None], Codec | None]
@@ -54,7 +56,7 @@ def promising(
     slow = [one for one in listed if one.spec.partition(":")[0] in _SLOW]
     worth = [one for one in listed if one not in slow]
     looked = False
-    for look in LOOKS:
+    for look in LOOKS if trial.by_recall else LOOKS_AT_PART:
         if len(trial.rows) >= _TIMES * look.fit_rows and len(trial.field.queries):
             worth, looked = _looked(look, worth, trial, fit, None if looked else slowness, left), True
     if not looked:
