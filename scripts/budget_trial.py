@@ -35,7 +35,7 @@ from vecstore.codecs.base import Rows
 from vecstore.errors import BudgetError
 from vecstore.kernels.threads import set_threads
 from vecstore.ledger import SHARED_ALLOWANCE, Ledger, parse_budget
-from vecstore.stream.compress import METRICS
+from vecstore.search import METRICS
 
 BUFFERS = 8 << 20  # what a scan works with, and memory that malloc cannot hand back
 _MOST_ROWS, _LEAST_ROWS = 8000, 60

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vecstore.bench import machine
 from vecstore.errors import BudgetError, said
 
 Record = dict[str, Any]
@@ -41,6 +43,22 @@ def records_of(module: str, case: Record, longest_s: float, **variables: str) ->
         last = (done.stderr.strip() or "no message").splitlines()[-1]
         found.append({"error": f"the process ended with {done.returncode}: {last}"[:_LONGEST]})
     return found
+
+
+def answer(run: Callable[[Record], Iterable[Record]], threads: str | None = "threads") -> None:
+    """What the process does: reads a case from stdin, writes its records to stdout.
+
+    threads: what a case calls the number that it may have, one by default; None where it takes its own. A
+    contender may fail in any way: then the record says so, and the run goes on.
+    """
+    case = json.load(sys.stdin)
+    if threads is not None:
+        machine.pin(case.get(threads, 1))
+    try:
+        for record in run(case):
+            print(json.dumps(record), flush=True)
+    except Exception as error:
+        print(json.dumps(failure(error)), flush=True)
 
 
 def failure(error: Exception) -> Record:

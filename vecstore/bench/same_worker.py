@@ -8,9 +8,7 @@ A case comes in as JSON, its record goes out as JSON.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from vecstore import registry
 from vecstore.bench import datasets
-from vecstore.bench.process import failure
+from vecstore.bench.process import answer
 from vecstore.bench.sameness import LABEL
 from vecstore.codecs.base import BlockCodec, Codec, Codes, Rows
 from vecstore.codecs.grouped import GroupCenter, Grouped
@@ -59,13 +57,8 @@ class Made:
 
 
 def main() -> None:
-    """Reads the case from stdin, writes the record to stdout."""
-    case = json.load(sys.stdin)
-    try:
-        record = run(case)
-    except Exception as error:  # A codec may fail in any way; the run goes on and the table says so.
-        record = failure(error)
-    print(json.dumps(record))
+    """Answers one case."""
+    answer(lambda case: [run(case)], threads=None)
 
 
 def run(case: Record) -> Record:

@@ -5,8 +5,6 @@ python -m vecstore.bench.scan_worker < case.json
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -15,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from vecstore.bench import machine, timing
+from vecstore.bench import timing
 from vecstore.bench.contenders.searchers import Searching, searching
-from vecstore.bench.process import failure
+from vecstore.bench.process import answer, failure
 from vecstore.codecs.base import Rows
 from vecstore.kernels.finite import largest
 from vecstore.kernels.threads import get_threads, spread
@@ -31,11 +29,8 @@ _PARTS = 8  # per thread, of what several read to learn the speed of memory
 
 
 def main() -> None:
-    """Reads the case from stdin, writes a record a line to stdout."""
-    case = json.load(sys.stdin)
-    machine.pin(case["threads"])
-    for record in run(case):
-        print(json.dumps(record), flush=True)
+    """Answers one case."""
+    answer(run)
 
 
 def run(case: Record) -> list[Record]:

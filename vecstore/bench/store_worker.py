@@ -5,10 +5,8 @@ python -m vecstore.bench.store_worker < case.json
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ import pyarrow as pa
 from vecstore.archive.pages import sums_of
 from vecstore.bench import capped, machine, timing
 from vecstore.bench.contenders.rowstores import DIM, I64, PEERS, WIDTH, ids_of, make_store, pieces
-from vecstore.bench.process import failure
+from vecstore.bench.process import answer, failure
 from vecstore.codecs.base import Array, Codec
 from vecstore.kernels.threads import get_threads
 from vecstore.store import Store, versions
@@ -38,12 +36,13 @@ _FLOATS = WIDTH // 4  # dimensions of rows that are kept as float32, WIDTH bytes
 
 
 def main() -> None:
-    """Reads the case from stdin, writes a record a line to stdout."""
-    case = json.load(sys.stdin)
-    machine.pin(case.get("threads", 1))
-    with tempfile.TemporaryDirectory(prefix="vecstore-bench-", dir=case.get("folder")) as folder:
-        for record in run(case, folder):
-            print(json.dumps(record), flush=True)
+    """Answers one case."""
+
+    def records(case: Record) -> Iterator[Record]:
+        with tempfile.TemporaryDirectory(prefix="vecstore-bench-", dir=case.get("folder")) as folder:
+            yield from run(case, folder)
+
+    answer(records)
 
 
 def run(case: Record, folder: str) -> Iterator[Record]:

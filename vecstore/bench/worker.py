@@ -8,8 +8,6 @@ its own. Whatever a contender raises becomes the record's `error`.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -24,7 +22,7 @@ from vecstore.bench.contenders.catalog import CELLS, Pair, contenders
 from vecstore.bench.contenders.own import Own
 from vecstore.bench.datasets import Dataset
 from vecstore.bench.fidelity import goal_sizes
-from vecstore.bench.process import failure
+from vecstore.bench.process import answer
 from vecstore.bench.quality import KS, inner_products, nearest, recalls, relative_mse, with_error
 from vecstore.codecs.base import Codec, Rows
 from vecstore.codecs.pq import Pq
@@ -43,14 +41,8 @@ _FIT_ROWS = 32_000  # at least, by repetition: on fewer, FAISS takes a path that
 
 
 def main() -> None:
-    """Reads the case from stdin, writes the record to stdout."""
-    case = json.load(sys.stdin)
-    machine.pin(case["threads"])
-    try:
-        record = run(case)
-    except Exception as error:  # A contender may fail in any way; the run goes on and the table says so.
-        record = failure(error)
-    print(json.dumps(record))
+    """Answers one case."""
+    answer(lambda case: [run(case)])
 
 
 def run(case: Record) -> Record:

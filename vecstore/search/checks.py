@@ -16,10 +16,15 @@ ALL = np.empty(0, np.bool_)
 _WHOLE = int | np.integer
 
 
-def check_asked(k: int, metric: str, rerank: int) -> None:
-    """SpecError unless a search can be by these."""
+def check_metric(metric: str) -> None:
+    """SpecError unless it is one."""
     if metric not in METRICS:
         raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
+
+
+def check_asked(k: int, metric: str, rerank: int) -> None:
+    """SpecError unless a search can be by these."""
+    check_metric(metric)
     for name, value, least in (("k", k, 1), ("rerank", rerank, 0)):
         if isinstance(value, bool) or not isinstance(value, _WHOLE) or value < least:
             raise SpecError(f"{name} is {value!r}; expected a whole number, {least} or more")

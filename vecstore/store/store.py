@@ -15,7 +15,7 @@ from vecstore.codecs.parts import MAX_DIM
 from vecstore.errors import BudgetError, ConflictError, CorruptError, NotFoundError, SpecError, StorageError
 from vecstore.formats.base import Batch
 from vecstore.ledger import parse_budget
-from vecstore.search import METRICS
+from vecstore.search.checks import check_metric
 from vecstore.space.card import NOTHING, Claim, check_names, same_space
 from vecstore.store import collect, compaction, files, index, layout, tags, versions, writing
 from vecstore.store.given import checked, checked_batch
@@ -80,8 +80,7 @@ class Store(StoreReader):
         are kept in the card. Raises ConflictError if path exists, SpecError for specs and a metric that are
         none.
         """
-        if metric not in METRICS:
-            raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
+        check_metric(metric)
         if type(dim) is not int or not 1 <= dim <= MAX_DIM:
             raise SpecError(f"dim is {dim!r}; expected a whole number, 1 to {MAX_DIM}")
         for spec in (codec,) if keep is None else (codec, keep):

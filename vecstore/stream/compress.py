@@ -19,7 +19,7 @@ from vecstore.errors import BudgetError, InputError, ShapeError, SpecError
 from vecstore.formats.base import Batch, Source
 from vecstore.ledger import Budget, Ledger
 from vecstore.registry import AnyCodec
-from vecstore.search import METRICS
+from vecstore.search.checks import check_metric
 from vecstore.space.card import MODEL, REVISION, Claim, check_names, same_space, with_fingerprint
 from vecstore.stream.clean import Cleaned, Cleaner
 from vecstore.stream.measure import Loss
@@ -140,8 +140,7 @@ def check_terms(metric: str, seed: int) -> None:
     """SpecError for a metric or a seed that cannot be."""
     if type(seed) is not int or not 0 <= seed < 1 << 63:
         raise SpecError(f"seed is {seed!r}; expected a whole number from 0 to 2**63 - 1")
-    if metric not in METRICS:
-        raise SpecError(f"metric is {metric!r}; expected one of {', '.join(METRICS)}")
+    check_metric(metric)
 
 
 def continued(job: Job, metric: str | None) -> AnyCodec:

@@ -5,15 +5,13 @@ python -m vecstore.bench.tables.worker < case.json
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
 from vecstore.bench import machine
-from vecstore.bench.process import failure
+from vecstore.bench.process import answer, failure
 from vecstore.bench.tables import clicks, networks, speed
 from vecstore.bench.tables.clicks import Clicks
 from vecstore.bench.tables.methods import Method
@@ -27,10 +25,8 @@ _LOOKUP_ROWS, _LOOKUP_RUNS = 4096, 5
 
 
 def main() -> None:
-    """Reads the case from stdin, writes the record to stdout."""
-    case = json.load(sys.stdin)
-    machine.pin(case.get("threads", 1))
-    print(json.dumps(run(case)))
+    """Answers one case."""
+    answer(lambda case: [run(case)])
 
 
 def run(case: Record) -> Record:

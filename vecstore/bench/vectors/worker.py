@@ -8,9 +8,7 @@ page cache included, may not exceed it.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from types import ModuleType
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 
 from vecstore.bench import capped, limit, machine
 from vecstore.bench.contenders.base import Contender
-from vecstore.bench.process import Record, failure
+from vecstore.bench.process import Record, answer, failure
 from vecstore.bench.vectors import (
     filtered,
     hops,
@@ -46,14 +44,8 @@ TASKS: dict[str, ModuleType] = {
 
 
 def main() -> None:
-    """Reads the case from stdin, writes the record to stdout."""
-    case = json.load(sys.stdin)
-    machine.pin(1)
-    try:
-        record = run(case)
-    except Exception as error:  # A contender may fail in any way; the run goes on and the page says so.
-        record = failure(error)
-    print(json.dumps(record))
+    """Answers one case."""
+    answer(lambda case: [run(case)])
 
 
 def loaded(case: Record) -> VectorSet:
