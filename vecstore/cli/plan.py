@@ -66,8 +66,8 @@ def plan(source: str, as_json: bool, label: str | None, dim: int, league: str, *
         [_line(candidate) for candidate in found],
     )  # fmt: skip
     click.echo(
-        f"\nfitted on {found.fit_rows:,} rows, measured on {found.test_rows:,} others, "
-        f"{found.queries:,} of them queries; times are of one thread\n"
+        f"\nfitted on {found.fit_rows:,} rows; {found.queries:,} others are searched for among "
+        f"{found.test_rows:,} rows; times are of one thread\n"
     )
     _print_left(found)
 

@@ -13,6 +13,7 @@ from vecstore.errors import said
 from vecstore.planner.candidates import Member
 from vecstore.planner.trial import Trial
 
+_LEAST = 2  # go on
 _TIMES = 2  # so many times the rows of a look, or it is not worth it
 # Take nearly as long on few rows, and keep nearly all of those; worth it where codes are such a share of the
 # most promising ones.
@@ -22,8 +23,8 @@ _SLOW, _SLOW_CODES = ("lsq", "prq"), 0.5
 @dataclass(frozen=True)
 class Look:
     """How many rows are fitted on, how many of these and of others are searched, and for how many of these;
-    and who may go on: so many, if they find as much as the best but for `margin` of recall, or that `share`
-    of what it does not find."""
+    and who may go on: at most so many, if they find as much as the best but for `margin` of recall, or that
+    `share` of what it does not find; in any case two, so that a plan shows what else there is."""
 
     fit_rows: int
     rows: int
@@ -98,7 +99,7 @@ def _looked(
     best = max(found.values(), default=0.0)
     least = best - min(look.margin, look.share * (1 - best))
     order = sorted(found, key=lambda one: (-found[one], one.spec))
-    worth = [one for one in order if found[one] >= least][: look.most]
+    worth = [one for at, one in enumerate(order) if found[one] >= least or at < _LEAST][: look.most]
     for one in order:
         if one not in worth:
             left[one] = (
