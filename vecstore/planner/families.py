@@ -122,6 +122,7 @@ FAMILIES: Sequence[Family] = (
     Family("jl:dim={size}+sq:bits=4", matrix(0, 32), part(1), bits=4),
     *map(_klt, _LEVELS),
     *(tcq(256, stages, scale) for stages in (0, 1, 2) for scale in _LEVELS),
+    tcq(128, 0, "length"),  # whose smaller state leaves a byte more where rows are few
     *(
         Family(f"hadamard:bits={{size}},scale={scale}", by_dim(5), bits(4, 3, 2, 1), bits=None, side=2)
         for scale in ("unbiased", "mse")
