@@ -250,7 +250,11 @@ def test_the_command_prints_a_table_or_json(tmp_path):
     np.save(tmp_path / "rows.npy", ROWS[:2000])
     arguments = ["plan", str(tmp_path / "rows.npy"), "--budget", "10B/row", "--metric", "l2"]
     table = CliRunner().invoke(main, arguments)
-    assert table.exit_code == 0 and "recall@10" in table.output and "others are searched for among" in table.output
+    assert (
+        table.exit_code == 0
+        and "recall@10" in table.output
+        and "others are searched for among" in table.output
+    )
     found = CliRunner().invoke(main, [*arguments, "--json"])
     first = json.loads(found.stdout)["candidates"][0]
     assert {"spec", *NUMBERS} <= set(first)

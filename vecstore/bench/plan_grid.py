@@ -9,7 +9,18 @@ which scores are those of something else (`relative`).
 
 from __future__ import annotations
 
-from vecstore.planner.families import FAMILIES, Family, State, between, bits, by_dim, matrix, part, tcq
+from vecstore.planner.families import (
+    FAMILIES,
+    Family,
+    State,
+    between,
+    bits,
+    by_dim,
+    by_size,
+    matrix,
+    part,
+    tcq,
+)
 
 
 def _square(a_dim: int) -> State:
@@ -54,7 +65,7 @@ _TRANSFORMED = (
 )  # fmt: skip
 _FEWER = (
     *(
-        Family(f"{before}:dim={{size}}+sq:bits={each}", matrix(0, 32), part(1), bits=each)
+        Family(f"{before}:dim={{size}}+sq:bits={each}", by_size(8), part(1), bits=each)
         for before in ("prefix", "jl") for each in (8, 6, 4)
     ),
     *(

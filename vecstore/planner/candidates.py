@@ -36,6 +36,7 @@ class Candidates:
         """families: by default those that plans are made of."""
         self._room, self._seed = room, seed
         self._extra: dict[Family, int] = {}  # bytes of state that the estimate lacks
+        self._grown = set[Family]()  # those that a larger member was tried of
         self._families = families or FAMILIES
 
     def listed(self) -> list[Member]:
@@ -64,13 +65,16 @@ class Candidates:
     def fitted(self, family: Family, rows: Array) -> Codec | None:
         """Fits the largest member that the room holds then; None if there is none.
 
-        Where one turns out to be too large, the next is smaller by what it learned beyond the estimate.
+        Where one turns out to be too large, the next is smaller by what it learned beyond the estimate; where
+        it learned less, a larger one is tried, once.
         """
         while (found := self.largest(family)) is not None:
             codec = fit(found.spec, rows, seed=self._seed)
             if self._room.holds(codec):
                 assert isinstance(codec, Codec)
-                return codec
+                if not self._may_grow(found, codec.ledger(0).shared):
+                    return codec
+                continue
             self.too_large(found, codec.ledger(0).shared if isinstance(codec, Codec) else 0)
         return None
 
@@ -79,10 +83,20 @@ class Candidates:
         found = self.largest(family)
         return found.spec if found else ""
 
+    def _may_grow(self, found: Member, shared: int) -> bool:
+        """Whether a larger member may fit as well, where one learned less than was estimated."""
+        if shared >= found.shared or found.family in self._grown:
+            return False
+        self._grown.add(found.family)
+        known = self._extra.get(found.family, _LEAST_STATE_BYTES)
+        self._extra[found.family] = known + shared - found.shared
+        larger = self.largest(found.family)
+        return larger is not None and larger.spec != found.spec
+
     def too_large(self, found: Member, shared: int) -> None:
         """Says what a candidate turned out to need, so that the largest of its family is smaller."""
         known = self._extra.get(found.family, _LEAST_STATE_BYTES)
-        self._extra[found.family] = known + max(shared - found.shared, known // 4)
+        self._extra[found.family] = known + max(shared - found.shared, abs(known) // 4, 64)
 
 
 def infeasible(room: Room) -> BudgetError:

@@ -59,6 +59,11 @@ def by_dim(a_dim: int) -> State:
     return lambda dim, size: a_dim * dim
 
 
+def by_size(a_size: int) -> State:
+    """Something for each size."""
+    return lambda dim, size: a_size * size
+
+
 def matrix(width: int = 1, a_size: int = 8) -> State:
     """A mean, `width` axes for each size, and something for it."""
     return lambda dim, size: 4 * dim * (width * size + 1) + a_size * size
@@ -118,8 +123,8 @@ FAMILIES: Sequence[Family] = (
     Family("rotate+pq:m={size},bits=4", by_dim(_FOUR), bits=4),
     Family("pca:dim={size}+sq:bits=4", matrix(), bits=4),
     # What needs next to no state.
-    Family("prefix:dim={size}+sq:bits=4", matrix(0, 12), part(1), bits=4),
-    Family("jl:dim={size}+sq:bits=4", matrix(0, 32), part(1), bits=4),
+    Family("prefix:dim={size}+sq:bits=4", by_size(8), part(1), bits=4),
+    Family("jl:dim={size}+sq:bits=4", by_size(8), part(1), bits=4),
     *map(_klt, _LEVELS),
     *(tcq(256, stages, scale) for stages in (0, 1, 2) for scale in _LEVELS),
     tcq(128, 0, "length"),  # whose smaller state leaves a byte more where rows are few

@@ -13,7 +13,6 @@ from vecstore.codecs.transforms.pca import spectra_kept
 from vecstore.errors import BudgetError, said
 from vecstore.planner.candidates import STATE_BYTES, Candidates, Member, infeasible
 from vecstore.planner.drawing import Drawn, Draws, Interval
-from vecstore.planner.families import Family
 from vecstore.planner.record import Measured, Record
 from vecstore.planner.room import Room
 from vecstore.planner.screen import promising
@@ -22,8 +21,6 @@ from vecstore.planner.trial import Trial
 from vecstore.registry import AnyCodec, fit
 from vecstore.stream.compress import Progress
 
-# Of the most that a candidate needs of the budget: others leave room unused, and some learn slowly.
-_WORTH = 0.7
 _MORE = 1.03  # times what rows of the sample take, others may
 _SHOWN = 5  # of a budget, those that keep most
 _RUNGS = 6  # halvings of the budget, at most, in the search for the fewest bytes that are good enough
@@ -203,8 +200,7 @@ class _Run:
     def __init__(self, search: Search, room: Room) -> None:
         self._search, self._room = search, room
         self._candidates = Candidates(room, search.terms.seed)
-        self._largest = 0.0  # of what fitted ones need
-        self._tried, self._begun = set[Family](), set[int]()  # of each look at least one is fitted
+        self._begun = set[int]()  # of each look at least one is fitted
         self._large: dict[str, str] = {}
 
     def measured(self) -> dict[str, Codec | None]:
@@ -222,9 +218,7 @@ class _Run:
             report(done, len(worth))
             known = search.known(candidates.spec(one.family))
             if known and self._room.keeps(known.code_bytes, known.shared):
-                if not self._small(one):
-                    here[known.spec], search.found[known.spec] = None, known
-                    self._fits(one, known.code_bytes, known.shared)
+                here[known.spec], search.found[known.spec] = None, known
             elif codec := self._fitted(one, None):
                 spec = candidates.spec(one.family)
                 try:
@@ -239,10 +233,8 @@ class _Run:
         return here
 
     def _fitted(self, one: Member, rows: int | None) -> Codec | None:
-        """On so many rows; None for what is too large, too small, or too late."""
+        """On so many rows; None for what is too large, or too late."""
         search = self._search
-        if self._small(one):
-            return None
         if search.late() and (search.found or rows in self._begun):
             search.left[one.spec] = f"not measured within {search.terms.seconds:g} seconds"
             return None
@@ -256,24 +248,7 @@ class _Run:
             return None
         if rows is not None:
             self._begun.add(rows)
-        self._fits(one, codec.code_bytes, codec.ledger(0).shared)
         return codec
-
-    def _small(self, one: Member) -> bool:
-        """Whether it is so small that it is not worth it.
-
-        Asked once: what is fitted shows what it keeps, and what it needs was an estimate, rather too low.
-        """
-        if one.family in self._tried or one.need > _WORTH * self._largest:
-            return False
-        self._search.left[one.spec] = (
-            f"it needs {one.need / self._largest:.0%} of what another candidate does"
-        )
-        return True
-
-    def _fits(self, one: Member, code_bytes: int, shared: int) -> None:
-        self._tried.add(one.family)
-        self._largest = max(self._largest, self._room.need(code_bytes, shared))
 
 
 def plan(usable: Array, room: Room, terms: Wanted) -> Plan:

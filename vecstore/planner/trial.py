@@ -197,7 +197,7 @@ class Trial:
     def look(self, fitted: int, held: int, queries: int) -> Field:
         """A smaller field, for a first look at candidates: at most so many rows to fit on, held rows, and
         queries; where rows to fit on do not count, as many held ones for them."""
-        held += 0 if self.by_recall else fitted
+        fitted, held = (fitted, held) if self.by_recall else (0, held + fitted)
         if len(self.field.rows) <= len(self._held[:held]) + fitted:
             return self.field  # whose nearest rows are known
         asked = fitted, held, queries
