@@ -139,7 +139,10 @@ def told(data: Split, number: int) -> Record:
     order = np.random.default_rng([_SEED, number]).permutation(len(rows))
     count = min(_TOLD_ROWS, 3 * len(rows) // 4)
     budget = BUDGETS[number % len(BUDGETS)]
-    found = vs.plan(rows[order[:count]], budget=budget, metric=data.metric, seed=number)
+    try:
+        found = vs.plan(rows[order[:count]], budget=budget, metric=data.metric, seed=number)
+    except VecstoreError as error:
+        return {"rows": count, "budget": budget, "error": " ".join(str(error).split())}
     unseen = rows[order[count : count + found.queries]]
     part = Split(data.name, data.metric, rows[order[:count]], unseen, unseen)
     first = found[0].as_dict()

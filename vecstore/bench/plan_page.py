@@ -120,7 +120,7 @@ def gathered(records: Sequence[Record]) -> tuple[list[Case], list[Record]]:
 def judge(records: Sequence[Record]) -> list[Line]:
     """What is asked, what was found, whether it is kept."""
     cases, _ = gathered(records)
-    told = [record for record in records if record["kind"] == "told"]
+    told = [record for record in records if record["kind"] == "told" and "first" in record]
     shares = {
         f"first choice within {RECALL:g} of the best recall@10": [case.short <= RECALL for case in cases],
     }
