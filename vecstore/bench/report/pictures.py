@@ -74,7 +74,7 @@ def _dots(axes: Any, plain: Dots, labels: Sequence[str]) -> None:
     if plain.scale.logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: "")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     elif "%" in plain.scale.form:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_yticks(range(len(labels)), [label.replace(LABEL, "\n") for label in labels])
@@ -83,6 +83,6 @@ def _dots(axes: Any, plain: Dots, labels: Sequence[str]) -> None:
     axes.grid(color=_GRID, linewidth=0.6, which="both", axis="x")
     axes.grid(color=_GRID, linewidth=0.6, axis="y")
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=_FAINT)
+    axes.tick_params(which="both", length=0, colors=_FAINT)
     for side in axes.spines.values():
         side.set_color("#cccccc")
