@@ -129,7 +129,9 @@ def planned(data: Split, budget: str) -> Record:
         return {"error": " ".join(str(error).split())}
     with tempfile.TemporaryDirectory() as place:
         done = vs.compress(data.rows, f"{place}/x", plan[0].spec, metric=data.metric)
-    return {"plan_s": plan_s, "file_bytes": done.bytes, "first": fitted(data, plan[0].spec), **plan.as_dict()}
+    spent_s = {f"{what}_s": seconds for what, seconds in plan.seconds.items()}
+    first = fitted(data, plan[0].spec)
+    return {"plan_s": plan_s, **spent_s, "file_bytes": done.bytes, "first": first, **plan.as_dict()}
 
 
 def told(data: Split, number: int) -> Record:

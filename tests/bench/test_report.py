@@ -314,7 +314,14 @@ def planned(budget="8B/row", got=0.5, best=0.6, **more):
         "code_bytes": 4, "shared": 900, "fit_s": 1.0, "encode_s": 1.0, "search_s": 2.0, "recall_at_10": best,
         "unseen_recall": 0.48, "unseen_recall_error": 0.01, "unseen_relative_mse": 0.15,
     }  # fmt: skip
-    plan = {"candidates": [first], "plan_s": 1.0, "file_bytes": 9000, "first": {**tried, "recall_at_10": got}}
+    plan = {
+        "candidates": [first],
+        "plan_s": 1.0,
+        "looks_s": 0.4,
+        "costs_s": 0.12,
+        "file_bytes": 9000,
+        "first": {**tried, "recall_at_10": got},
+    }
     return [
         {**shape, "kind": "plan", "budget": budget, **plan, **more},
         {**shape, "kind": "fitted", "spec": "sq:bits=2", "full": "sq:bits=2", **tried},
@@ -327,7 +334,7 @@ def test_plans_are_held_against_all_that_their_budgets_hold(tmp_path):
     found = {line.what.partition(":")[0]: (line.found, line.kept) for line in section.targets}
     assert found["first choice within 0.01 of the best recall@10"] == ("0 of 1", False)
     assert found["error of unseen rows inside the plan's interval"] == ("1 of 1", True)
-    assert found["time of a plan"] == ("0.25 of all sets: 0.25 some", False)
+    assert found["time of a plan"] == ("0.25 of all sets (looks 0.10, costs 0.03): 0.25 some", False)
     assert found["bytes of the file as told"][1]
     recalls, times = section.charts
     assert {dot.what: dot.value for dot in recalls.plain.dots} == {

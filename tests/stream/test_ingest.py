@@ -102,7 +102,7 @@ def test_rows_are_committed_after_a_while_and_an_interruption_keeps_them(path):
     time.sleep(1)
     seen = held(path)
     child.send_signal(signal.SIGINT)
-    time.sleep(1)  # The end of its input would be another error, if it saw that first.
+    child.wait(timeout=60)  # its input is still open
     _, error = child.communicate(timeout=60)
     assert child.returncode == 130 and f"interrupted; rows before {len(seen)} are committed" in error.decode()
     assert seen == held(path) == expected(len(seen)) and 30 < len(seen) < 60

@@ -30,8 +30,9 @@ what as many other rows as it measured on would show; beside it stands what its 
 rows that were left out as queries, and what is lost of these. Collections drawn at random are up to 2,400
 rows of each set, planned for each of the budgets in turn, beside as many that were not drawn as the plan
 measured with. Seconds are processor time of one thread, kernels compiled before, and those of a plan include
-what it measures of costs, which the exhaustive run does not; what two specs come to that are the same codec
-counts once.
+what it measures of costs, which the exhaustive run does not: how much of the share goes to looks at few rows,
+and to costs, stands behind it, and the rest is what two or three candidates take that are fitted on all rows,
+and measured; what two specs come to that are the same codec counts once.
 
 What this does not show: collections of millions, of which a plan sees a sample, so that its recall is that of
 the sample; other options of codecs, which may be better still; what another draw of the rows would give, as
@@ -137,7 +138,11 @@ def judge(records: Sequence[Record]) -> list[Line]:
     times = sorted((share, name) for name, share in shares_of_time(cases).items())
     text = ", ".join(f"{share:.2f} {name}" for share, name in times)
     if (whole := sum(case.exhaustive_s for case in cases)) > 0:
-        text = f"{sum(float(case.plan['plan_s']) for case in cases) / whole:.2f} of all sets: {text}"
+        all_of_it, looks, costs = (
+            sum(float(case.plan.get(f"{what}_s", 0.0)) for case in cases) / whole
+            for what in ("plan", "looks", "costs")
+        )
+        text = f"{all_of_it:.2f} of all sets (looks {looks:.2f}, costs {costs:.2f}): {text}"
     return [
         *(_counted(f"{what}: {SHARE:.0%} of cases", each, SHARE) for what, each in shares.items()),
         Line(

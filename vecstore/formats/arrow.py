@@ -19,6 +19,7 @@ from vecstore.formats.columns import vectors_of
 from vecstore.formats.dictionaries import Dictionaries
 from vecstore.formats.files import Location
 from vecstore.formats.guard import guard
+from vecstore.formats.pipe import Pipe
 from vecstore.formats.tables import TableSource, checked
 from vecstore.formats.writing import FileSink, Records
 
@@ -138,8 +139,8 @@ class ArrowStreamSource(TableSource):
         if self.rereadable:
             stream: Any = self._location.native()
         else:
-            # Without the buffer and its lock: a thread may still wait for the pipe when the program ends.
-            stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+            # Without the buffer, which may hold what a wait for the pipe cannot see.
+            stream = Pipe(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
         watched = _Watched(stream)
         return watched, ipc.open_stream(pa.PythonFile(watched, "r"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -72,7 +73,8 @@ class Candidate:
 class Plan(Sequence[Candidate]):
     """Candidates, best first; `compress` with the same budget, metric and seed takes the first.
 
-    left_out: {spec: why} of those that were not measured, or not good or fast enough.
+    left_out: {spec: why} of those that were not measured, or not good or fast enough. seconds: processor time
+    of looks at few rows, and of measuring costs.
     """
 
     candidates: list[Candidate]
@@ -80,6 +82,7 @@ class Plan(Sequence[Candidate]):
     fit_rows: int
     test_rows: int
     queries: int
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -105,6 +108,7 @@ class Search:
     speeds: bool = True  # whether costs are measured, too
     found: dict[str, Measured] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"looks": 0.0, "costs": 0.0})
 
     def __post_init__(self) -> None:
         self._record = Record(self.terms.resume, self.trial, self.terms.seed)
@@ -129,7 +133,15 @@ class Search:
         """Measures the candidates of a room (by default all of it) that are worth it; the specs found."""
         with spectra_kept():
             here = _Run(self, room or self.room).measured()
-            return self._timed(here) if self.speeds else list(here)
+            with self.spending("costs"):
+                return self._timed(here) if self.speeds else list(here)
+
+    @contextmanager
+    def spending(self, what: str) -> Iterator[None]:
+        """Counts processor time."""
+        started = time.process_time()
+        yield
+        self.seconds[what] += time.process_time() - started
 
     def _timed(self, here: dict[str, Codec | None]) -> list[str]:
         """Measures costs of those of the codecs that keep most; the others are left out."""
@@ -207,10 +219,9 @@ class _Run:
         """The specs of those worth it, with their codecs where they were fitted on all rows now."""
         search, candidates = self._search, self._candidates
         report = search.terms.progress or (lambda done, total: None)
-        worth, left = promising(
-            candidates.listed(), search.trial, self._fitted,
-            search.slowness if search.terms.max_scan_ns else None,
-        )  # fmt: skip
+        slowness = search.slowness if search.terms.max_scan_ns else None
+        with search.spending("looks"):
+            worth, left = promising(candidates.listed(), search.trial, self._fitted, slowness)
         # Of a family that gave way, what was looked at is another member.
         search.left |= {candidates.spec(one.family) or one.spec: why for one, why in left.items()}
         here: dict[str, Codec | None] = {}
@@ -287,7 +298,7 @@ def plan(usable: Array, room: Room, terms: Wanted) -> Plan:
         kept.sort(key=lambda one: one.bytes_per_row)
     return Plan(
         kept, search.left, len(search.trial.rows), len(search.trial.field.rows),
-        len(search.trial.field.queries),
+        len(search.trial.field.queries), search.seconds,
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Generator, Iterable
 from typing import Generic, TypeVar
 
+from vecstore.formats.pipe import until
+
 T = TypeVar("T")
 
 
@@ -30,6 +32,7 @@ class _Ahead(Generic[T]):
         return False
 
     def _produce(self) -> None:
+        until(self._stop)
         try:
             for item in self._items:
                 if not self._put([item]):
@@ -49,7 +52,7 @@ class _Ahead(Generic[T]):
         return found
 
     def close(self, patience_s: float | None = None) -> None:
-        """Ends the thread, and waits for it; for so long, since it may hang in a read from a pipe."""
+        """Ends the thread, and waits for it; for so long, since a read may hang that cannot be ended."""
         self._stop.set()
         self._thread.join(patience_s)
 
@@ -70,7 +73,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
 def waking(items: Iterable[T], seconds: float) -> Generator[T | None, None, None]:
     """The same items, and None whenever none has come for so many seconds.
 
-    They may come from a pipe: after an error a thread that still waits for it is left behind.
+    They may come from far away: after an error a thread that still waits for them is left behind.
     """
     ahead = _Ahead(items, 1)
     try:
