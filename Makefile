@@ -49,7 +49,7 @@ bench: $(VENV)/.torch
 	$(call task,vectors $(call sets,manual),vectors)
 	$(call task,limit $(if $(QUICK),--quick --dims 16),vectors)
 	$(BIN)/python scripts/bench_plan.py --data "$(VECSTORE_DATA)" --out $(RECORDS)/plan.jsonl --resume \
-		--page $(RECORDS)/plan.md $(if $(QUICK),--datasets generated_32 --budgets 8B/row$(,)5%)
+		--page $(RECORDS)/plan.md $(if $(QUICK),--datasets generated_32 --budgets 8B/row$(,)12%)
 	$(BIN)/python scripts/bench_memory.py build --out $(RECORDS)/memory.jsonl --resume \
 		--page $(RECORDS)/memory.md $(if $(QUICK),--gb 0.1)
 	$(if $(QUICK),,$(BIN)/python scripts/fill_readme.py)
